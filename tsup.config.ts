@@ -1,0 +1,55 @@
+import { defineConfig, type Options } from 'tsup'
+
+const shared = {
+  format: 'esm',
+  target: 'node20',
+  platform: 'node',
+  loader: { '.lua': 'text' },
+  splitting: true,
+} satisfies Options
+
+/** Programs use the library by its published names, not by the paths to its source, and find every package at run time. */
+const program = {
+  ...shared,
+  tsconfig: 'tsconfig.build.json',
+  external: [/^spillway/],
+  skipNodeModulesBundle: true,
+  dts: false,
+  clean: true,
+} satisfies Options
+
+export default defineConfig((options) => [
+  {
+    ...shared,
+    name: 'library',
+    entry: [
+      'src/index.ts',
+      'src/{ratelimit,lock,cache,stock,queue}/index.ts',
+      'src/{ratelimit,lock,cache,stock,queue}/contract.ts',
+      'src/{ratelimit,lock,cache,stock}/redis/index.ts',
+      'src/lock/redlock/index.ts',
+      'src/lock/zookeeper/index.ts',
+      'src/queue/{kafka,sql}/index.ts',
+    ],
+    outDir: 'dist',
+    clean: true,
+    sourcemap: true,
+    dts: options.dts !== false,
+  },
+  {
+    ...program,
+    name: 'examples',
+    entry: {
+      'examples/seckill/main': 'examples/seckill/main.ts',
+      'examples/seckill/rush': 'examples/seckill/rush/main.ts',
+      'examples/seckill/compare': 'examples/seckill/compare/main.ts',
+      'examples/pos/main': 'examples/pos/main.ts',
+      'examples/pos/upstream': 'examples/pos/upstream/main.ts',
+      'examples/pos/scale': 'examples/pos/scale/main.ts',
+      stack: 'test/services/cli.ts',
+      'keep-runtime': 'examples/image/keep-runtime.ts',
+    },
+    outDir: 'build',
+  },
+  { ...program, name: 'bench', entry: ['bench/run.ts', 'bench/lock-worker.ts'], outDir: 'bench/build' },
+])
