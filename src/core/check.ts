@@ -1,0 +1,55 @@
+import { inspect } from 'node:util'
+
+// Arguments are checked where they enter. Each check names what it wanted and what came, and returns the value.
+
+/** @internal Named values on their way into a check. */
+export type Unchecked = Readonly<Record<string, unknown>>
+
+/** Redis holds keys of up to 512 MB; nobody means to send one. */
+const longestKey = 1_024
+
+function shown(value: unknown): string {
+  const text =
+    typeof value === 'string'
+      ? JSON.stringify(value)
+      : inspect(value, { depth: 0, compact: true, breakLength: Infinity })
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
+}
+
+function integer(name: string, value: unknown, atLeast: number): number {
+  if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${shown(value)}`)
+  if (!Number.isSafeInteger(value) || value < atLeast) {
+    throw new RangeError(`${name} must be an integer of at least ${atLeast}, got ${shown(value)}`)
+  }
+  return value
+}
+
+/** An integer of at least 1. */
+export const positiveInteger = (name: string, value: unknown): number => integer(name, value, 1)
+
+/** An integer of at least 0. */
+export const nonNegativeInteger = (name: string, value: unknown): number => integer(name, value, 0)
+
+/** A finite number above 0, fractions included. */
+export function positiveNumber(name: string, value: unknown): number {
+  if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${shown(value)}`)
+  if (!(value > 0 && value < Infinity)) throw new RangeError(`${name} must be above 0 and finite, got ${shown(value)}`)
+  return value
+}
+
+/** A duration in milliseconds of at least `atLeast` (0 by default); `Infinity` means unbounded. */
+export function durationMs(name: string, value: unknown, atLeast = 0): number {
+  if (typeof value !== 'number') throw new TypeError(`${name} must be a number of milliseconds, got ${shown(value)}`)
+  if (!(value >= atLeast)) throw new RangeError(`${name} must be ${atLeast} ms or more, got ${shown(value)}`)
+  return value
+}
+
+/** A string of 1 to 1,024 characters that names something. */
+export function keyString(name: string, value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${shown(value)}`)
+  if (value === '') throw new RangeError(`${name} must not be empty`)
+  if (value.length > longestKey) {
+    throw new RangeError(`${name} must be at most ${longestKey} characters, got ${value.length}: ${shown(value)}`)
+  }
+  return value
+}

@@ -1,0 +1,55 @@
+import { onAbort } from './abort.js'
+
+/**
+ * Where spillway gets its time from. Everything that waits or measures takes a `Clock`, so that tests run on a virtual
+ * one and never sleep. `nowMs` is monotonic: differences mean something, absolute values do not.
+ */
+export interface Clock {
+  /** Monotonic milliseconds, with a fraction. */
+  nowMs(): number
+  /** Milliseconds since 1970 by the wall clock, for people and for records, never to decide by. */
+  wallMs(): number
+  /** Calls `run` once, not before `delayMs` have passed. Returns what cancels it. */
+  after(delayMs: number, run: () => void): () => void
+}
+
+/** Node's timers hold 31 bits; a longer delay would fire at once. */
+const longestTimerMs = 2 ** 31 - 1
+
+/** The real clock. */
+export const systemClock: Clock = {
+  nowMs: () => performance.now(),
+  wallMs: () => Date.now(),
+  after(delayMs, run) {
+    const dueMs = performance.now() + delayMs
+    // A timer may fire up to a millisecond early, and none lasts longer than 24.8 days: look again, sleep the rest.
+    const check = (): void => {
+      const leftMs = dueMs - performance.now()
+      if (leftMs > 0) timer = setTimeout(check, Math.min(Math.ceil(leftMs), longestTimerMs))
+      else run()
+    }
+    let timer = setTimeout(check, Math.min(Math.max(Math.ceil(delayMs), 0), longestTimerMs))
+    return () => clearTimeout(timer)
+  },
+}
+
+/** Sleeps `delayMs`; an abort of `signal` rejects with its reason itself. */
+export function sleep(
+  delayMs: number,
+  options: { readonly clock?: Clock; readonly signal?: AbortSignal | undefined } = {},
+): Promise<void> {
+  const { clock = systemClock, signal } = options
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason as Error)
+    const cancel = clock.after(delayMs, () => {
+      unwatch?.()
+      resolve()
+    })
+    const unwatch =
+      signal &&
+      onAbort(signal, () => {
+        cancel()
+        reject(signal.reason as Error)
+      })
+  })
+}

@@ -1,0 +1,68 @@
+const brand: unique symbol = Symbol.for('spillway.error') as never
+
+const isOurs = (value: unknown): value is SpillwayError =>
+  typeof value === 'object' && value !== null && (value as { [brand]?: unknown })[brand] === true
+
+/**
+ * Base of every error that spillway throws on purpose. Tell them apart by `code`, or by `instanceof`, which also knows
+ * an error made by another copy of the package. Wrong arguments are plain `TypeError`s and `RangeError`s instead.
+ */
+export class SpillwayError extends Error {
+  /** @internal */
+  static readonly code: string = 'ERR_SPILLWAY'
+
+  /** A literal such as `'ERR_CLOSED'`, the same for every error of a class and in every version. */
+  readonly code: string
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = new.target.code
+    Object.defineProperty(this, brand, { value: true })
+  }
+
+  /** Whether `value` was thrown by spillway, by this copy of the package or by another. */
+  static is(value: unknown): value is SpillwayError {
+    return isOurs(value)
+  }
+
+  // It does not name its own class: a bundler would rename the class to do that, and `name` would follow.
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isOurs(value) && (Object.getPrototypeOf(this) === Error || value.code === this.code)
+  }
+}
+
+/**
+ * The backend did not answer within `timeoutMs`, or answered with a fault (then `cause` is that fault). `applied` says
+ * what may be assumed: `'no'`, the call was never sent and never will be; `'unknown'`, it may have taken effect although
+ * its reply did not arrive. After `'unknown'`, ask again with the same id where the call carries one.
+ */
+export class StoreUnavailableError extends SpillwayError {
+  static override readonly code: string = 'ERR_STORE_UNAVAILABLE'
+  readonly applied: 'no' | 'unknown'
+
+  constructor(message: string, options: ErrorOptions & { readonly applied: 'no' | 'unknown' }) {
+    super(message, options)
+    this.applied = options.applied
+  }
+}
+
+/** A wait ended without what it waited for: `maxWaitMs` passed, or certainly would have. */
+export class WaitTimeoutError extends SpillwayError {
+  static override readonly code: string = 'ERR_WAIT_TIMEOUT'
+}
+
+/** The reason on a lease's `signal`: the hold ended before it was released. */
+export class LockLostError extends SpillwayError {
+  static override readonly code: string = 'ERR_LOCK_LOST'
+}
+
+/** An order id that is already known for a SKU came back with another quantity or another buyer. */
+export class OrderConflictError extends SpillwayError {
+  static override readonly code: string = 'ERR_ORDER_CONFLICT'
+}
+
+/** The object was used after its `close`. */
+export class ClosedError extends SpillwayError {
+  static override readonly code: string = 'ERR_CLOSED'
+}

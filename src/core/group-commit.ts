@@ -1,0 +1,303 @@
+import { onAbort } from './abort.js'
+import { durationMs, positiveInteger } from './check.js'
+import { systemClock, type Clock } from './clock.js'
+import { channels } from './diagnostics.js'
+import { ClosedError, SpillwayError, StoreUnavailableError } from './errors.js'
+
+/** One trip to the backend, as its driver sees it. */
+export interface Trip {
+  /** Aborts when nobody waits for the trip any more: what has not been sent by then must not be sent. */
+  readonly signal: AbortSignal
+  /**
+   * To be called right before the first byte leaves. From then on a failure leaves the outcome unknown. It throws when a
+   * call of the trip has been given up meanwhile, since its request must not leave any more: send nothing, let the error
+   * through, and `run` is asked again with the requests that are still wanted.
+   */
+  sending(): void
+}
+
+export interface GroupCommitOptions<Request, Reply> {
+  /** `module` and `verb` name the trips in diagnostics and in messages. */
+  readonly module: string
+  readonly verb: string
+  /**
+   * Carries the requests to the backend in one attempt and answers in their order. An `Error` in a place fails the call
+   * in that place alone; a rejection fails all of them.
+   */
+  readonly run: (requests: readonly Request[], trip: Trip) => Promise<readonly (Reply | Error)[]>
+  /** Requests of different lanes never share a trip and never wait for each other. @defaultValue one lane */
+  readonly lane?: ((request: Request) => string | number) | undefined
+  /** How long a call may take, waiting for its trip included. @defaultValue 1_000 */
+  readonly timeoutMs?: number | undefined
+  /** Trips under way at once in a lane. @defaultValue 1 */
+  readonly maxInFlight?: number
+  /** Calls in one trip. @defaultValue 1_000 */
+  readonly maxBatch?: number
+  /**
+   * Told when a call that stopped waiting (time-out, abort) turns out to have had an effect: take it back here. What it
+   * throws is uncaught, for nobody is left to hear of it.
+   */
+  readonly onUnwanted?: (request: Request, reply: Reply) => void
+  readonly clock?: Clock
+}
+
+/**
+ * Joins concurrent calls into trips. A call that finds no trip under way starts one (with whatever else is called in the
+ * same turn of the event loop); a call that comes while one is under way joins the next. So nobody waits for a timer, an
+ * idle caller pays nothing, and trips grow with the load.
+ *
+ * The idea is the group commit of databases: DeWitt et al., "Implementation Techniques for Main Memory Database
+ * Systems", SIGMOD 1984.
+ */
+export interface GroupCommit<Request, Reply> {
+  /**
+   * Rejects with StoreUnavailableError after `timeoutMs` or when the trip fails, with `signal.reason` on abort, with
+   * ClosedError after `close`.
+   */
+  call(request: Request, signal?: AbortSignal): Promise<Reply>
+  /** Turns new calls away and waits for those under way; their time-out bounds the wait. */
+  close(): Promise<void>
+}
+
+interface Call<Request, Reply> {
+  readonly request: Request
+  readonly deadlineMs: number
+  readonly resolve: (reply: Reply) => void
+  readonly reject: (error: unknown) => void
+  /** Takes back the watch over the caller's signal. */
+  unwatch?: () => void
+  /** Nobody waits for it any more, because it was answered, timed out or aborted. */
+  settled: boolean
+}
+
+interface Flight<Request, Reply> {
+  readonly calls: readonly Call<Request, Reply>[]
+  /** Made when it is asked for: it costs more than the rest of a small trip. */
+  abort: AbortController | undefined
+  sent: boolean
+  /** A call in it has been given up. */
+  thinned: boolean
+  /** It was about to be sent although it was thinned. */
+  recalled: boolean
+}
+
+interface Lane<Request, Reply> {
+  waiting: Call<Request, Reply>[]
+  readonly flights: Set<Flight<Request, Reply>>
+  launching: boolean
+  cancelTimer: (() => void) | undefined
+}
+
+/** A class, because V8 gives every literal that has a getter a hidden class that outlives it until a full collection. */
+class FlightTrip implements Trip {
+  constructor(
+    private readonly flight: { abort: AbortController | undefined },
+    readonly sending: () => void,
+  ) {}
+
+  get signal(): AbortSignal {
+    this.flight.abort ??= new AbortController()
+    return this.flight.abort.signal
+  }
+}
+
+export function createGroupCommit<Request, Reply>(
+  options: GroupCommitOptions<Request, Reply>,
+): GroupCommit<Request, Reply> {
+  type ThisCall = Call<Request, Reply>
+  type ThisFlight = Flight<Request, Reply>
+  type ThisLane = Lane<Request, Reply>
+
+  const { module, verb, run, lane: laneOf = () => 0, onUnwanted, clock = systemClock } = options
+  const timeoutMs = durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1)
+  const maxInFlight = positiveInteger('maxInFlight', options.maxInFlight ?? 1)
+  const maxBatch = positiveInteger('maxBatch', options.maxBatch ?? 1_000)
+  const lanes = new Map<string | number, ThisLane>()
+  let closed = false
+  let onIdle: (() => void) | undefined
+  let closing: Promise<void> | undefined
+  let turnStartedMs: number | undefined
+
+  /** Reading the clock costs more than a call does, so calls of one turn share a reading. */
+  function turnMs(): number {
+    if (turnStartedMs === undefined) {
+      turnStartedMs = clock.nowMs()
+      queueMicrotask(endTurn)
+    }
+    return turnStartedMs
+  }
+
+  function endTurn(): void {
+    turnStartedMs = undefined
+  }
+
+  const unavailable = (applied: 'no' | 'unknown', why: string, cause?: unknown): StoreUnavailableError =>
+    new StoreUnavailableError(`${module}: ${verb} ${why}`, { applied, ...(cause === undefined ? {} : { cause }) })
+
+  function settle(call: ThisCall): boolean {
+    if (call.settled) return false
+    call.settled = true
+    call.unwatch?.()
+    return true
+  }
+
+  /** Notes that a call of the flight was given up; if nobody waits for it now, tells its driver and frees its place. */
+  function thin(lane: ThisLane, flight: ThisFlight): void {
+    flight.thinned = true
+    if (!flight.calls.every((call) => call.settled)) return
+    flight.abort ??= new AbortController()
+    flight.abort.abort()
+    lane.flights.delete(flight)
+  }
+
+  /** Every call of a lane is given the same time, so one timer, set for the oldest, serves all of them. */
+  function watch(key: string | number, lane: ThisLane): void {
+    if (lane.cancelTimer) return
+    // Who waits came after somebody who is under way.
+    const deadlineMs = Math.min(...[...lane.flights].map(firstDeadlineMs))
+    if (deadlineMs === Infinity) return
+    lane.cancelTimer = clock.after(Math.max(0, deadlineMs - clock.nowMs()), () => {
+      lane.cancelTimer = undefined
+      expire(lane)
+      launch(key, lane)
+    })
+  }
+
+  function firstDeadlineMs({ calls }: ThisFlight): number {
+    return calls.find((call) => !call.settled)?.deadlineMs ?? Infinity
+  }
+
+  function expire(lane: ThisLane): void {
+    const nowMs = clock.nowMs()
+    const tooOld = (call: ThisCall): boolean => call.deadlineMs <= nowMs && settle(call)
+    for (const flight of lane.flights) {
+      const late = flight.calls.filter(tooOld)
+      const applied = flight.sent ? 'unknown' : 'no'
+      for (const call of late) call.reject(unavailable(applied, `had no answer within ${timeoutMs} ms`))
+      if (late.length > 0) thin(lane, flight)
+    }
+    lane.waiting = lane.waiting.filter((call) => {
+      if (tooOld(call)) call.reject(unavailable('no', `was not sent within ${timeoutMs} ms`))
+      return !call.settled
+    })
+  }
+
+  function launch(key: string | number, lane: ThisLane): void {
+    lane.launching = false
+    while (lane.flights.size < maxInFlight) {
+      const calls = takeBatch(lane)
+      if (calls.length === 0) break
+      const flight: ThisFlight = { calls, abort: undefined, sent: false, thinned: false, recalled: false }
+      lane.flights.add(flight)
+      void fly(key, lane, flight)
+    }
+    if (lane.flights.size > 0) return watch(key, lane)
+    lane.cancelTimer?.()
+    lane.cancelTimer = undefined
+    // A flight that was abandoned may land here after its lane is gone and another has taken the key.
+    if (lanes.get(key) === lane) lanes.delete(key)
+    if (lanes.size === 0) onIdle?.()
+  }
+
+  function takeBatch(lane: ThisLane): ThisCall[] {
+    while (lane.waiting.length > 0) {
+      const calls = lane.waiting.splice(0, maxBatch).filter((call) => !call.settled)
+      if (calls.length > 0) return calls
+    }
+    return []
+  }
+
+  async function fly(key: string | number, lane: ThisLane, flight: ThisFlight): Promise<void> {
+    const observed = channels.trip.hasSubscribers
+    const startedMs = observed ? clock.nowMs() : 0
+    const { calls } = flight
+    let replies: readonly (Reply | Error)[] | undefined
+    let failure: unknown
+    try {
+      const arrived = await depart(flight)
+      // They cannot come from nowhere, whether or not the driver said that it was sending.
+      flight.sent = true
+      if (arrived.length !== calls.length) throw new Error(`${arrived.length} replies to ${calls.length} requests`)
+      replies = arrived
+    } catch (error) {
+      failure = error
+    }
+    lane.flights.delete(flight)
+    if (flight.recalled) lane.waiting = [...calls, ...lane.waiting]
+    else if (!replies) fail(flight, failure)
+    else for (let i = 0; i < calls.length; i++) answer(calls[i] as ThisCall, replies[i] as Reply | Error)
+    if (observed && !flight.recalled) {
+      const event = { module, verb, calls: calls.length, durationMs: clock.nowMs() - startedMs }
+      channels.trip.publish(replies ? event : { ...event, error: failure })
+    }
+    launch(key, lane)
+  }
+
+  /** Asynchronous, so that what `run` throws at once lands after its launch: inside it, landings would nest. */
+  async function depart(flight: ThisFlight): Promise<readonly (Reply | Error)[]> {
+    const requests = flight.calls.map((call) => call.request)
+    const sending = (): void => {
+      if (flight.sent) return
+      flight.recalled = flight.thinned
+      if (flight.recalled) throw unavailable('no', 'was given up before it was sent')
+      flight.sent = true
+    }
+    return run(requests, new FlightTrip(flight, sending))
+  }
+
+  function fail(flight: ThisFlight, failure: unknown): void {
+    const error = SpillwayError.is(failure) ? failure : unavailable(flight.sent ? 'unknown' : 'no', 'failed', failure)
+    for (const call of flight.calls) if (settle(call)) call.reject(error)
+  }
+
+  function answer(call: ThisCall, reply: Reply | Error): void {
+    if (!settle(call)) {
+      if (onUnwanted && !(reply instanceof Error)) queueMicrotask(() => onUnwanted(call.request, reply))
+    } else if (reply instanceof Error) call.reject(reply)
+    else call.resolve(reply)
+  }
+
+  function join(key: string | number, call: ThisCall): void {
+    let lane = lanes.get(key)
+    if (!lane) {
+      lane = { waiting: [], flights: new Set(), launching: false, cancelTimer: undefined }
+      lanes.set(key, lane)
+    }
+    lane.waiting.push(call)
+    if (lane.launching || lane.flights.size >= maxInFlight) return
+    lane.launching = true
+    const opened = lane
+    queueMicrotask(() => launch(key, opened))
+  }
+
+  function giveUp(key: string | number, call: ThisCall, reason: unknown): void {
+    if (!settle(call)) return
+    call.reject(reason)
+    const lane = lanes.get(key)
+    if (!lane) return
+    for (const flight of lane.flights) {
+      if (!flight.calls.includes(call)) continue
+      thin(lane, flight)
+      launch(key, lane)
+      return
+    }
+  }
+
+  return {
+    call(request, signal) {
+      if (closed) return Promise.reject(new ClosedError(`${module}: ${verb} after close`))
+      if (signal?.aborted) return Promise.reject(signal.reason as Error)
+      return new Promise<Reply>((resolve, reject) => {
+        const key = laneOf(request)
+        const call: ThisCall = { request, deadlineMs: turnMs() + timeoutMs, resolve, reject, settled: false }
+        if (signal) call.unwatch = onAbort(signal, () => giveUp(key, call, signal.reason))
+        join(key, call)
+      })
+    },
+    close() {
+      closed = true
+      closing ??= lanes.size === 0 ? Promise.resolve() : new Promise((resolve) => (onIdle = resolve))
+      return closing
+    },
+  }
+}

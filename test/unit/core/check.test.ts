@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest'
+import { durationMs, keyString, nonNegativeInteger, positiveInteger, positiveNumber } from '../../../src/core/check.js'
+
+const nothingLike = [undefined, null, '1', 1n, true, {}, [], Symbol('s'), Object.create(null), () => 1] as const
+
+describe('checks', () => {
+  it.each([
+    ['positiveInteger', positiveInteger, [1, 2, Number.MAX_SAFE_INTEGER]],
+    ['nonNegativeInteger', nonNegativeInteger, [0, 1, Number.MAX_SAFE_INTEGER]],
+    ['positiveNumber', positiveNumber, [0.001, 1, Number.MAX_VALUE]],
+    ['durationMs', durationMs, [0, 0.5, 1_000, Infinity]],
+  ] as const)('%s lets pass what it may', (_, check, values) => {
+    for (const value of values) expect(check('it', value)).toBe(value)
+  })
+
+  it.each([
+    ['positiveInteger', positiveInteger, [0, -1, 1.5, Number.NaN, Infinity, 2 ** 53]],
+    ['nonNegativeInteger', nonNegativeInteger, [-1, 0.5, Number.NaN, Infinity, 2 ** 53]],
+    ['positiveNumber', positiveNumber, [0, -0.1, Number.NaN, Infinity]],
+    ['durationMs', durationMs, [-1, -Infinity, Number.NaN]],
+  ] as const)('%s names the wrong number and what it is for', (_, check, values) => {
+    for (const value of values) {
+      expect(() => check('theCost', value)).toThrow(RangeError)
+      expect(() => check('theCost', value)).toThrow(new RegExp(`^theCost .*got ${String(value)}$`))
+    }
+    for (const value of nothingLike) {
+      expect(() => check('theCost', value)).toThrow(TypeError)
+      expect(() => check('theCost', value)).toThrow(/^theCost must be a number.*, got .+/)
+    }
+  })
+
+  it('says what an integer may be', () => {
+    expect(() => nonNegativeInteger('n', -1)).toThrow('n must be an integer of at least 0, got -1')
+    expect(() => positiveInteger('n', 0)).toThrow('n must be an integer of at least 1, got 0')
+  })
+
+  it('holds a duration above its least', () => {
+    expect(durationMs('timeoutMs', 1, 1)).toBe(1)
+    expect(() => durationMs('timeoutMs', 0.5, 1)).toThrow('timeoutMs must be 1 ms or more, got 0.5')
+  })
+
+  it('takes keys from 1 to 1,024 characters', () => {
+    for (const key of ['k', ' ', '€', 'x'.repeat(1_024)]) expect(keyString('key', key)).toBe(key)
+    expect(() => keyString('key', '')).toThrow(RangeError)
+    expect(() => keyString('key', '')).toThrow(/^key /)
+    expect(() => keyString('key', 'x'.repeat(1_025))).toThrow(/^key .*1024.*1025: "x+…$/)
+    for (const value of [undefined, null, 5, {}, ['a'], Buffer.from('a')]) {
+      expect(() => keyString('key', value)).toThrow(TypeError)
+      expect(() => keyString('key', value)).toThrow(/^key must be a string, got .+/)
+    }
+  })
+
+  it('shows no more of what came than fits a line', () => {
+    for (const value of [`\n${'y'.repeat(5_000)}`, Array.from({ length: 500 }, () => 'item')]) {
+      let message = ''
+      try {
+        positiveInteger('it', value)
+      } catch (error) {
+        message = (error as Error).message
+      }
+      expect(message.length).toBeGreaterThan(20)
+      expect(message.length).toBeLessThan(160)
+      expect(message).not.toContain('\n')
+    }
+  })
+})

@@ -1,0 +1,118 @@
+import { getEventListeners } from 'node:events'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { sleep, systemClock } from '../../../src/core/clock.js'
+import { settle, virtualClock } from '../../support/virtual-clock.js'
+import { watched } from './held-backend.js'
+
+const dayMs = 86_400_000
+
+describe('the system clock', () => {
+  beforeEach(() => void vi.useFakeTimers())
+  afterEach(() => void vi.useRealTimers())
+
+  it('waits for delays that a timer cannot hold', () => {
+    const run = vi.fn()
+    systemClock.after(60 * dayMs, run)
+    vi.advanceTimersByTime(60 * dayMs - 1)
+    expect(run).not.toHaveBeenCalled()
+    vi.advanceTimersByTime(2)
+    expect(run).toHaveBeenCalledTimes(1)
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('cancels, also between two timers of a long delay', () => {
+    const run = vi.fn()
+    const cancel = systemClock.after(60 * dayMs, run)
+    vi.advanceTimersByTime(30 * dayMs)
+    cancel()
+    cancel()
+    expect(vi.getTimerCount()).toBe(0)
+    vi.advanceTimersByTime(60 * dayMs)
+    expect(run).not.toHaveBeenCalled()
+  })
+
+  it('waits without end for Infinity', () => {
+    const run = vi.fn()
+    systemClock.after(Infinity, run)
+    vi.advanceTimersByTime(100 * dayMs)
+    expect(run).not.toHaveBeenCalled()
+  })
+
+  it.each([0, -5, Number.NaN])('runs at the next turn after %d ms, and once', (delayMs) => {
+    const run = vi.fn()
+    systemClock.after(delayMs, run)
+    expect(run).not.toHaveBeenCalled()
+    vi.advanceTimersByTime(5)
+    expect(run).toHaveBeenCalledTimes(1)
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('looks again when a timer fires early', () => {
+    const run = vi.fn()
+    systemClock.after(10, run)
+    const now = performance.now()
+    const early = vi.spyOn(performance, 'now').mockReturnValue(now + 9.5)
+    vi.advanceTimersByTime(10)
+    expect(run).not.toHaveBeenCalled()
+    early.mockReturnValue(now + 10.5)
+    vi.advanceTimersByTime(1)
+    expect(run).toHaveBeenCalledTimes(1)
+    early.mockRestore()
+  })
+})
+
+it('is never early in real time, for any fraction of a millisecond', async () => {
+  const early: number[] = []
+  const waits = Array.from({ length: 200 }, (_, i) => (i * 7.3) % 20)
+  await Promise.all(
+    waits.map(async (delayMs) => {
+      const startedMs = systemClock.nowMs()
+      await sleep(delayMs)
+      if (systemClock.nowMs() - startedMs < delayMs) early.push(delayMs)
+    }),
+  )
+  expect(early).toEqual([])
+})
+
+it('tells people the time of day and itself a time that only grows', () => {
+  const first = systemClock.nowMs()
+  expect(systemClock.nowMs()).toBeGreaterThanOrEqual(first)
+  expect(Math.abs(systemClock.wallMs() - Date.now())).toBeLessThan(60_000)
+})
+
+describe('sleep', () => {
+  it('takes as long as it was told', async () => {
+    const clock = virtualClock()
+    const slept = watched(sleep(100, { clock }))
+    await clock.advance(99)
+    expect(slept.state).toBe('pending')
+    await clock.advance(1)
+    expect(slept.state).toBe('resolved')
+  })
+
+  it('rejects with the reason itself, before and during, and leaves neither timer nor listener', async () => {
+    const clock = virtualClock()
+    const reason = { any: 'thing' }
+    const before = watched(sleep(100, { clock, signal: AbortSignal.abort(reason) }))
+    const controller = new AbortController()
+    const during = watched(sleep(100, { clock, signal: controller.signal }))
+    expect(clock.pending).toBe(1)
+    controller.abort(reason)
+    await settle()
+    for (const slept of [before, during]) {
+      expect(slept.state).toBe('rejected')
+      expect(slept.value).toBe(reason)
+    }
+    expect(clock.pending).toBe(0)
+    expect(getEventListeners(controller.signal, 'abort')).toHaveLength(0)
+  })
+
+  it('leaves no listener on a signal that outlives it', async () => {
+    const clock = virtualClock()
+    const { signal } = new AbortController()
+    const slept = Array.from({ length: 30 }, () => sleep(5, { clock, signal }))
+    await clock.advance(5)
+    await Promise.all(slept)
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  })
+})
