@@ -1,0 +1,129 @@
+import { positiveInteger, positiveNumber } from '../core/check.js'
+
+/**
+ * How much a key may use: a bucket that holds `capacity` tokens and gains `refill` of them every `perMs`, continuously
+ * (half the tokens after half the time).
+ */
+export interface Quota {
+  /** The most tokens a bucket holds, and so the largest burst: a positive integer. */
+  readonly capacity: number
+  /** Tokens gained every `perMs`: a positive number, fractions included. */
+  readonly refill: number
+  /** Milliseconds in which `refill` tokens are gained: a positive number, fractions included. */
+  readonly perMs: number
+  /**
+   * Tokens in a bucket at its first use, an integer from 0 to `capacity`. Refill starts with that use, even if it is
+   * refused. When it is below `capacity`, a bucket that has become full is remembered for one more day.
+   * @defaultValue capacity
+   */
+  readonly initial?: number
+}
+
+/** A quota that has been checked and made ready for arithmetic in microseconds. */
+export interface Limit {
+  readonly capacity: number
+  readonly initial: number
+  readonly refill: number
+  readonly perUs: number
+  /** `refill / perUs` and a trace more, so that rounding never holds back a token that is due. */
+  readonly tokensPerUs: number
+}
+
+/**
+ * What one quota of a bucket held: `tokens`, `sinceUs` microseconds ago. `tokens` is always whole (below 0 while waiting
+ * calls are ahead of the refill) and nothing is rounded into it, so no error builds up. `sinceUs` is negative after a
+ * server's clock was set back; nothing is gained until it has caught up.
+ */
+export interface Level {
+  readonly tokens: number
+  readonly sinceUs: number
+}
+
+/** A level as a store keeps it: the moment instead of the distance, and the rate, in case the quota is changed later. */
+export interface StoredLevel {
+  readonly tokens: number
+  readonly atUs: number
+  readonly tokensPerUs: number
+}
+
+/** Equal requests of one key, one after the other, that a store decides together. */
+export interface Run {
+  readonly key: string
+  /** Tokens each request wants; 0 only looks. */
+  readonly cost: number
+  readonly count: number
+  /** Take what is there, up to `cost` each, rather than all or nothing. */
+  readonly atMost: boolean
+  /** Take also what comes due within this time, and go below zero for it. */
+  readonly withinUs: number
+}
+
+/** The store's answer to a run. */
+export interface Outcome {
+  /** Tokens taken for the run as a whole: for its first requests in full and, with `atMost`, for one in part. */
+  readonly taken: number
+  /** One level per quota, as they were before the run. */
+  readonly levels: readonly Level[]
+}
+
+/** How much longer a full bucket is remembered whose `initial` is below its capacity. */
+export const rememberUs = 24 * 60 * 60 * 1_000_000
+
+const trace = 1 + 2 ** -50
+
+/** Checks a quota. `name` says in an error which one it was. */
+export function toLimit(name: string, quota: Quota): Limit {
+  if (typeof quota !== 'object' || quota === null) {
+    throw new TypeError(`${name} must be { capacity, refill, perMs }, got ${String(quota)}`)
+  }
+  const capacity = positiveInteger(`${name}.capacity`, quota.capacity)
+  const refill = positiveNumber(`${name}.refill`, quota.refill)
+  const perUs = positiveNumber(`${name}.perMs`, quota.perMs) * 1_000
+  const initial = quota.initial ?? capacity
+  if (typeof initial !== 'number') throw new TypeError(`${name}.initial must be a number, got ${String(initial)}`)
+  if (!Number.isSafeInteger(initial) || initial < 0 || initial > capacity) {
+    throw new RangeError(`${name}.initial must be an integer from 0 to ${capacity}, got ${initial}`)
+  }
+  const tokensPerUs = (refill / perUs) * trace
+  if (!(tokensPerUs > 0 && tokensPerUs < Infinity)) {
+    throw new RangeError(`${name} must gain tokens at a finite rate, got ${refill} every ${quota.perMs} ms`)
+  }
+  return { capacity, initial, refill, perUs, tokensPerUs }
+}
+
+const earned = (tokensPerUs: number, us: number): number => (us > 0 ? Math.floor(us * tokensPerUs) : 0)
+
+/** Tokens there now, or within some time; below 0 where they are promised already. */
+export function available(limit: Limit, level: Level, withinUs = 0): number {
+  return level.tokens + earned(limit.tokensPerUs, level.sinceUs + withinUs)
+}
+
+/** Microseconds until `tokens` are there, 0 if they are. `tokens` is at most the capacity. */
+export function untilUs(limit: Limit, level: Level, tokens: number): number {
+  if (available(limit, level) >= tokens) return 0
+  return Math.max(1, Math.ceil(((tokens - level.tokens) * limit.perUs) / limit.refill) - level.sinceUs)
+}
+
+/** Where a stored bucket stands at `nowUs`; without one, where an unused bucket does. */
+export function levelAt(limit: Limit, stored: StoredLevel | undefined, nowUs: number): Level {
+  if (!stored) return { tokens: limit.initial, sinceUs: 0 }
+  let { tokens } = stored
+  let sinceUs = nowUs - stored.atUs
+  if (stored.tokensPerUs !== limit.tokensPerUs) {
+    tokens += earned(stored.tokensPerUs, sinceUs)
+    sinceUs = Math.min(0, sinceUs)
+  }
+  const full = tokens + earned(limit.tokensPerUs, sinceUs) >= limit.capacity
+  return full ? { tokens: limit.capacity, sinceUs: 0 } : { tokens, sinceUs }
+}
+
+/** How many tokens a run gets. All limits must allow each of its requests. */
+export function grant(limits: readonly Limit[], levels: readonly Level[], run: Run): number {
+  if (run.cost === 0) return 0
+  let room = Infinity
+  for (let i = 0; i < limits.length; i++) {
+    room = Math.min(room, available(limits[i] as Limit, levels[i] as Level, run.withinUs))
+  }
+  if (room <= 0) return 0
+  return run.atMost ? Math.min(room, run.cost * run.count) : Math.min(run.count, Math.floor(room / run.cost)) * run.cost
+}

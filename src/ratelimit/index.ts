@@ -1,0 +1,6 @@
+export type { Trip } from '../core/group-commit.js'
+export type { Level, Limit, Outcome, Quota, Run } from './bucket.js'
+export type { RateLimitDriver, Refund } from './driver.js'
+export { createRateLimiter, type RateLimiter, type RateLimiterOptions } from './ratelimit.js'
+export type { Decision } from './runs.js'
+export { memoryTokenBucket } from './memory/index.js'

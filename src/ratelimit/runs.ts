@@ -1,0 +1,128 @@
+import type { Trip } from '../core/group-commit.js'
+import { available, untilUs, type Level, type Limit, type Outcome, type Run } from './bucket.js'
+import type { RateLimitDriver } from './driver.js'
+
+/** What a limiter decided. Times are milliseconds, exact to the microsecond. */
+export type Decision =
+  | {
+      readonly allowed: true
+      /** Tokens taken: the cost, or with `atMost` what there was of it. */
+      readonly granted: number
+      /** Whole tokens left, in the quota that has the fewest. */
+      readonly remaining: number
+      /** Until every quota is full again, if nothing else is taken. */
+      readonly fullInMs: number
+    }
+  | {
+      readonly allowed: false
+      readonly granted: 0
+      readonly remaining: number
+      /** When the same call would be allowed, if nothing else is taken. */
+      readonly retryAfterMs: number
+      readonly fullInMs: number
+    }
+
+/** Tokens that a waiting call has taken, some perhaps before they are due. */
+export interface Reservation {
+  /** The cost, or 0 if it cannot be due in time. */
+  readonly granted: number
+  /** The bucket before the call's trip. */
+  readonly levels: readonly Level[]
+  /** What had been taken from it once the call was served, its own tokens included. */
+  readonly spent: number
+}
+
+/** One call on its way to the store. */
+export interface TakeRequest extends Omit<Run, 'count'> {
+  readonly reserve: boolean
+  readonly signal?: AbortSignal | undefined
+}
+
+interface OpenRun extends Run {
+  count: number
+  outcome?: Outcome
+  /** Requests answered so far, and what they got. */
+  spent: number
+  /** Whole tokens before the run. */
+  whole: number
+}
+
+/** Carries requests to the driver as runs, and makes each request's answer of its run's. */
+export async function takeInRuns(
+  driver: RateLimitDriver,
+  limits: readonly Limit[],
+  requests: readonly TakeRequest[],
+  trip: Trip,
+): Promise<(Decision | Reservation)[]> {
+  const { runs, runOf } = joined(requests)
+  const outcomes = await driver.take(limits, runs, trip)
+  runs.forEach((run, i) => {
+    const outcome = outcomes[i] as Outcome
+    run.outcome = outcome
+    run.whole = wholeTokens(limits, outcome.levels)
+  })
+  return requests.map((request, i) => answer(limits, request, runOf[i] as OpenRun))
+}
+
+/** Joins equal requests of a key unless another request of that key stands between them. */
+function joined(requests: readonly TakeRequest[]): { runs: OpenRun[]; runOf: OpenRun[] } {
+  const runs: OpenRun[] = []
+  const latest = new Map<string, OpenRun>()
+  let last: OpenRun | undefined
+  const runOf = requests.map((request) => {
+    const { key, cost, atMost, withinUs } = request
+    const known = last?.key === key ? last : latest.get(key)
+    if (known && known.cost === cost && known.atMost === atMost && known.withinUs === withinUs) {
+      known.count++
+      return (last = known)
+    }
+    last = { key, cost, count: 1, atMost, withinUs, spent: 0, whole: 0 }
+    latest.set(key, last)
+    runs.push(last)
+    return last
+  })
+  return { runs, runOf }
+}
+
+function answer(limits: readonly Limit[], request: TakeRequest, run: OpenRun): Decision | Reservation {
+  const { cost, atMost, reserve } = request
+  const { taken, levels } = run.outcome as Outcome
+  const granted = Math.min(cost, taken - run.spent)
+  run.spent += granted
+  if (reserve) return { granted, levels, spent: run.spent }
+  const remaining = Math.max(0, run.whole - run.spent)
+  const fullInMs = fullMs(limits, levels, run.spent)
+  if (granted > 0 || (cost === 0 && remaining > 0)) return { allowed: true, granted, remaining, fullInMs }
+  const retryAfterMs = untilMs(limits, levels, run.spent, atMost || cost === 0 ? 1 : cost)
+  return { allowed: false, granted: 0, remaining, retryAfterMs, fullInMs }
+}
+
+/** Whole tokens in the quota that has the fewest; below 0 where tokens are promised already. */
+export function wholeTokens(limits: readonly Limit[], levels: readonly Level[]): number {
+  let fewest = Infinity
+  for (let i = 0; i < limits.length; i++) {
+    fewest = Math.min(fewest, available(limits[i] as Limit, levels[i] as Level))
+  }
+  return fewest
+}
+
+/** Milliseconds until `tokens` are there in every quota, after `spent` have been taken from `levels`. */
+export function untilMs(limits: readonly Limit[], levels: readonly Level[], spent: number, tokens: number): number {
+  let us = 0
+  for (let i = 0; i < limits.length; i++)
+    us = Math.max(us, untilAfter(limits[i] as Limit, levels[i] as Level, spent, tokens))
+  return us / 1_000
+}
+
+/** Milliseconds until every quota is full, after `spent` have been taken from `levels`. */
+export function fullMs(limits: readonly Limit[], levels: readonly Level[], spent: number): number {
+  let us = 0
+  for (let i = 0; i < limits.length; i++) {
+    const limit = limits[i] as Limit
+    us = Math.max(us, untilAfter(limit, levels[i] as Level, spent, limit.capacity))
+  }
+  return us / 1_000
+}
+
+const untilAfter = (limit: Limit, level: Level, spent: number, tokens: number): number =>
+  untilUs(limit, { tokens: level.tokens - spent, sinceUs: level.sinceUs }, tokens)
