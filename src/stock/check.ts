@@ -1,0 +1,47 @@
+import { keyString, positiveInteger } from '../core/check.js'
+import type { SaleRequest } from './driver.js'
+import type { Order, StockOptions } from './types.js'
+
+/** Half a surrogate pair has no UTF-8: two different ids would become one in the backend. */
+const isWellFormed = (text: string): boolean => (text as unknown as { isWellFormed(): boolean }).isWellFormed()
+
+/** A string of 1 to 1,024 characters that every backend can tell from every other. */
+export function idString(name: string, value: unknown): string {
+  const id = keyString(name, value)
+  if (!isWellFormed(id)) throw new RangeError(`${name} must be well-formed Unicode, got ${JSON.stringify(id)}`)
+  return id
+}
+
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
+
+/** Checks the parts that every order has, and says how many units it is for. */
+export function checkedQuantity(order: Order): number {
+  if (!isObject(order)) throw new TypeError(`order must be an object, got ${typeof order}`)
+  idString('sku', order.sku)
+  idString('orderId', order.orderId)
+  if (order.buyer) {
+    idString('buyer.id', order.buyer.id)
+    positiveInteger('buyer.limit', order.buyer.limit)
+  }
+  return order.quantity === undefined ? 1 : positiveInteger('quantity', order.quantity)
+}
+
+/** A copy of a checked order, which no later change of the caller's object reaches. */
+export function saleRequest({ sku, orderId, buyer }: Order, quantity: number): SaleRequest {
+  return { sku, orderId, quantity, buyer: buyer && { id: buyer.id, limit: buyer.limit } }
+}
+
+/** Units to add, or to take away: any integer but 0. */
+export function unitsChange(quantity: unknown): number {
+  return typeof quantity === 'number' && quantity < 0
+    ? -positiveInteger('-quantity', -quantity)
+    : positiveInteger('quantity', quantity)
+}
+
+/** Refuses a way of selling that does not exist. */
+export function checkedOptions(options: StockOptions): void {
+  const mode = (options.local as { mode?: unknown } | undefined)?.mode
+  if (options.local !== undefined && mode !== 'gate') {
+    throw new TypeError(`local.mode must be 'gate', the only one supported, got ${String(mode)}`)
+  }
+}

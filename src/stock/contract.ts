@@ -1,0 +1,361 @@
+import assert from 'node:assert/strict'
+import { systemClock, type Clock } from '../core/clock.js'
+import { ClosedError, OrderConflictError } from '../core/errors.js'
+import type { Trip } from '../core/group-commit.js'
+import type { SaleRequest, StockDriver } from './driver.js'
+import { createStock } from './stock.js'
+import type { Order, RecordedOrder, SaleResult, Stock, StockLevel, StockOptions } from './types.js'
+
+/** A driver under test. */
+export interface StockSubject extends AsyncDisposable {
+  /** Makes a driver; all of a subject's drivers have the same units, as those of several processes do. */
+  readonly driver: () => StockDriver
+  /** Runs the suite through the gate. @defaultValue every order goes to the backend */
+  readonly local?: StockOptions['local']
+  /** Lets time pass, in the store and by `clock`. */
+  advance(ms: number): Promise<void>
+  /** @defaultValue systemClock */
+  readonly clock?: Clock
+}
+
+interface Bench {
+  readonly stock: Stock
+  /** A second front over the same units: another process. */
+  readonly elsewhere: Stock
+  readonly driver: StockDriver
+  /** Awaits what may wait for the gates of other processes. */
+  readonly onSale: <T>(work: Promise<T>) => Promise<T>
+}
+
+const sku = 'shoe {42}'
+const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
+const sold: SaleResult = { ok: true, replayed: false }
+const replayed: SaleResult = { ok: true, replayed: true }
+const refused = (reason: 'sold-out' | 'buyer-limit' | 'not-open', available: number): SaleResult => {
+  return { ok: false, reason, available }
+}
+const request = (orderId: string, more: Partial<SaleRequest> = {}): SaleRequest => {
+  return { sku, orderId, quantity: 1, buyer: undefined, ...more }
+}
+const many = (count: number, prefix = 'order'): Order[] =>
+  Array.from({ length: count }, (_, i) => ({ sku, orderId: `${prefix}-${i}` }))
+
+const sellAll = (stock: Stock, orders: readonly Order[]): Promise<SaleResult[]> =>
+  Promise.all(orders.map((order) => stock.sell(order)))
+const soldOf = (results: readonly SaleResult[]): number => results.filter((one) => one.ok && !one.replayed).length
+
+async function listed(stock: Stock, name = sku): Promise<RecordedOrder[]> {
+  const orders: RecordedOrder[] = []
+  for await (const order of stock.orders(name)) orders.push(order)
+  return orders
+}
+
+/** The level, after checking that it adds up. */
+async function added(stock: Stock): Promise<StockLevel> {
+  const level = await stock.level(sku)
+  const { total, available, held, leased, sold } = level
+  for (const count of [total, available, held, leased, sold]) assert.ok(Number.isSafeInteger(count) && count >= 0)
+  assert.equal(total, available + held + leased + sold)
+  return level
+}
+
+/** The level of a quiet moment, after checking that it agrees with the recorded orders. */
+async function balanced(stock: Stock): Promise<{ total: number; available: number; sold: number }> {
+  const { total, available, held, sold } = await added(stock)
+  const recorded = await listed(stock)
+  assert.equal(new Set(recorded.map((order) => order.orderId)).size, recorded.length)
+  assert.equal(
+    recorded.reduce((sum, order) => sum + order.quantity, 0),
+    held + sold,
+  )
+  return { total, available, sold }
+}
+
+/**
+ * What every stock driver must do. `it` is a test runner's, `create` gives each case a subject with an empty store.
+ * No case depends on the machine being quick.
+ */
+export function stockContract(
+  it: (name: string, run: () => Promise<void>) => void,
+  create: () => Promise<StockSubject>,
+): void {
+  const check = (name: string, body: (bench: Bench) => Promise<void>): void =>
+    it(name, async () => {
+      const subject = await create()
+      const { clock = systemClock, local } = subject
+      const front = (): Stock =>
+        createStock(subject.driver(), { timeoutMs: 30_000, clock, ...(local === undefined ? {} : { local }) })
+      const stock = front()
+      const elsewhere = front()
+      const onSale = async <T>(work: Promise<T>): Promise<T> => (await Promise.all([work, subject.advance(300)]))[0]
+      try {
+        await body({ stock, elsewhere, driver: subject.driver(), onSale })
+      } finally {
+        await Promise.all([stock.close(), elsewhere.close()])
+        await subject[Symbol.asyncDispose]()
+      }
+    })
+
+  check('opens a sale once, and never refills it by opening', async ({ stock, elsewhere }) => {
+    assert.equal(await stock.open(sku, 2), true)
+    assert.equal(await elsewhere.open(sku, 50), false)
+    assert.equal(soldOf(await sellAll(stock, many(2))), 2)
+    assert.equal(await stock.open(sku, 50), false)
+    assert.deepEqual(await balanced(stock), { total: 2, available: 0, sold: 2 })
+  })
+
+  check('sells every unit once, to callers of two processes', async ({ stock, elsewhere }) => {
+    await stock.open(sku, 700)
+    const results = await Promise.all([
+      sellAll(stock, many(1_500, 'here')),
+      sellAll(elsewhere, many(1_500, 'there')),
+      added(stock),
+    ])
+    assert.equal(soldOf([...results[0], ...results[1]]), 700)
+    assert.deepEqual(await balanced(stock), { total: 700, available: 0, sold: 700 })
+    assert.deepEqual(await stock.sell({ sku, orderId: 'late' }), refused('sold-out', 0))
+  })
+
+  check('gives an id its one sale, however often and from wherever it is asked', async ({ stock, elsewhere }) => {
+    await stock.open(sku, 10)
+    const order = { sku, orderId: 'one', quantity: 3 }
+    const results = await sellAll(stock, [order, order, order])
+    assert.deepEqual(results, [sold, replayed, replayed])
+    assert.deepEqual(await elsewhere.sell(order), replayed)
+    await sellAll(stock, many(7))
+    assert.deepEqual(await elsewhere.sell({ sku, orderId: 'late' }), refused('sold-out', 0))
+    assert.deepEqual(await elsewhere.sell({ sku, orderId: 'late' }), refused('sold-out', 0))
+    assert.deepEqual(await elsewhere.sell(order), replayed)
+    assert.deepEqual(await balanced(stock), { total: 10, available: 0, sold: 10 })
+  })
+
+  check('refuses an id that is known with another quantity or another buyer', async ({ stock }) => {
+    await stock.open(sku, 10)
+    const buyer = (id: string) => ({ id, limit: 5 })
+    await stock.sell({ sku, orderId: 'plain' })
+    await stock.sell({ sku, orderId: 'named', quantity: 2, buyer: buyer('ann lee') })
+    const conflicts = [
+      { sku, orderId: 'plain', quantity: 2 },
+      { sku, orderId: 'named', quantity: 1 },
+      { sku, orderId: 'named', quantity: 2, buyer: buyer('ann') },
+    ]
+    for (const order of conflicts) await assert.rejects(stock.sell(order), OrderConflictError)
+    for (const order of [
+      { sku, orderId: 'plain', buyer: buyer('ann') },
+      { sku, orderId: 'named', quantity: 2 },
+      { sku, orderId: 'named', quantity: 2, buyer: buyer('ann lee') },
+    ]) {
+      assert.deepEqual(await stock.sell(order), replayed)
+    }
+    // One conflict in a trip fails alone.
+    const [bad, good] = await Promise.allSettled([
+      stock.sell({ sku, orderId: 'plain', quantity: 7 }),
+      stock.sell({ sku, orderId: 'other' }),
+    ])
+    assert.equal(bad.status, 'rejected')
+    assert.deepEqual(good, { status: 'fulfilled', value: sold })
+    assert.deepEqual(await balanced(stock), { total: 10, available: 6, sold: 4 })
+  })
+
+  check('sells a quantity whole or not at all', async ({ stock }) => {
+    await stock.open(sku, 5)
+    assert.deepEqual(await stock.sell({ sku, orderId: 'a', quantity: 3 }), sold)
+    assert.deepEqual(await stock.sell({ sku, orderId: 'b', quantity: 3 }), refused('sold-out', 2))
+    assert.deepEqual(await stock.sell({ sku, orderId: 'b', quantity: 3 }), refused('sold-out', 2))
+    assert.deepEqual(await stock.sell({ sku, orderId: 'b', quantity: 2 }), sold, 'a refusal is not remembered')
+    assert.deepEqual(await balanced(stock), { total: 5, available: 0, sold: 5 })
+  })
+
+  check('holds every buyer to the limit, in one trip and over many', async ({ stock, elsewhere }) => {
+    await stock.open(sku, 1_000)
+    const of = (id: string, count: number) => many(count, id).map((order) => ({ ...order, buyer: { id, limit: 2 } }))
+    const results = await Promise.all([
+      sellAll(stock, [...of('ann', 6), ...of('bob', 1)]),
+      sellAll(
+        elsewhere,
+        of('ann', 6).map((order) => ({ ...order, orderId: `2-${order.orderId}` })),
+      ),
+    ])
+    assert.equal(soldOf(results.flat()), 3)
+    const more = { sku, orderId: 'more', buyer: { id: 'ann', limit: 2 } }
+    assert.deepEqual(await stock.sell(more), refused('buyer-limit', 997))
+    assert.deepEqual(
+      await stock.sell({ ...more, buyer: { id: 'bob', limit: 2 }, quantity: 2 }),
+      refused('buyer-limit', 997),
+    )
+    assert.deepEqual(await stock.sell({ ...more, buyer: { id: 'ann', limit: 3 } }), sold)
+    assert.deepEqual(await balanced(stock), { total: 1_000, available: 996, sold: 4 })
+  })
+
+  check('restocks once per id', async ({ stock, elsewhere, onSale }) => {
+    await stock.open(sku, 1)
+    await sellAll(stock, many(4))
+    await sellAll(elsewhere, many(4))
+    await onSale(stock.restock(sku, 3, { id: 'delivery' }))
+    await onSale(elsewhere.restock(sku, 3, { id: 'delivery' }))
+    assert.deepEqual(await balanced(stock), { total: 4, available: 3, sold: 1 })
+    assert.equal(soldOf(await sellAll(elsewhere, many(8, 'again'))), 3)
+    await onSale(stock.restock(sku, 2))
+    await onSale(stock.restock(sku, 2))
+    assert.equal(soldOf(await sellAll(stock, many(8, 'more'))), 4)
+    assert.deepEqual(await balanced(stock), { total: 8, available: 0, sold: 8 })
+  })
+
+  check('takes unsold units away, and never sold ones', async ({ stock }) => {
+    await stock.open(sku, 10)
+    await stock.sell({ sku, orderId: 'a', quantity: 4 })
+    await assert.rejects(stock.restock(sku, -7, { id: 'x' }), RangeError)
+    assert.deepEqual(await balanced(stock), { total: 10, available: 6, sold: 4 })
+    await stock.restock(sku, -6, { id: 'x' })
+    await stock.restock(sku, -6, { id: 'x' })
+    assert.deepEqual(await balanced(stock), { total: 4, available: 0, sold: 4 })
+    assert.deepEqual(await stock.sell({ sku, orderId: 'b' }), refused('sold-out', 0))
+  })
+
+  check('counts to the last safe integer, and no further', async ({ stock }) => {
+    const most = Number.MAX_SAFE_INTEGER
+    await stock.open(sku, most - 1)
+    await assert.rejects(stock.restock(sku, 2), RangeError)
+    await stock.restock(sku, 1)
+    assert.deepEqual(await stock.sell({ sku, orderId: 'a', quantity: most - 2 }), sold)
+    assert.deepEqual(await stock.sell({ sku, orderId: 'a', quantity: most - 2 }), replayed)
+    assert.deepEqual(await balanced(stock), { total: most, available: 2, sold: most - 2 })
+  })
+
+  check('knows nothing of a SKU that is not on sale', async ({ stock }) => {
+    const named = new RegExp(JSON.stringify(sku).replace(/[{}]/g, '\\$&'))
+    assert.deepEqual(await stock.sell({ sku, orderId: 'a' }), refused('not-open', 0))
+    await assert.rejects(stock.level(sku), { name: 'RangeError', message: named })
+    await assert.rejects(stock.restock(sku, 1), { name: 'RangeError', message: named })
+    await assert.rejects(listed(stock), { name: 'RangeError', message: named })
+    assert.equal(await stock.find('a', sku), undefined)
+    await stock.remove(sku)
+  })
+
+  check('ends a sale and may begin another under its name', async ({ stock, elsewhere, onSale }) => {
+    await stock.open(sku, 2)
+    await sellAll(stock, many(4))
+    await sellAll(elsewhere, many(4))
+    await stock.remove(sku)
+    await stock.remove(sku)
+    await assert.rejects(elsewhere.level(sku), RangeError)
+    assert.equal(await onSale(elsewhere.open(sku, 3)), true)
+    assert.deepEqual(await sellAll(stock, many(2)), [sold, sold], 'the ids of the old sale are forgotten')
+    assert.deepEqual(await balanced(elsewhere), { total: 3, available: 1, sold: 2 })
+  })
+
+  check('lists every order once, over many pages, and finds each', async ({ stock }) => {
+    await stock.open(sku, 10_000)
+    const orders = many(2_600).map((order, i) => {
+      return { ...order, quantity: 1 + (i % 3), ...(i % 2 ? { buyer: { id: `b ${i}`, limit: 9 } } : {}) }
+    })
+    await sellAll(stock, orders)
+    const recorded = new Map((await listed(stock)).map((order) => [order.orderId, order]))
+    assert.equal(recorded.size, orders.length)
+    for (const { orderId, quantity, buyer } of orders) {
+      const expected = { orderId, quantity, state: 'sold', ...(buyer ? { buyerId: buyer.id } : {}) }
+      assert.deepEqual(recorded.get(orderId), expected)
+    }
+    const found = await Promise.all(['order-0', 'order-1', 'stranger'].map((orderId) => stock.find(orderId, sku)))
+    assert.deepEqual(found, [recorded.get('order-0'), recorded.get('order-1'), undefined])
+    await balanced(stock)
+  })
+
+  check('tells awkward names apart', async ({ stock }) => {
+    const awkward = [
+      'a b',
+      'a',
+      ' a',
+      'a:b',
+      '{a}',
+      '%7Ba}',
+      '"',
+      '\\',
+      '\n',
+      '\u0000',
+      'é',
+      'e\u0301',
+      '😀',
+      '[1]',
+      '0',
+      '1e3',
+    ]
+    for (const name of awkward) {
+      assert.equal(await stock.open(name, 100), true, JSON.stringify(name))
+      const buyer = { id: name, limit: 1 }
+      const results = await sellAll(
+        stock,
+        awkward.map((orderId) => ({ sku: name, orderId, ...(orderId === name ? { buyer } : {}) })),
+      )
+      assert.equal(soldOf(results), awkward.length)
+      assert.deepEqual(await stock.sell({ sku: name, orderId: name, buyer }), replayed)
+      assert.deepEqual((await listed(stock, name)).map((order) => order.orderId).sort(), [...awkward].sort())
+    }
+  })
+
+  check('turns calls away once closed, twice closed as well', async ({ stock }) => {
+    await stock.open(sku, 1)
+    await stock.close()
+    await stock.close()
+    await assert.rejects(stock.sell({ sku, orderId: 'a' }), ClosedError)
+    await assert.rejects(stock.open(sku, 1), ClosedError)
+    await assert.rejects(stock.level(sku), ClosedError)
+    await assert.rejects(listed(stock), ClosedError)
+  })
+
+  // What follows asks the driver itself, as a client does that sends a command again because its reply was lost.
+
+  check('driver: changes arrive twice and apply once', async ({ driver }) => {
+    const open = { kind: 'open', epoch: 'first', quantity: 5 } as const
+    assert.equal((await driver.adjust(sku, open, trip)).outcome, 'done')
+    assert.equal((await driver.adjust(sku, open, trip)).outcome, 'done')
+    assert.equal((await driver.adjust(sku, { ...open, epoch: 'second' }, trip)).outcome, 'refused')
+    const restock = { kind: 'restock', id: 'r', quantity: 2 } as const
+    for (let i = 0; i < 2; i++) {
+      assert.deepEqual(await driver.adjust(sku, restock, trip), { outcome: 'done', available: 7, onSaleInMs: 0 })
+    }
+    const remove = { kind: 'remove', epoch: 'first' } as const
+    await driver.adjust(sku, remove, trip)
+    await driver.adjust(sku, { ...open, epoch: 'second' }, trip)
+    await driver.adjust(sku, remove, trip)
+    assert.equal((await driver.level(sku, undefined, trip))?.epoch, 'second', 'a late remove spares the next sale')
+    assert.equal((await driver.level(sku, undefined, trip))?.total, 5)
+  })
+
+  check('driver: decides a trip of 1,000 in order, and the same trip again sells nothing', async ({ driver }) => {
+    await driver.adjust(sku, { kind: 'open', epoch: 'e', quantity: 998 }, trip)
+    const orders = Array.from({ length: 999 }, (_, i) => request(`o${i}`, { buyer: { id: `b${i}`, limit: 1 } }))
+    orders.push(request('o0'))
+    const first = await driver.sell(sku, orders, trip)
+    assert.deepEqual(first.slice(0, 998), Array<SaleResult>(998).fill(sold))
+    assert.deepEqual(first.slice(998), [refused('sold-out', 0), replayed])
+    const again = await driver.sell(sku, orders, trip)
+    assert.deepEqual(again.slice(0, 998), Array<SaleResult>(998).fill(replayed))
+    assert.deepEqual(again.slice(998), [refused('sold-out', 0), replayed])
+    const level = await driver.level(sku, undefined, trip)
+    assert.deepEqual([level?.available, level?.sold, level?.recorded], [0, 998, 998])
+  })
+
+  check('driver: units that come back wait for those who may say sold out', async ({ driver, onSale }) => {
+    const forMs = 250
+    const close = { below: 10, forMs }
+    await driver.adjust(sku, { kind: 'open', epoch: 'e', quantity: 12 }, trip)
+    assert.equal((await driver.level(sku, close, trip))?.closed, false, 'too much is left')
+    await driver.sell(sku, [request('a', { quantity: 11 })], trip)
+    assert.equal((await driver.level(sku, undefined, trip))?.closed, false, 'nobody asked')
+    // The server may be slow to answer the second question, so ask until the first answer is still in force.
+    let waited = 0
+    for (let attempt = 1; waited === 0 && attempt <= 50; attempt++) {
+      assert.equal((await driver.level(sku, close, trip))?.closed, true)
+      const changed = await driver.adjust(sku, { kind: 'restock', id: `r${attempt}`, quantity: 5 }, trip)
+      assert.equal(changed.outcome, 'done')
+      waited = changed.onSaleInMs
+    }
+    assert.ok(waited > 0 && waited <= forMs, `${waited} ms`)
+    const units = (await driver.level(sku, undefined, trip))?.available ?? 0
+    assert.ok(units >= 6)
+    await onSale(Promise.resolve())
+    assert.deepEqual(await driver.sell(sku, [request('b', { quantity: units })], trip), [sold])
+    assert.equal((await driver.level(sku, close, trip))?.closed, true)
+  })
+}

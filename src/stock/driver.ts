@@ -1,0 +1,84 @@
+import { OrderConflictError } from '../core/errors.js'
+import type { Trip } from '../core/group-commit.js'
+import type { RecordedOrder, SaleResult, StockLevel } from './types.js'
+
+/** One order on its way to the backend, checked and complete. */
+export interface SaleRequest {
+  readonly sku: string
+  readonly orderId: string
+  readonly quantity: number
+  readonly buyer: { readonly id: string; readonly limit: number } | undefined
+}
+
+/** A change of the sale itself. Each may arrive twice, and applies once. */
+export type StockChange =
+  /** `epoch` is the new sale's own random id; finding it there already means that this very change was applied. */
+  | { readonly kind: 'open'; readonly epoch: string; readonly quantity: number }
+  | { readonly kind: 'restock'; readonly id: string; readonly quantity: number }
+  /** Ends the sale of that epoch and no other, so that a late duplicate spares a sale opened since. */
+  | { readonly kind: 'remove'; readonly epoch: string }
+
+/** What became of a change. */
+export interface StockChanged {
+  /** `refused`: the sale is not as the change needs it (already open, not open, too few units, too many units). */
+  readonly outcome: 'done' | 'refused' | 'not-open'
+  /** Unsold units after it. */
+  readonly available: number
+  /** Milliseconds until added units can be sold; above 0 while some process may still say sold out by itself. */
+  readonly onSaleInMs: number
+}
+
+/** Asks the backend for the right to say sold out, for `forMs`, if fewer than `below` units are left. */
+export interface CloseRequest {
+  readonly below: number
+  readonly forMs: number
+}
+
+/** A sale as the backend sees it. */
+export interface StockState extends StockLevel {
+  /** Random id of the sale, made when it was opened. */
+  readonly epoch: string
+  /** How many order ids are recorded. It never falls while the sale is open. */
+  readonly recorded: number
+  /** Whether the {@link CloseRequest} was granted: units that come back meanwhile are sold only after `forMs`. */
+  readonly closed: boolean
+}
+
+/** A part of the recorded orders. */
+export interface OrdersPage {
+  readonly epoch: string
+  readonly orders: readonly RecordedOrder[]
+  /** Where the next page begins; `undefined` after the last. */
+  readonly next: string | undefined
+}
+
+/**
+ * What a backend does for stock: one attempt per call, no waiting, no retry. Every verb speaks of one SKU, is atomic, and
+ * may run twice (a client resends what was under way when its connection broke). Pass it to `createStock`.
+ *
+ * Calls `trip.sending()` right before the request leaves the process.
+ */
+export interface StockDriver {
+  adjust(sku: string, change: StockChange, trip: Trip): Promise<StockChanged>
+  /**
+   * Decides the orders one after the other and answers in their order; there are at most 1,000 and an id may be among
+   * them twice. OrderConflictError in a place fails that order alone.
+   */
+  sell(sku: string, orders: readonly SaleRequest[], trip: Trip): Promise<readonly (SaleResult | Error)[]>
+  /** `undefined` when the SKU is not on sale. */
+  level(sku: string, close: CloseRequest | undefined, trip: Trip): Promise<StockState | undefined>
+  /**
+   * A page of recorded orders, from the beginning or from `cursor`; `undefined` when the SKU is not on sale. All that is
+   * recorded when the first page is read is in one of the pages; an order may be in two.
+   */
+  orders(sku: string, cursor: string | undefined, trip: Trip): Promise<OrdersPage | undefined>
+  /** What is recorded under each id, in the order asked. Of a SKU that is not on sale nothing is. */
+  find(sku: string, orderIds: readonly string[], trip: Trip): Promise<readonly (RecordedOrder | undefined)[]>
+}
+
+/** An order id came back with something else than it sold with. */
+export function orderConflict({ orderId, sku }: SaleRequest, what: 'quantity' | 'buyer'): OrderConflictError {
+  return new OrderConflictError(
+    `stock: order ${JSON.stringify(orderId)} of ${JSON.stringify(sku)} is known with another ${what}`,
+  )
+}

@@ -1,0 +1,1 @@
+export { memoryStock } from './driver.js'

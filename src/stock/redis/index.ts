@@ -1,0 +1,2 @@
+export { redisStock } from './driver.js'
+export type { RedisClient } from '../../core/redis-client.js'

@@ -1,0 +1,12 @@
+-- Reads a page of the recorded orders.
+--
+-- KEYS[1]  stock   hash { epoch, … }
+-- KEYS[2]  orders  hash { order id = record }
+-- ARGV[1]  cursor  '0' for the first page, then what the last reply said
+-- ARGV[2]  count   about how many orders a page has
+-- returns  { epoch, next cursor ('0' after the last page), { order id, record, order id, record, … } }, or {} when the
+--          SKU is not on sale
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if not epoch then return {} end
+local page = redis.call('HSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
+return { epoch, page[1], page[2] }

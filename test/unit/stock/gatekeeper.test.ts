@@ -1,0 +1,212 @@
+import { describe, expect, it } from 'vitest'
+import { createStock, type SaleResult, type Stock } from '../../../src/stock/index.js'
+import { settle, virtualClock } from '../../support/virtual-clock.js'
+import { watchedDriver } from './watched-driver.js'
+
+const sku = 'shoe'
+const soldOut: SaleResult = { ok: false, reason: 'sold-out', available: 0 }
+
+/** A process with a gate, another without, and one store. */
+const setUp = async ({ units = 5, onSale = 10 } = {}) => {
+  const clock = virtualClock()
+  const driver = watchedDriver(clock)
+  const gated = createStock(driver, { clock, local: { mode: 'gate', units } })
+  const other = createStock(driver, { clock })
+  await other.open(sku, onSale)
+  return { clock, driver, gated, other }
+}
+const rush = (stock: Stock, count: number, name = 'rush'): Promise<SaleResult[]> =>
+  Promise.all(Array.from({ length: count }, (_, i) => stock.sell({ sku, orderId: `${name}-${i}` })))
+const soldOf = (results: readonly SaleResult[]): number => results.filter((one) => one.ok).length
+
+/** Sells all there is, and gives the gate time to fetch the ids. */
+const sellOut = async (stock: Stock): Promise<void> => {
+  await rush(stock, 20)
+  await stock.sell({ sku, orderId: 'one more' })
+  await settle()
+}
+
+describe('the gate', () => {
+  it('answers sold out with no trip', async () => {
+    const { driver, gated } = await setUp()
+    await sellOut(gated)
+    const before = { ...driver.trips }
+    expect(await rush(gated, 1_000, 'late')).toEqual(Array(1_000).fill(soldOut))
+    expect(driver.trips).toEqual(before)
+  })
+
+  it('lets its units through and then asks, in one shared trip, before it says sold out', async () => {
+    const { driver, gated } = await setUp({ units: 4, onSale: 10 })
+    expect(soldOf(await rush(gated, 4))).toBe(4)
+    expect(driver.trips).toMatchObject({ sell: 1, level: 0 })
+    expect(soldOf(await rush(gated, 100, 'more'))).toBe(6)
+    expect(driver.trips.level).toBe(1)
+  })
+
+  it('does not strand units, however small its part', async () => {
+    const { gated } = await setUp({ units: 1, onSale: 10 })
+    let sold = 0
+    for (let i = 0; i < 30; i++) sold += soldOf(await rush(gated, 1, `turn-${i}`))
+    expect(sold).toBe(10)
+  })
+
+  it('answers an id that has sold, wherever it sold', async () => {
+    const { driver, gated, other } = await setUp()
+    expect((await other.sell({ sku, orderId: 'theirs' })).ok).toBe(true)
+    await sellOut(gated)
+    const before = driver.trips.sell
+    expect(await gated.sell({ sku, orderId: 'theirs' })).toEqual({ ok: true, replayed: true })
+    expect(driver.trips.sell).toBe(before + 1)
+  })
+
+  it('sends every order until it has the ids, and does without them when they cannot be fetched', async () => {
+    const { driver, gated, clock } = await setUp()
+    driver.faults.orders = 'break'
+    await sellOut(gated)
+    const before = driver.trips.sell
+    expect(await gated.sell({ sku, orderId: 'late' })).toEqual(soldOut)
+    expect(driver.trips.sell).toBe(before + 1)
+    delete driver.faults.orders
+    await clock.advance(250)
+    await gated.sell({ sku, orderId: 'next question' })
+    await settle()
+    const then = { ...driver.trips }
+    expect(await gated.sell({ sku, orderId: 'late' })).toEqual(soldOut)
+    expect(driver.trips).toEqual(then)
+  })
+
+  it('says what is left to an order that wants more', async () => {
+    const { driver, gated } = await setUp({ onSale: 10 })
+    await rush(gated, 8)
+    const three = { sku, orderId: 'three', quantity: 3 }
+    await gated.sell(three)
+    await gated.sell(three)
+    await settle()
+    const before = { ...driver.trips }
+    expect(await gated.sell(three)).toEqual({ ok: false, reason: 'sold-out', available: 2 })
+    expect(driver.trips).toEqual(before)
+    expect(await gated.sell({ ...three, quantity: 2 })).toEqual({ ok: true, replayed: false })
+  })
+
+  it('asks again after a quarter of a second, once for all who wait', async () => {
+    const { driver, gated, clock } = await setUp()
+    await sellOut(gated)
+    await clock.advance(249)
+    const before = { ...driver.trips }
+    await rush(gated, 100, 'late')
+    expect(driver.trips).toEqual(before)
+    await clock.advance(1)
+    expect(await rush(gated, 100, 'later')).toEqual(Array(100).fill(soldOut))
+    expect(driver.trips).toEqual({ ...before, level: before.level + 1 })
+  })
+
+  it('sells units that come back, from the moment on at which restock is done', async () => {
+    const { gated, other, clock } = await setUp()
+    await sellOut(gated)
+    const startedMs = clock.nowMs()
+    let doneMs = 0
+    const restocking = other.restock(sku, 3).then(() => (doneMs = clock.nowMs()))
+    while (doneMs === 0) {
+      const early = await rush(other, 1, `early at ${clock.nowMs()}`)
+      if (doneMs === 0) expect(early).toEqual([soldOut])
+      await clock.advance(10)
+    }
+    await restocking
+    expect(doneMs - startedMs).toBeGreaterThan(0)
+    expect(doneMs - startedMs).toBeLessThanOrEqual(250)
+    expect(soldOf(await rush(gated, 10, 'again'))).toBe(3)
+  })
+
+  it('does not make restock wait when nobody says sold out, nor longer than timeoutMs', async () => {
+    const { gated, other, driver, clock } = await setUp()
+    const startedMs = clock.nowMs()
+    await other.restock(sku, 1)
+    expect(clock.nowMs()).toBe(startedMs)
+    await sellOut(gated)
+    const hasty = createStock(driver, { clock, timeoutMs: 40 })
+    const restocking = hasty.restock(sku, 1)
+    await clock.advance(40)
+    await restocking
+  })
+
+  it('is never wrong about an id that sold, while units come back and sell elsewhere', async () => {
+    const { gated, other, clock } = await setUp({ onSale: 1 })
+    let refusals = 0
+    for (let round = 0; round < 40; round++) {
+      await rush(gated, 3, `fill-${round}`)
+      await settle()
+      const restocking = other.restock(sku, 1)
+      for (let step = 0; step < 30; step++) {
+        const order = { sku, orderId: `${round}-${step}` }
+        const there = await other.sell(order)
+        const here = await gated.sell(order)
+        if (there.ok) expect(here).toEqual({ ok: true, replayed: true })
+        else refusals++
+        await clock.advance(1 + ((round * 7 + step * 13) % 23))
+      }
+      await restocking
+    }
+    expect(refusals).toBeGreaterThan(100)
+    const { sold, available } = await other.level(sku)
+    expect([sold, available]).toEqual([41, 0])
+  })
+
+  it('begins anew with a sale that is opened after a removal', async () => {
+    const { gated, other, clock } = await setUp()
+    await sellOut(gated)
+    await other.remove(sku)
+    const opening = other.open(sku, 2)
+    await clock.advance(250)
+    expect(await opening).toBe(true)
+    expect(soldOf(await rush(gated, 5))).toBe(2)
+    await other.remove(sku)
+    await clock.advance(250)
+    expect(await rush(gated, 1)).toEqual([{ ok: false, reason: 'not-open', available: 0 }])
+  })
+
+  it('does not say sold out when it cannot ask, and sends nothing', async () => {
+    const { driver, gated, clock } = await setUp()
+    await sellOut(gated)
+    await clock.advance(250)
+    driver.faults.level = 'break'
+    const before = driver.trips.sell
+    await expect(gated.sell({ sku, orderId: 'late' })).rejects.toMatchObject({
+      code: 'ERR_STORE_UNAVAILABLE',
+      applied: 'no',
+    })
+    expect(driver.trips.sell).toBe(before)
+  })
+
+  it('ends a call in time when the question takes long and the order is silent', async () => {
+    const clock = virtualClock()
+    const driver = watchedDriver(clock)
+    const level = driver.level.bind(driver)
+    const slow = { ...driver, level: (...args: Parameters<typeof level>) => later(600).then(() => level(...args)) }
+    const later = (ms: number) => new Promise<void>((resolve) => void clock.after(ms, resolve))
+    const stock = createStock(slow, { clock, local: { mode: 'gate', units: 1 } })
+    await stock.open(sku, 10)
+    await stock.sell({ sku, orderId: 'a' })
+    driver.faults.sell = 'hang'
+    const selling = stock.sell({ sku, orderId: 'b' }).catch((error: unknown) => error)
+    await clock.advance(999)
+    expect(await Promise.race([selling, Promise.resolve('waits')])).toBe('waits')
+    await clock.advance(1)
+    expect(await selling).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', applied: 'unknown' })
+    await clock.advance(1_000)
+    expect(clock.pending).toBe(0)
+  })
+
+  it('gives back what did not sell: replays, refusals, failures', async () => {
+    const { driver, gated } = await setUp({ units: 3, onSale: 100 })
+    const buyer = { id: 'ann', limit: 1 }
+    await gated.sell({ sku, orderId: 'first', buyer })
+    for (let i = 0; i < 10; i++) {
+      await gated.sell({ sku, orderId: 'first', buyer })
+      await gated.sell({ sku, orderId: `limit-${i}`, buyer })
+      await gated.sell({ sku, orderId: 'first', quantity: 2 }).catch(() => undefined)
+    }
+    expect(driver.trips.level).toBe(0)
+    await rush(gated, 2)
+    expect(driver.trips.level).toBe(0)
+  })
+})

@@ -1,0 +1,185 @@
+import { describe, expect, it } from 'vitest'
+import { ClosedError, StoreUnavailableError } from '../../../src/core/errors.js'
+import { createStock, memoryStock, type Order, type StockOptions } from '../../../src/stock/index.js'
+import { virtualClock } from '../../support/virtual-clock.js'
+import { watchedDriver } from './watched-driver.js'
+
+const sku = 'shoe'
+const setUp = (options: StockOptions = {}) => {
+  const clock = virtualClock()
+  const driver = watchedDriver(clock)
+  return { clock, driver, stock: createStock(driver, { clock, ...options }) }
+}
+const trips = ({ trips }: { trips: Record<string, number> }): number => Object.values(trips).reduce((a, b) => a + b)
+
+const badIds: [unknown, typeof TypeError][] = [
+  [undefined, TypeError],
+  [null, TypeError],
+  [7, TypeError],
+  [{}, TypeError],
+  ['', RangeError],
+  ['x'.repeat(1_025), RangeError],
+  ['half \ud800 pair', RangeError],
+]
+const badUnits: [unknown, typeof TypeError][] = [
+  ['1', TypeError],
+  [null, TypeError],
+  [1n, TypeError],
+  [0, RangeError],
+  [1.5, RangeError],
+  [NaN, RangeError],
+  [Infinity, RangeError],
+  [2 ** 53, RangeError],
+]
+
+describe('createStock: wrong arguments', () => {
+  it.each(badIds)('refuses the id %s with a %o before anything is sent', async (id, error) => {
+    const { stock, driver } = setUp()
+    const bad = id as string
+    await expect(stock.sell({ sku, orderId: bad })).rejects.toThrow(error)
+    await expect(stock.sell({ sku: bad, orderId: 'a' })).rejects.toThrow(error)
+    await expect(stock.sell({ sku, orderId: 'a', buyer: { id: bad, limit: 1 } })).rejects.toThrow(error)
+    await expect(stock.open(bad, 1)).rejects.toThrow(error)
+    await expect(stock.level(bad)).rejects.toThrow(error)
+    await expect(stock.remove(bad)).rejects.toThrow(error)
+    await expect(stock.find(bad, sku)).rejects.toThrow(error)
+    await expect(stock.find('a', bad)).rejects.toThrow(error)
+    expect(() => stock.orders(bad)).toThrow(error)
+    if (id !== undefined) await expect(stock.restock(sku, 1, { id: bad })).rejects.toThrow(error)
+    expect(trips(driver)).toBe(0)
+  })
+
+  it.each([...badUnits, [-1, RangeError] as const])('refuses %s units with a %o', async (units, error) => {
+    const { stock, driver } = setUp()
+    const bad = units as number
+    await expect(stock.open(sku, bad)).rejects.toThrow(error)
+    await expect(stock.sell({ sku, orderId: 'a', quantity: bad })).rejects.toThrow(error)
+    await expect(stock.sell({ sku, orderId: 'a', buyer: { id: 'b', limit: bad } })).rejects.toThrow(error)
+    if (bad !== -1) await expect(stock.restock(sku, bad)).rejects.toThrow(error)
+    expect(trips(driver)).toBe(0)
+  })
+
+  it('names what was wrong', async () => {
+    const { stock } = setUp()
+    await expect(stock.sell({ sku, orderId: 'a', quantity: -3 })).rejects.toThrow(/quantity .*-3/)
+    await expect(stock.sell({ sku, orderId: '' })).rejects.toThrow('orderId')
+    await expect(stock.sell({ sku, orderId: 'a', buyer: { id: 'b', limit: 0 } })).rejects.toThrow(/buyer.limit .*0/)
+    await expect(stock.sell(undefined as unknown as Order)).rejects.toThrow(TypeError)
+  })
+
+  it('refuses options that make no sense', () => {
+    const make = (options: unknown) => () => createStock(memoryStock(), options as StockOptions)
+    expect(make({ timeoutMs: 0 })).toThrow(RangeError)
+    expect(make({ timeoutMs: '5' })).toThrow(TypeError)
+    expect(make({ local: { mode: 'gate', units: 0 } })).toThrow(RangeError)
+    expect(make({ local: { mode: 'gate' } })).toThrow(TypeError)
+    expect(make({ local: { mode: 'lease', units: 5, leaseMs: 1_000 } })).toThrow(TypeError)
+    expect(make({ local: { units: 5 } })).toThrow(TypeError)
+  })
+})
+
+describe('createStock', () => {
+  it('joins the orders of one SKU into trips, and SKUs do not wait for each other', async () => {
+    const { stock, driver } = setUp()
+    await Promise.all([stock.open('a', 100), stock.open('b', 100)])
+    const results = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => stock.sell({ sku: i % 2 ? 'a' : 'b', orderId: `${i}` })),
+    )
+    expect(results.every((one) => one.ok)).toBe(true)
+    expect(driver.trips.sell).toBe(2)
+  })
+
+  it('is not confused by an order that its caller changes after the call', async () => {
+    const { stock } = setUp()
+    await stock.open(sku, 10)
+    const order = { sku, orderId: 'a', quantity: 2, buyer: { id: 'ann', limit: 2 } }
+    const selling = stock.sell(order)
+    Object.assign(order, { orderId: 'b', quantity: 9, sku: 'other' })
+    order.buyer.id = 'bob'
+    await selling
+    expect(await stock.find('a', sku)).toEqual({ orderId: 'a', quantity: 2, state: 'sold', buyerId: 'ann' })
+  })
+
+  it('gives up after 1,000 ms by default, and says whether it was sent', async () => {
+    const { stock, driver, clock } = setUp()
+    await stock.open(sku, 10)
+    driver.faults.sell = 'hang'
+    const first = stock.sell({ sku, orderId: 'a' }).catch((error: unknown) => error)
+    await clock.advance(1)
+    const second = stock.sell({ sku, orderId: 'b' }).catch((error: unknown) => error)
+    await clock.advance(998)
+    expect(await Promise.race([first, Promise.resolve('waits')])).toBe('waits')
+    await clock.advance(1)
+    expect(await first).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', applied: 'unknown' })
+    await clock.advance(1)
+    expect(await second).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' })
+    expect(clock.pending).toBe(0)
+  })
+
+  it('settles an order whose answer was lost when it is asked again', async () => {
+    const { stock, driver } = setUp()
+    await stock.open(sku, 10)
+    driver.faults.sell = 'break'
+    await expect(stock.sell({ sku, orderId: 'a' })).rejects.toMatchObject({ applied: 'unknown' })
+    delete driver.faults.sell
+    expect(await stock.sell({ sku, orderId: 'a' })).toEqual({ ok: true, replayed: true })
+    expect(await stock.level(sku)).toMatchObject({ available: 9, sold: 1 })
+  })
+
+  it('says that nothing was applied when nothing was sent', async () => {
+    const { stock, driver } = setUp()
+    for (const verb of ['adjust', 'sell', 'level', 'find'] as const) driver.faults[verb] = 'refuse'
+    const calls = [stock.open(sku, 1), stock.sell({ sku, orderId: 'a' }), stock.level(sku), stock.find('a', sku)]
+    for (const call of calls) await expect(call).rejects.toMatchObject({ applied: 'no' })
+  })
+
+  it('ends a removal in time, also when its second trip is silent', async () => {
+    const { stock, driver, clock } = setUp({ timeoutMs: 100 })
+    await stock.open(sku, 1)
+    driver.faults.adjust = 'hang'
+    const removing = stock.remove(sku).catch((error: unknown) => error)
+    await clock.advance(100)
+    expect(await removing).toBeInstanceOf(StoreUnavailableError)
+    await clock.advance(0)
+    expect(clock.pending).toBe(0)
+  })
+
+  it('shows an order once although the driver shows it twice', async () => {
+    const clock = virtualClock()
+    const driver = memoryStock({ clock })
+    const page = (ids: string[], next?: string) => ({
+      epoch: 'e',
+      orders: ids.map((orderId) => ({ orderId, quantity: 1, state: 'sold' as const })),
+      next,
+    })
+    const twice = createStock({
+      ...driver,
+      orders: async (_sku, cursor) => (cursor === undefined ? page(['a', 'b'], '1') : page(['b', 'c'])),
+    })
+    const seen: string[] = []
+    for await (const { orderId } of twice.orders(sku)) seen.push(orderId)
+    expect(seen).toEqual(['a', 'b', 'c'])
+  })
+
+  it('does not mix the orders of two sales into one list', async () => {
+    let sale = 0
+    const mixed = createStock({
+      ...memoryStock(),
+      orders: async () => ({ epoch: `${sale++}`, orders: [{ orderId: 'a', quantity: 1, state: 'sold' }], next: '1' }),
+    })
+    const orders = mixed.orders(sku)[Symbol.asyncIterator]()
+    expect((await orders.next()).done).toBe(false)
+    await expect(orders.next()).rejects.toThrow(RangeError)
+  })
+
+  it('finishes what is under way when it closes, and is disposable', async () => {
+    const { stock } = setUp()
+    await stock.open(sku, 1)
+    const selling = stock.sell({ sku, orderId: 'a' })
+    await stock[Symbol.asyncDispose]()
+    expect(await selling).toEqual({ ok: true, replayed: false })
+    for (const call of [stock.find('a', sku), stock.remove(sku), stock.restock(sku, 1)]) {
+      await expect(call).rejects.toThrow(ClosedError)
+    }
+  })
+})
