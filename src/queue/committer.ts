@@ -1,0 +1,47 @@
+import type { Clock } from '../core/clock.js'
+import type { Report } from './background.js'
+
+/** Commits now and then: often enough that little is handled again after a crash, and not once per message. */
+export interface Committer {
+  /** There is something to commit. */
+  wanted(): void
+  /** Commits what there is by now. Rejects when that fails. */
+  flush(): Promise<void>
+  stop(): void
+}
+
+const commitEveryMs = 200
+
+/** `commit` commits everything that is due, and does nothing when nothing is. */
+export function createCommitter(commit: () => Promise<void>, report: Report, clock: Clock): Committer {
+  let underWay: Promise<void> = Promise.resolve()
+  let cancel: (() => void) | undefined
+  let stopped = false
+
+  const flush = (): Promise<void> => {
+    const next = underWay.then(commit)
+    underWay = next.catch(() => undefined)
+    return next
+  }
+  const wanted = (): void => {
+    if (stopped) return
+    cancel ??= clock.after(commitEveryMs, () => {
+      void flush().then(
+        () => (cancel = undefined),
+        (error: unknown) => {
+          report(error)
+          cancel = undefined
+          wanted()
+        },
+      )
+    })
+  }
+  return {
+    wanted,
+    flush,
+    stop() {
+      stopped = true
+      cancel?.()
+    },
+  }
+}

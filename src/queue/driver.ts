@@ -1,0 +1,78 @@
+// What a backend implements. The front (publisher.ts, consumer.ts) waits, retries, keeps order and decides; a driver
+// carries records, and answers.
+
+export type HeaderValue = Uint8Array | string
+
+/** Headers as they travel; a name may carry several values. */
+export type RecordHeaders = Readonly<Record<string, HeaderValue | readonly HeaderValue[]>>
+
+/** A message on its way to a topic. Records of one key go to one partition. */
+export interface OutgoingRecord {
+  readonly key: Uint8Array | null
+  readonly value: Uint8Array | null
+  readonly headers: RecordHeaders
+}
+
+/** A message as a topic holds it. */
+export interface QueueRecord extends OutgoingRecord {
+  /** Grows along the partition, not necessarily by one. */
+  readonly offset: number
+  readonly timestampMs: number
+}
+
+/**
+ * Sends to one topic. `send` resolves when the records are safe on every replica that counts. An error whose `retriable`
+ * is `false` says that these records will never be taken, and that none of them was.
+ */
+export interface QueueProducer {
+  send(records: readonly OutgoingRecord[]): Promise<void>
+  close(): Promise<void>
+}
+
+export interface JoinRequest {
+  readonly topic: string
+  readonly group: string
+  /** Where a group starts that has never been there: at the oldest message, or at what is published from now on. */
+  readonly fromBeginning: boolean
+  readonly sessionTimeoutMs: number
+}
+
+/** What a member learns from `next`. */
+export type Delivery =
+  /** Records of one partition in order. `nextOffset` lies behind all of them, markers that are not messages included. */
+  | {
+      readonly type: 'records'
+      readonly partition: number
+      readonly records: readonly QueueRecord[]
+      readonly nextOffset: number
+    }
+  /** The group is about to share out its partitions anew; this member takes part when it calls `next` again. */
+  | { readonly type: 'revoking' }
+  /** The partitions that are this member's from now on. Delivery restarts at what the group committed. */
+  | { readonly type: 'assigned'; readonly partitions: readonly number[] }
+
+/**
+ * A member of a consumer group. `next` rejects when the membership is lost: close it and join anew, unless the error's
+ * `retriable` is `false`, when joining again would fail in the same way.
+ */
+export interface QueueMember {
+  next(signal: AbortSignal): Promise<Delivery>
+  /** Holds back (or no longer) what is still to be delivered of a partition, so that the front holds a bounded number. */
+  hold(partition: number, held: boolean): void
+  /** Remembers, for the group, how far each partition is done. Partitions that are not this member's are left alone. */
+  commit(positions: ReadonlyMap<number, number>): Promise<void>
+  /** Messages behind the committed positions, over all partitions of the topic. */
+  lag(): Promise<number>
+  /** Leaves the group. */
+  close(): Promise<void>
+}
+
+/** A queue backend: {@link memoryQueue}, or `kafkaQueue` of `spillway/queue/kafka`. */
+export interface QueueDriver {
+  openProducer(topic: string): Promise<QueueProducer>
+  join(request: JoinRequest): Promise<QueueMember>
+}
+
+/** Whether trying the same thing again cannot help, as the driver says. */
+export const isPermanent = (error: unknown): boolean =>
+  typeof error === 'object' && error !== null && (error as { retriable?: unknown }).retriable === false

@@ -1,0 +1,24 @@
+/**
+ * Remembers which messages were handled, apart from their effect. A crash between the effect and `finish` lets the
+ * handler run again; where that matters keep the ids beside the effect, with a {@link TransactionalInbox}.
+ */
+export interface Inbox {
+  /**
+   * Claims ids for `owner`, for `leaseMs`. `'new'`: the claim is the owner's, newly or already; `'busy'`: another owner
+   * has it and its lease runs; `'done'`: handled.
+   */
+  begin(ids: readonly string[], owner: string, leaseMs: number): Promise<readonly ('new' | 'busy' | 'done')[]>
+  /** Marks as handled those ids that are claimed by `owner`. */
+  finish(ids: readonly string[], owner: string): Promise<void>
+  /** Drops those claims on ids that are `owner`'s. */
+  abandon(ids: readonly string[], owner: string): Promise<void>
+}
+
+/** Remembers handled ids in the handler's own database, so that each message has its effect once. */
+export interface TransactionalInbox<Tx> {
+  /**
+   * Runs `work` inside a transaction with those of the ids that were not there before, and remembers them in it. If
+   * `work` throws, neither its effect nor the ids stay.
+   */
+  once(ids: readonly string[], work: (fresh: ReadonlySet<string>, tx: Tx) => Promise<void>): Promise<void>
+}

@@ -1,0 +1,17 @@
+export { startConsumer, type Consumer } from './consumer.js'
+export type {
+  Delivery,
+  HeaderValue,
+  JoinRequest,
+  OutgoingRecord,
+  QueueDriver,
+  QueueMember,
+  QueueProducer,
+  QueueRecord,
+  RecordHeaders,
+} from './driver.js'
+export type { Inbox, TransactionalInbox } from './inbox.js'
+export { memoryInbox, memoryQueue, type MemoryInboxOptions, type MemoryQueueOptions } from './memory/index.js'
+export type { Message, OutgoingMessage } from './message.js'
+export type { ConsumerOptions, HandlerContext } from './options.js'
+export { startPublisher, type Publisher, type PublisherOptions } from './publisher.js'

@@ -1,0 +1,22 @@
+import kafkajs from 'kafkajs'
+
+/** How a publisher's batches travel. kafkajs brings gzip; for the others register a codec in its `CompressionCodecs`. */
+export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
+
+const types: Readonly<Record<Compression, number>> = { none: 0, gzip: 1, snappy: 2, lz4: 3, zstd: 4 }
+
+/** The number by which Kafka knows it. Throws when kafkajs has no codec for it: it would fail at the first message. */
+export function compressionType(name: Compression): number {
+  const type = Object.hasOwn(types, name) ? types[name] : undefined
+  if (type === undefined) {
+    throw new RangeError(`compression must be one of ${Object.keys(types).join(', ')}, got ${String(name)}`)
+  }
+  if (type === 0) return type
+  try {
+    const codecs = kafkajs.CompressionCodecs as unknown as Record<number, () => unknown>
+    codecs[type]?.()
+  } catch (error) {
+    throw new TypeError(`compression ${name} needs a codec in kafkajs' CompressionCodecs`, { cause: error })
+  }
+  return type
+}

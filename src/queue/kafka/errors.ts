@@ -1,0 +1,44 @@
+/** Answers of a broker, and faults of the client, that trying the same again does not cure. */
+const permanent = new Set([
+  'KafkaJSNotImplemented',
+  'KafkaJSSASLAuthenticationError',
+  'MESSAGE_TOO_LARGE',
+  'RECORD_LIST_TOO_LARGE',
+  'INVALID_RECORD',
+  'INVALID_TIMESTAMP',
+  'INVALID_TOPIC_EXCEPTION',
+  'INVALID_GROUP_ID',
+  'INVALID_SESSION_TIMEOUT',
+  'POLICY_VIOLATION',
+  'UNSUPPORTED_COMPRESSION_TYPE',
+  'UNSUPPORTED_VERSION',
+  'SASL_AUTHENTICATION_FAILED',
+  'TOPIC_AUTHORIZATION_FAILED',
+  'GROUP_AUTHORIZATION_FAILED',
+  'CLUSTER_AUTHORIZATION_FAILED',
+])
+
+/** A commit that a new sharing out of the group has overtaken. */
+const overtaken = new Set(['REBALANCE_IN_PROGRESS', 'ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID'])
+
+interface Described {
+  readonly name?: unknown
+  readonly type?: unknown
+  readonly cause?: unknown
+}
+
+function isAny(error: unknown, names: ReadonlySet<unknown>, depth = 0): boolean {
+  if (typeof error !== 'object' || error === null || depth > 8) return false
+  const { name, type, cause } = error as Described
+  return names.has(name) || names.has(type) || isAny(cause, names, depth + 1)
+}
+
+export const isOvertaken = (error: unknown): boolean => isAny(error, overtaken)
+
+/** The error with what the front asks of it: whether it pays to try again. kafkajs' own mark means something else. */
+export function translated(what: string, error: unknown): Error {
+  const message = error instanceof Error ? error.message : String(error)
+  return Object.assign(new Error(`kafka: ${what}: ${message}`, { cause: error }), {
+    retriable: !isAny(error, permanent),
+  })
+}

@@ -1,0 +1,47 @@
+import { positiveInteger } from '../../core/check.js'
+import { systemClock, type Clock } from '../../core/clock.js'
+import type { OutgoingRecord, QueueDriver } from '../driver.js'
+import { createGroup, type Group } from './group.js'
+import { createTopic, type Topic } from './topic.js'
+
+export interface MemoryQueueOptions {
+  /** Partitions of each topic. @defaultValue 4 */
+  readonly partitions?: number
+  /** Where the times of messages come from. @defaultValue systemClock */
+  readonly clock?: Clock
+}
+
+/**
+ * Topics of this process, made at their first use: partitioned by key, with consumer groups that share out partitions
+ * anew when members come and go, and redelivery of what was not committed. It is the specification of a queue driver,
+ * and what a service runs on when it is one process. Everything is kept until the process ends.
+ */
+export function memoryQueue(options: MemoryQueueOptions = {}): QueueDriver {
+  const { clock = systemClock } = options
+  const partitions = positiveInteger('partitions', options.partitions ?? 4)
+  const topics = new Map<string, Topic>()
+  const groups = new Map<string, Group>()
+
+  function topicOf(name: string): Topic {
+    let topic = topics.get(name)
+    if (!topic) topics.set(name, (topic = createTopic(partitions, () => clock.wallMs())))
+    return topic
+  }
+
+  return {
+    async openProducer(name) {
+      const topic = topicOf(name)
+      return {
+        send: async (records: readonly OutgoingRecord[]) => topic.append(records),
+        close: async () => undefined,
+      }
+    },
+    async join({ topic: name, group: groupName, fromBeginning }) {
+      const topic = topicOf(name)
+      const id = JSON.stringify([name, groupName])
+      let group = groups.get(id)
+      if (!group) groups.set(id, (group = createGroup(topic, fromBeginning)))
+      return group.join()
+    },
+  }
+}

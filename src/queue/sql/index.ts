@@ -1,0 +1,1 @@
+export { sqlInbox, type SqlInbox, type SqlInboxOptions } from './inbox.js'

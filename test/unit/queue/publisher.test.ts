@@ -1,0 +1,157 @@
+import { describe, expect, it } from 'vitest'
+import {
+  memoryQueue,
+  startPublisher,
+  type OutgoingMessage,
+  type OutgoingRecord,
+  type QueueDriver,
+} from '../../../src/queue/index.js'
+import { virtualClock } from '../../support/virtual-clock.js'
+
+const refused = Object.assign(new Error('too large'), { retriable: false })
+
+/** A topic that records what reaches it; `send` decides what becomes of each trip. */
+async function setUp(send: (records: readonly OutgoingRecord[]) => Promise<void> | void = () => undefined) {
+  const clock = virtualClock()
+  const trips: string[][] = []
+  let closes = 0
+  const driver: QueueDriver = {
+    openProducer: async () => ({
+      async send(records) {
+        trips.push(records.map(({ headers }) => String(headers['spillway-id'])))
+        await send(records)
+      },
+      close: async () => void closes++,
+    }),
+    join: () => Promise.reject(new Error('not here')),
+  }
+  const publisher = await startPublisher<string>(driver, { topic: 't', clock })
+  const publish = (...ids: string[]) => publisher.publish(ids.map((id) => ({ id, body: id })))
+  return { clock, trips, publisher, publish, closes: () => closes }
+}
+
+const outcome = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'published',
+    (error: { applied?: string; code?: string }) => error.applied ?? error.code,
+  )
+const bodyOf = (record: OutgoingRecord): unknown => JSON.parse(Buffer.from(record.value ?? []).toString())
+
+describe('startPublisher', () => {
+  it('joins the calls that come while a trip is under way', async () => {
+    const releases: (() => void)[] = []
+    const { trips, publish, clock } = await setUp(() => new Promise((resolve) => releases.push(resolve)))
+    const calls = [publish('a'), publish('b')]
+    await clock.advance(0)
+    calls.push(publish('c', 'd'), publish('e'))
+    await clock.advance(0)
+    expect(trips).toEqual([['a', 'b']])
+    releases[0]?.()
+    await clock.advance(0)
+    expect(trips).toEqual([
+      ['a', 'b'],
+      ['c', 'd', 'e'],
+    ])
+    releases[1]?.()
+    await Promise.all(calls)
+  })
+
+  it('tries a failed trip again until its time is over', async () => {
+    let failures = 3
+    const { trips, publish, clock } = await setUp(() => {
+      if (failures-- > 0) throw new Error('away')
+    })
+    const call = outcome(publish('a'))
+    await clock.advance(900)
+    expect(await call).toBe('published')
+    expect(trips).toEqual([['a'], ['a'], ['a'], ['a']])
+
+    const dead = await setUp(() => Promise.reject(new Error('away')))
+    const late = outcome(dead.publish('a'))
+    await dead.clock.advance(999)
+    await expect(Promise.race([late, Promise.resolve('waiting')])).resolves.toBe('waiting')
+    await dead.clock.advance(1)
+    expect(await late).toBe('unknown')
+    const tries = dead.trips.length
+    await dead.clock.advance(10_000)
+    expect(dead.trips).toHaveLength(tries)
+  })
+
+  it('sends nothing beside a trip that nobody waits for any more, and says so', async () => {
+    let release: () => void = () => undefined
+    const { trips, publish, clock } = await setUp(() => new Promise((resolve) => (release = resolve)))
+    const first = outcome(publish('a'))
+    await clock.advance(1_000)
+    expect(await first).toBe('unknown')
+    const second = outcome(publish('b'))
+    await clock.advance(1_000)
+    expect(await second).toBe('no')
+    release()
+    await clock.advance(0)
+    expect(trips).toEqual([['a']])
+    const third = outcome(publish('c'))
+    await clock.advance(0)
+    expect(trips).toEqual([['a'], ['c']])
+    release()
+    expect(await third).toBe('published')
+  })
+
+  it('finds the call whose message is refused, and publishes the others', async () => {
+    const { publish, clock } = await setUp((records) => {
+      if (records.some((record) => String(bodyOf(record)).startsWith('big'))) throw refused
+    })
+    const outcomes = Promise.all(
+      [['a'], ['big'], ['b', 'c'], ['d', 'big2'], ['e']].map((ids) => outcome(publish(...ids))),
+    )
+    await clock.advance(0)
+    expect(await outcomes).toEqual(['published', 'no', 'published', 'unknown', 'published'])
+  })
+
+  it('cuts what a broker would not take in one batch', async () => {
+    const { trips, publisher, clock } = await setUp()
+    const big = 'x'.repeat(300_000)
+    const call = publisher.publish(['a', 'b', 'c'].map((id) => ({ id, body: big })))
+    await clock.advance(0)
+    await call
+    expect(trips).toEqual([['a', 'b'], ['c']])
+  })
+
+  it('stops waiting on abort, with the reason itself', async () => {
+    const { publisher, clock } = await setUp(() => new Promise(() => undefined))
+    const abort = new AbortController()
+    const reason = new Error('enough')
+    const call = publisher.publish({ id: 'a', body: 'a' }, { signal: abort.signal })
+    await clock.advance(1)
+    abort.abort(reason)
+    await expect(call).rejects.toBe(reason)
+  })
+
+  it.each<[string, unknown, string]>([
+    ['an empty id', { id: '', body: 'a' }, 'id'],
+    ['an id that is no string', { id: 7, body: 'a' }, 'id must be a string, got 7'],
+    ['an empty key', { id: 'a', key: '', body: 'a' }, 'key'],
+    ['a header that is no string', { id: 'a', body: 'a', headers: { n: 1 } }, 'header n'],
+    ['headers that are no object', { id: 'a', body: 'a', headers: 'n' }, 'headers'],
+    ['a body without JSON', { id: 'a', body: undefined }, 'undefined'],
+    ['no message', null, 'null'],
+  ])('refuses %s, and publishes nothing of the call', async (_, message, named) => {
+    const { publisher, trips, clock } = await setUp()
+    const call = publisher.publish([{ id: 'good', body: 'a' }, message as OutgoingMessage<string>])
+    await expect(call).rejects.toThrow(named)
+    await clock.advance(10)
+    expect(trips).toEqual([])
+  })
+
+  it('refuses wrong options', async () => {
+    await expect(startPublisher(memoryQueue(), { topic: '' })).rejects.toThrow('topic')
+    await expect(startPublisher(memoryQueue(), { topic: 't', timeoutMs: 0 })).rejects.toThrow('timeoutMs')
+    expect(() => memoryQueue({ partitions: 0 })).toThrow('partitions')
+  })
+
+  it('closes once, and takes nothing afterwards', async () => {
+    const { publisher, publish, closes } = await setUp()
+    await Promise.all([publisher.close(), publisher.close()])
+    expect(closes()).toBe(1)
+    expect(await outcome(publish('a'))).toBe('ERR_CLOSED')
+  })
+})
