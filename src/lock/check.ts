@@ -1,0 +1,55 @@
+import { durationMs, keyString, nonNegativeInteger, positiveInteger } from '../core/check.js'
+import { systemClock } from '../core/clock.js'
+import type { LockDriver, LockKind } from './driver.js'
+import type { HoldOptions, LockOptions } from './types.js'
+
+/** A fencing token has room for so many hand-overs where it is made of a number that the backend counts. */
+const mostHandovers = 2 ** 20 - 1
+
+const wellFormed = (text: string): boolean => (text as unknown as { isWellFormed(): boolean }).isWellFormed()
+
+/** A string of 1 to 1,024 characters that the backend can lock. */
+export function checkedKey(driver: LockDriver, kind: LockKind, key: unknown): string {
+  const name = keyString('key', key)
+  // Half a surrogate pair has no UTF-8: two different keys would become one in the backend.
+  if (!wellFormed(name)) throw new RangeError(`key must be well-formed Unicode, got ${JSON.stringify(name)}`)
+  driver.checkKey?.(kind, name)
+  return name
+}
+
+/** A TTL in whole milliseconds, as backends count them. A hold without an end is refused: a crash would make it one. */
+export function ttlOf(name: string, value: unknown): number {
+  const ms = durationMs(name, value, 1)
+  if (ms > Number.MAX_SAFE_INTEGER / 2) throw new RangeError(`${name} must be finite, got ${ms}`)
+  return Math.floor(ms)
+}
+
+export function renewsOf({ renew = true }: HoldOptions): boolean {
+  if (typeof renew !== 'boolean') throw new TypeError(`renew must be a boolean, got ${String(renew)}`)
+  return renew
+}
+
+export function checkedOptions(options: LockOptions) {
+  const { localHandovers = 0, clock = systemClock } = options
+  if (nonNegativeInteger('localHandovers', localHandovers) > mostHandovers) {
+    throw new RangeError(`localHandovers must be at most ${mostHandovers}, got ${localHandovers}`)
+  }
+  return {
+    ttlMs: ttlOf('ttlMs', options.ttlMs ?? 30_000),
+    timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
+    localHandovers,
+    clock,
+  }
+}
+
+/** A number of permits that can be granted at all. */
+export function permitsOf(value: unknown, of: number): number {
+  const permits = positiveInteger('permits', value ?? 1)
+  if (permits > of) throw new RangeError(`permits must be at most ${of}, all there are, got ${permits}`)
+  return permits
+}
+
+/** Refuses a driver that was not made to share. */
+export function sharing(driver: LockDriver, what: string): void {
+  if (!driver.shares) throw new TypeError(`${what} needs a driver that can share: memory, Redis or ZooKeeper`)
+}

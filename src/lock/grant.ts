@@ -1,0 +1,75 @@
+import { LockLostError } from '../core/errors.js'
+import type { Claim } from './driver.js'
+
+/** What the backend holds for this process. It may pass from caller to caller while it lasts. */
+export interface Hold {
+  readonly claim: Claim
+  readonly renews: boolean
+  readonly firstToken: bigint | undefined
+  /** How long the backend keeps it after a renewal. */
+  heldMs: number
+  /** By the monotonic clock of this process. From then on the hold counts as lost. */
+  deadlineMs: number
+  /** When to ask for a renewal; Infinity while one is under way or none is wanted. */
+  renewAtMs: number
+  /** How often it was passed on. */
+  handovers: number
+  /** Who has it now. */
+  grant: Grant
+  /** Looks at the clock, and declares the hold lost if its time is over. */
+  readonly look: () => void
+}
+
+/** A hold while one caller has it; leases that re-enter share it. */
+export class Grant {
+  leases = 1
+  private lost: LockLostError | undefined
+  private controller: AbortController | undefined
+
+  constructor(
+    readonly hold: Hold,
+    readonly token: bigint | undefined,
+  ) {}
+
+  /** Made when it is asked for: an AbortController costs more than the rest of a hand-over. */
+  get signal(): AbortSignal {
+    if (!this.controller) {
+      this.controller = new AbortController()
+      if (this.lost) this.controller.abort(this.lost)
+      else looking(this.controller.signal, this.hold.look)
+    }
+    return this.controller.signal
+  }
+
+  /** Why the hold ended before its release, if it did. */
+  get loss(): LockLostError | undefined {
+    return this.lost
+  }
+
+  lose(why: string): void {
+    this.lost = new LockLostError(`lock: the hold of ${JSON.stringify(this.hold.claim.key)} ended: ${why}`)
+    this.controller?.abort(this.lost)
+  }
+}
+
+/**
+ * Makes a signal look before it answers. After a process was stopped, or a turn of the event loop took long, code runs on
+ * before the timers do: whoever asks a signal that was handed out long ago must not be told what was true then.
+ */
+function looking(signal: AbortSignal, look: () => void): void {
+  const known = AbortSignal.prototype
+  Object.defineProperties(signal, {
+    aborted: {
+      get() {
+        look()
+        return Reflect.get<AbortSignal, 'aborted'>(known, 'aborted', signal)
+      },
+    },
+    throwIfAborted: {
+      value() {
+        look()
+        known.throwIfAborted.call(signal)
+      },
+    },
+  })
+}

@@ -1,0 +1,114 @@
+import type { Clock } from '../core/clock.js'
+import type { Claim, LockReply } from './driver.js'
+import { Grant, type Hold } from './grant.js'
+
+/** An answer, with the moment from which its `heldMs` count. */
+export interface Answer {
+  readonly reply: LockReply
+  readonly sentMs: number
+}
+
+/**
+ * Keeps the holds of a process: renews them, and declares them lost in time. A deadline lies a twentieth of the TTL (a
+ * second at most) before the moment from which the backend may grant the key to others: for clocks that run at different
+ * speeds, and for timers that are late.
+ */
+export interface Keeper {
+  /** Begins to keep what was granted; `undefined` if its time is over already. */
+  keep(claim: Claim, answer: Answer, renews: boolean): Hold | undefined
+  /** Whether the hold still counts. Looks at the clock, and declares it lost if it must. */
+  isHeld(hold: Hold): boolean
+  /** Forgets a hold that is about to be released. */
+  letGo(hold: Hold): void
+  readonly holds: ReadonlySet<Hold>
+}
+
+export function createKeeper(options: {
+  readonly clock: Clock
+  readonly renew: (claim: Claim) => Promise<Answer>
+  /** The hold has been declared lost, and is kept no longer. */
+  readonly onLost: (hold: Hold) => void
+}): Keeper {
+  const { clock, renew, onLost } = options
+  const holds = new Set<Hold>()
+  let timer: { readonly atMs: number; readonly cancel: () => void } | undefined
+
+  const deadlineOf = (sentMs: number, heldMs: number): number => sentMs + heldMs - Math.min(heldMs / 20, 1_000)
+
+  /** One timer, for the first hold that needs something. */
+  function schedule(atMs: number): void {
+    if (timer && timer.atMs <= atMs) return
+    timer?.cancel()
+    timer = { atMs, cancel: clock.after(atMs - clock.nowMs(), tick) }
+  }
+
+  function tick(): void {
+    timer = undefined
+    const nowMs = clock.nowMs()
+    let nextMs = Infinity
+    for (const hold of holds) {
+      if (nowMs >= hold.deadlineMs) lose(hold, 'it was not renewed in time')
+      // Those that are due soon go along, so that the renewals of a process share a trip.
+      else if (hold.renewAtMs - nowMs <= hold.heldMs / 12) void extend(hold)
+      nextMs = Math.min(nextMs, hold.deadlineMs, hold.renewAtMs)
+    }
+    if (holds.size > 0) schedule(nextMs)
+  }
+
+  async function extend(hold: Hold): Promise<void> {
+    hold.renewAtMs = Infinity
+    try {
+      const { reply, sentMs } = await renew(hold.claim)
+      if (!holds.has(hold)) return
+      if (!reply.ok) return lose(hold, 'the backend no longer knows it')
+      plan(hold, sentMs, reply.heldMs as number)
+    } catch {
+      // Whatever it was, the deadline stands; there may be time for another try.
+      hold.renewAtMs = clock.nowMs() + Math.min(1_000, hold.heldMs / 10)
+      if (holds.has(hold)) schedule(hold.renewAtMs)
+    }
+  }
+
+  function plan(hold: Hold, sentMs: number, heldMs: number): void {
+    hold.heldMs = heldMs
+    hold.deadlineMs = deadlineOf(sentMs, heldMs)
+    hold.renewAtMs = hold.renews ? sentMs + heldMs / 3 : Infinity
+    schedule(Math.min(hold.deadlineMs, hold.renewAtMs))
+  }
+
+  function forget(hold: Hold): void {
+    holds.delete(hold)
+    if (holds.size > 0) return
+    timer?.cancel()
+    timer = undefined
+  }
+
+  function lose(hold: Hold, why: string): void {
+    if (!holds.has(hold)) return
+    forget(hold)
+    hold.grant.lose(why)
+    onLost(hold)
+  }
+
+  function isHeld(hold: Hold): boolean {
+    if (holds.has(hold) && clock.nowMs() >= hold.deadlineMs) lose(hold, 'it was not renewed in time')
+    return holds.has(hold)
+  }
+
+  return {
+    holds,
+    keep(claim, { reply, sentMs }, renews) {
+      const heldMs = reply.heldMs as number
+      if (clock.nowMs() >= deadlineOf(sentMs, heldMs)) return undefined
+      const times = { heldMs, deadlineMs: 0, renewAtMs: 0 }
+      const look = (): void => void isHeld(hold)
+      const hold = { claim, renews, firstToken: reply.token, handovers: 0, look, ...times } as Hold
+      hold.grant = new Grant(hold, reply.token)
+      holds.add(hold)
+      plan(hold, sentMs, heldMs)
+      return hold
+    },
+    isHeld,
+    letGo: forget,
+  }
+}

@@ -1,0 +1,184 @@
+import Redlock, { ExecutionError, Lock, type RedlockClient } from 'redlock'
+import type { RedisScript } from '../../core/redis-script.js'
+import type { Deadline } from './deadline.js'
+import type { LockNode } from './node.js'
+import { countOf, type Count, type Vote } from './votes.js'
+
+/** What all nodes are asked. */
+export interface Question {
+  /** `next` is an acquire that gives way to others who wait. */
+  readonly verb: 'acquire' | 'next' | 'renew' | 'release'
+  readonly script: RedisScript
+  readonly keys: readonly [lock: string, latch: string, wanted: string]
+  readonly front: string
+  readonly number: number
+  readonly attempt: number
+  readonly ttlMs: number
+  /** How long it is wanted if it is refused. */
+  readonly wantedMs: number
+  /** What takes an acquire back. A claim that will not be tried again is withdrawn with it. */
+  readonly undo: 'undo' | 'release'
+}
+
+const yes = 3
+const withdrawn = -1
+const afterOthers = -2
+
+/** Stands for the node that an even set lacks. So the package never meets a tie, which it would wait on for ever. */
+const absentee: RedlockClient = {
+  evalsha: async () => Promise.reject(new Error('an even number of nodes has none that tips the scale')),
+  eval: async () => Promise.reject(new Error('it has no scripts')),
+}
+
+/**
+ * One operation of the package, with an instance of it that serves for nothing else: its clients are stand-ins that know
+ * what is asked of their node and note how it voted. They send the holder's name instead of the package's random value,
+ * answer for a node that does not, and take back where there may be something to take back.
+ */
+export class Round {
+  /** Why nodes failed. */
+  readonly failures: Error[] = []
+  /** A node says that the claim was withdrawn before. */
+  isWithdrawn = false
+  /** A node says that others wait. */
+  isAfterOthers = false
+  private readonly votes = new Map<LockNode, Vote>()
+  private readonly sent = new Set<LockNode>()
+  private readonly ended = new Set<LockNode>()
+  private readonly undoing: Promise<void>[] = []
+  private undoDeadline: Deadline | undefined
+  private readonly redlock: Redlock
+  private readonly allIn: Promise<void>
+  private onAllIn!: () => void
+
+  constructor(
+    private readonly nodes: readonly LockNode[],
+    private readonly question: Question,
+    private readonly deadline: Deadline,
+    /** Before it, a node that had granted has to have taken that back. */
+    private readonly newUndoDeadline: () => Deadline,
+    /** Nodes that may have the claim; those that are asked now are added. */
+    private readonly reached: Set<LockNode>,
+  ) {
+    this.allIn = new Promise((resolve) => (this.onAllIn = resolve))
+    const source = (): string => question.script.source
+    const clients = nodes.map((node) => this.standIn(node))
+    this.redlock = new Redlock(
+      nodes.length % 2 === 0 ? [...clients, absentee] : clients,
+      { retryCount: 0 },
+      { acquireScript: source, extendScript: source, releaseScript: source },
+    )
+  }
+
+  /** Asks, and resolves when the package has decided. The commands leave before this returns. */
+  async ask(): Promise<void> {
+    const { verb, ttlMs, keys } = this.question
+    try {
+      if (verb === 'renew') await this.redlock.extend(this.lock(), ttlMs)
+      else if (verb === 'release') await this.redlock.release(this.lock())
+      else await this.redlock.acquire([...keys], ttlMs)
+    } catch (error) {
+      if (!(error instanceof ExecutionError)) throw error
+    }
+  }
+
+  /** What the votes come to; waits for those that may still matter. */
+  async verdict<Verdict>(of: (count: Count) => Verdict | undefined): Promise<Verdict> {
+    const early = of(this.count())
+    if (early !== undefined) return early
+    await this.allIn
+    return of(this.count()) as Verdict
+  }
+
+  count(): Count {
+    return countOf(this.nodes.length, this.votes.values())
+  }
+
+  /**
+   * Takes an acquire back wherever it may have been granted, which the package has begun to do if it was refused.
+   * Resolves when it is gone from every node that answers.
+   */
+  async undo(): Promise<void> {
+    for (const node of this.nodes) this.undoOn(node)
+    await this.allIn
+    await Promise.all(this.undoing)
+  }
+
+  /** The package lets only the holder of such an object extend and release. */
+  private lock(): Lock {
+    return new Lock(this.redlock, [...this.question.keys], '', [], Infinity)
+  }
+
+  private standIn(node: LockNode): RedlockClient {
+    const via = (method: 'evalsha' | 'eval') => (script: string, keyCount: number, keysAndArgs: readonly unknown[]) => {
+      // A value and a TTL follow the keys of an acquire, the value alone those of the release that cleans up after it.
+      const cleansUp = this.question.verb !== 'release' && keysAndArgs.length === keyCount + 1
+      if (!cleansUp) return this.askNode(node, method, script)
+      this.undoOn(node)
+      return Promise.resolve(yes)
+    }
+    return { evalsha: via('evalsha'), eval: via('eval') }
+  }
+
+  private async askNode(node: LockNode, method: 'evalsha' | 'eval', script: string): Promise<number> {
+    const { verb, keys } = this.question
+    let isHanded = false
+    try {
+      const obstacle = this.ended.has(node) ? `${node.name} was too slow` : node.away
+      if (obstacle !== undefined) throw new Error(obstacle)
+      isHanded = true
+      this.sent.add(node)
+      this.reached.add(node)
+      const send = (): Promise<unknown> => node.client[method](script, keys.length, ...keys, ...this.args(verb))
+      const code = (await node.send(send, this.deadline)) as number
+      if (code === withdrawn) this.isWithdrawn = true
+      if (code === afterOthers) this.isAfterOthers = true
+      this.vote(node, code === yes ? 'yes' : 'no')
+      return code
+    } catch (error) {
+      const failure = error as Error
+      if (failure.message.startsWith('NOSCRIPT')) {
+        // The package sends the script itself next, unless it is over by now; then the node has shown that it answers.
+        if (!this.ended.has(node)) throw failure
+        this.vote(node, 'no')
+        throw new Error(`${node.name} did not know the script`)
+      }
+      if (this.votes.has(node)) throw failure
+      this.failures.push(failure)
+      this.vote(node, 'failed')
+      const isUnderWay = isHanded && node.client.status === 'ready'
+      if (verb === 'release' && this.reached.has(node) && !isUnderWay) void this.takeBack(node, verb, this.deadline)
+      throw failure
+    }
+  }
+
+  /** Once a node has voted it is known whether there may be something to take back. */
+  private undoOn(node: LockNode): void {
+    if (this.ended.has(node)) return
+    this.ended.add(node)
+    const vote = this.votes.get(node)
+    if (vote) this.undoVote(node, vote)
+  }
+
+  private undoVote(node: LockNode, vote: Vote): void {
+    if (vote === 'no' || !this.sent.has(node)) return
+    this.undoDeadline ??= this.newUndoDeadline()
+    this.undoing.push(this.takeBack(node, this.question.undo, this.undoDeadline))
+  }
+
+  private takeBack(node: LockNode, verb: 'undo' | 'release', deadline: Deadline): Promise<void> {
+    const { script, keys } = this.question
+    return node.takeBack({ script, keys, args: this.args(verb) }, deadline)
+  }
+
+  private args(verb: Question['verb'] | 'undo'): (string | number)[] {
+    const { front, number, attempt, ttlMs, wantedMs } = this.question
+    return [verb, front, number, attempt, ttlMs, wantedMs]
+  }
+
+  private vote(node: LockNode, vote: Vote): void {
+    this.votes.set(node, vote)
+    if (this.ended.has(node)) this.undoVote(node, vote)
+    if (this.votes.size === this.nodes.length) this.onAllIn()
+  }
+}
