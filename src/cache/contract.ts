@@ -1,0 +1,376 @@
+import assert from 'node:assert/strict'
+import { systemClock, type Clock } from '../core/clock.js'
+import type { Codec } from '../core/codec.js'
+import type { Trip } from '../core/group-commit.js'
+import { createCache } from './cache.js'
+import type { CacheTier, SharedTier } from './driver.js'
+import type { Cache, CacheOptions } from './types.js'
+
+export { writeBehindContract, type WriteBehindSubject } from './write-behind-contract.js'
+
+/** A tier under test. */
+export interface CacheSubject extends AsyncDisposable {
+  /** The tier as another process has it: all of a subject share their values. */
+  readonly tier: () => SharedTier
+  /** A tier at hand, to be put in front of it. */
+  readonly memory: () => CacheTier
+  /** Lets time pass, in the tier and by `clock`. */
+  advance(ms: number): Promise<void>
+  /** @defaultValue systemClock */
+  readonly clock?: Clock
+}
+
+/** Where values come from: counts, and holds its answers back if it is told to. */
+interface Source {
+  readonly values: Map<string, string>
+  readonly loads: string[]
+  /** Loads at this moment, and the most that there were. */
+  running: number
+  mostRunning: number
+  /** Loads that begin from now on wait until they are let go, and answer with what was there when they began. */
+  hold(): () => void
+  load(key: string): Promise<string | undefined>
+}
+
+function createSource(values: Readonly<Record<string, string>> = { k: 'v1' }): Source {
+  let held: Promise<void> | undefined
+  return {
+    values: new Map(Object.entries(values)),
+    loads: [],
+    running: 0,
+    mostRunning: 0,
+    hold() {
+      let letGo: () => void = () => undefined
+      held = new Promise((resolve) => (letGo = resolve))
+      return () => {
+        held = undefined
+        letGo()
+      }
+    },
+    async load(key) {
+      this.loads.push(key)
+      this.mostRunning = Math.max(this.mostRunning, ++this.running)
+      const value = this.values.get(key)
+      await held
+      this.running--
+      if (value === 'fails') throw new Error('the source fails')
+      return value
+    },
+  }
+}
+
+interface Bench {
+  readonly source: Source
+  readonly clock: Clock
+  readonly tier: () => SharedTier
+  /** A process: a cache of its own over the tier, with memory in front of it unless `plain`. */
+  readonly join: (options?: Partial<CacheOptions<string>> & { readonly plain?: boolean }) => Cache<string>
+  readonly advance: (ms: number) => Promise<void>
+  /** Lets time pass until it holds, which other processes may take a second for. */
+  readonly until: (holds: () => boolean | Promise<boolean>, what: string) => Promise<void>
+}
+
+type Change = (cache: Cache<string>, source: Source) => Promise<void>
+
+const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
+const minuteMs = 60_000
+const tags = (key: string): string[] => ['all', `of ${key.slice(0, 100)}`]
+const changes: readonly (readonly [name: string, change: Change])[] = [
+  ['delete', (cache) => cache.delete('k')],
+  [
+    'set',
+    (cache, source) => {
+      source.values.set('k', 'v2')
+      return cache.set('k', 'v2')
+    },
+  ],
+  ['invalidateTag', (cache) => cache.invalidateTag('all')],
+  ['clear', (cache) => cache.clear()],
+]
+
+/**
+ * What every shared tier must do under a cache. `it` is a test runner's, `create` gives each case a subject with an empty
+ * store. On real time it takes some seconds; no case depends on the machine being quick.
+ */
+export function cacheContract(
+  it: (name: string, run: () => Promise<void>) => void,
+  create: () => Promise<CacheSubject>,
+): void {
+  const check = (name: string, body: (bench: Bench) => Promise<void>): void =>
+    it(name, async () => {
+      const subject = await create()
+      const { clock = systemClock } = subject
+      const source = createSource()
+      const caches: Cache<string>[] = []
+      try {
+        await body({
+          source,
+          clock,
+          tier: subject.tier,
+          advance: (ms) => subject.advance(ms),
+          join({ plain = false, ...options } = {}) {
+            const tiers: [CacheTier, ...CacheTier[]] = plain ? [subject.tier()] : [subject.memory(), subject.tier()]
+            const load = (key: string): Promise<string | undefined> => source.load(key)
+            const cache = createCache(tiers, { load, ttlMs: minuteMs, timeoutMs: 30_000, tags, clock, ...options })
+            caches.push(cache)
+            return cache
+          },
+          async until(holds, what) {
+            const deadlineMs = clock.nowMs() + 30_000
+            while (!(await holds())) {
+              assert.ok(clock.nowMs() < deadlineMs, `${what} has not come true`)
+              await subject.advance(10)
+            }
+          },
+        })
+      } finally {
+        await Promise.all(caches.map((cache) => cache.close()))
+        await subject[Symbol.asyncDispose]()
+      }
+    })
+
+  check('loads a value once, for all who ask in a process, and keeps it for the others', async ({ join, source }) => {
+    const [a, b] = [join(), join({ plain: true })]
+    const answers = await Promise.all(Array.from({ length: 50 }, () => a.get('k')))
+    assert.deepEqual([...new Set(answers)], ['v1'])
+    assert.equal(await b.get('k'), 'v1')
+    assert.deepEqual(source.loads, ['k'])
+    assert.deepEqual([a.stats().loads, b.stats().loads, b.stats().hits], [1, 0, 1])
+  })
+
+  check('keeps keys apart, whatever is in them', async ({ join, source }) => {
+    const cache = join({ plain: true })
+    const keys = ['a', 'A', '{a}', 'a}', '{', '}', '%7Ba%7D', 'a:turn', 'marks', ':bus', 'ä', '令牌', ' ', '\0', '"\n']
+    keys.push('x'.repeat(1_024))
+    for (const key of keys) source.values.set(key, `of ${key}`)
+    const expected = keys.map((key) => `of ${key}`)
+    assert.deepEqual(await cache.getMany(keys), expected)
+    assert.deepEqual(await cache.getMany(keys), expected)
+    assert.equal(source.loads.length, keys.length)
+    await cache.delete(...keys.slice(0, 5))
+    assert.deepEqual(await cache.getMany(keys), expected)
+    assert.equal(source.loads.length, keys.length + 5)
+  })
+
+  check('keeps bytes as they are', async ({ join, source }) => {
+    const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)
+    const codec: Codec<string> = {
+      encode: (value) => Buffer.concat([bytes, Buffer.from(value)]),
+      decode: (all) => {
+        assert.deepEqual(Buffer.from(all.subarray(0, 256)), Buffer.from(bytes))
+        return Buffer.from(all.subarray(256)).toString()
+      },
+    }
+    assert.equal(await join({ codec }).get('k'), 'v1')
+    assert.equal(await join({ codec, plain: true }).get('k'), 'v1')
+    assert.equal(source.loads.length, 1)
+  })
+
+  check('treats what it cannot decode as absent', async ({ join, source }) => {
+    await join({ codec: { encode: () => '{', decode: () => 'v1' } }).get('k')
+    const cache = join()
+    assert.equal(await cache.get('k'), 'v1')
+    assert.equal(await join().get('k'), 'v1')
+    assert.equal(source.loads.length, 2)
+  })
+
+  check('expires by the time of the tier, never later than ttlMs', async ({ join, source, advance }) => {
+    const a = join({ ttlMs: 400 })
+    const b = join({ ttlMs: 400, plain: true })
+    await a.get('k')
+    source.values.set('k', 'v2')
+    assert.equal(await b.get('k'), 'v1')
+    await advance(401)
+    assert.deepEqual([await b.get('k'), await a.get('k')], ['v2', 'v2'])
+    assert.equal(source.loads.length, 2)
+  })
+
+  check('remembers that there is none for absentTtlMs, and else not at all', async ({ join, source, advance }) => {
+    const [a, b] = [join({ absentTtlMs: 500, jitter: 0 }), join({ absentTtlMs: 500, jitter: 0, plain: true })]
+    assert.deepEqual([await a.get('none'), await a.get('none'), await b.get('none')], [undefined, undefined, undefined])
+    assert.equal(source.loads.length, 1)
+    await advance(501)
+    source.values.set('none', 'some')
+    assert.deepEqual([await a.get('none'), await b.get('none')], ['some', 'some'])
+    const forgetful = join()
+    assert.deepEqual([await forgetful.get('no'), await forgetful.get('no')], [undefined, undefined])
+    assert.equal(source.loads.filter((key) => key === 'no').length, 2)
+  })
+
+  check('answers an old value at once while one load runs', async ({ join, source, advance, until }) => {
+    const options = { ttlMs: 200, staleMs: minuteMs, jitter: 0 }
+    const [a, b] = [join(options), join({ ...options, plain: true })]
+    await a.get('k')
+    await advance(201)
+    source.values.set('k', 'v2')
+    const letGo = source.hold()
+    for (const cache of [a, a, b, b, b]) assert.equal(await cache.get('k'), 'v1')
+    await until(() => source.running === 2, 'each of both processes loads')
+    letGo()
+    await until(async () => (await a.get('k')) === 'v2' && (await b.get('k')) === 'v2', 'the new value is answered')
+    assert.ok(a.stats().stale >= 2 && b.stats().stale >= 3)
+  })
+
+  check('loads what many keys miss in one call, and answers in order', async ({ join, source, advance }) => {
+    const asked: (readonly string[])[] = []
+    const loadMany = async (keys: readonly string[]): Promise<Map<string, string>> => {
+      asked.push([...keys].sort())
+      return new Map(keys.filter((key) => key !== 'none').map((key) => [key, `of ${key}`]))
+    }
+    const [a, b] = [join({ loadMany, absentTtlMs: minuteMs }), join({ loadMany, plain: true })]
+    assert.deepEqual(await a.getMany(['x', 'y', 'x', 'none']), ['of x', 'of y', 'of x', undefined])
+    assert.deepEqual(asked, [['none', 'x', 'y']])
+    // Whoever asked has been answered; that the tier has it comes a moment later.
+    await advance(500)
+    assert.deepEqual(await b.getMany(['z', 'x', 'none', 'k', 'z']), ['of z', 'of x', undefined, 'of k', 'of z'])
+    assert.deepEqual(asked.slice(1), [['k', 'z']])
+    assert.deepEqual(await b.getMany([]), [])
+    await advance(1)
+    assert.deepEqual([source.loads, a.stats().loads, b.stats().loads], [[], 1, 1])
+  })
+
+  check('tells other processes of a change within a second', async ({ join, source, until }) => {
+    for (const [name, change] of changes) {
+      const [a, b, c] = [join(), join(), join({ plain: true })]
+      source.values.set('k', 'v1')
+      await a.clear()
+      await until(async () => {
+        await Promise.all([a, b, c].map((cache) => cache.get('k')))
+        const before = b.stats().hits
+        await b.get('k')
+        return b.stats().hits > before
+      }, 'the value is at hand')
+      source.values.set('k', 'v2')
+      await change(a, source)
+      assert.equal(await a.get('k'), 'v2', name)
+      assert.equal(await c.get('k'), 'v2', name)
+      await until(async () => (await b.get('k')) === 'v2', `${name} has reached the other process`)
+    }
+  })
+
+  for (const where of ['the same process', 'another process'] as const) {
+    for (const kind of ['foreground', 'background'] as const) {
+      check(`a change in ${where} beats a ${kind} load that began before`, async ({ join, source, until, advance }) => {
+        for (const [name, change] of changes) {
+          for (const fleet of [{}, { fleetLoadMs: 20_000 }]) {
+            const options = kind === 'background' ? { ttlMs: 100, staleMs: minuteMs, jitter: 0, ...fleet } : fleet
+            const loader = join(options)
+            const changer = where === 'the same process' ? loader : join(options)
+            source.values.set('k', 'v1')
+            await loader.clear()
+            await changer.get('k')
+            if (kind === 'foreground') await changer.delete('k')
+            else await advance(101)
+            const letGo = source.hold()
+            const loads = source.loads.length
+            const early = until(async () => source.loads.length > loads, 'a load has begun')
+            const old = loader.get('k')
+            await early
+            source.values.set('k', 'v2')
+            await change(changer, source)
+            letGo()
+            assert.ok(['v1', 'v2'].includes((await old) ?? ''))
+            await until(() => source.running === 0, 'the load has ended')
+            assert.equal(await changer.get('k'), 'v2', name)
+            await until(async () => (await loader.get('k')) === 'v2', `the loader has heard of ${name}`)
+            await advance(50)
+            for (const cache of [loader, changer, join(options)]) assert.equal(await cache.get('k'), 'v2', name)
+          }
+        }
+      })
+    }
+  }
+
+  check('a get after a change starts a fresh load although the old one runs', async ({ join, source, until }) => {
+    for (const [name, change] of changes.filter(([name]) => name !== 'set')) {
+      for (const options of [{}, { fleetLoadMs: 20_000 }]) {
+        const cache = join(options)
+        source.values.set('k', 'v1')
+        await cache.clear()
+        const letGo = source.hold()
+        const loads = source.loads.length
+        const old = cache.get('k')
+        await until(() => source.loads.length === loads + 1, 'the load has begun')
+        await change(cache, source)
+        source.values.set('k', 'v2')
+        const fresh = cache.get('k')
+        await until(() => source.loads.length === loads + 2, `a fresh load has begun after ${name}`)
+        letGo()
+        assert.deepEqual([await old, await fresh, await cache.get('k')], ['v1', 'v2', 'v2'])
+        assert.equal(source.loads.length, loads + 2)
+        await cache.close()
+      }
+    }
+  })
+
+  check('ends by a tag what has it, and nothing else', async ({ join, source, until }) => {
+    const [a, b] = [join(), join()]
+    for (const key of ['x', 'y']) source.values.set(key, key)
+    await a.getMany(['x', 'y'])
+    await b.getMany(['x', 'y'])
+    await a.invalidateTag('of x')
+    const loads = source.loads.length
+    assert.deepEqual(await a.getMany(['x', 'y']), ['x', 'y'])
+    assert.deepEqual(source.loads.slice(loads), ['x'])
+    await until(async () => (await b.get('x')) === 'x', 'the other process finds it loaded')
+    await b.set('y', 'Y')
+    assert.equal(await a.get('x'), 'x')
+    await a.invalidateTag('never used')
+    assert.deepEqual(await b.getMany(['x', 'y']), ['x', 'Y'])
+    assert.equal(source.loads.length, loads + 1)
+  })
+
+  check('lets one process load for all of them with fleetLoadMs', async ({ join, source, until, advance }) => {
+    const fleet = Array.from({ length: 4 }, (_, i) => join({ fleetLoadMs: 1_000, plain: i % 2 === 0 }))
+    const letGo = source.hold()
+    const answers = Promise.all(fleet.flatMap((cache) => Array.from({ length: 20 }, () => cache.get('k'))))
+    await until(() => source.running > 0, 'somebody loads')
+    // A living loader keeps its turn for longer than it lasts.
+    await advance(1_500)
+    letGo()
+    assert.deepEqual([...new Set(await answers)], ['v1'])
+    assert.deepEqual([source.loads, source.mostRunning], [['k'], 1])
+  })
+
+  check('lets them try in turn when a load fails', async ({ join, source }) => {
+    source.values.set('k', 'fails')
+    const fleet = Array.from({ length: 4 }, () => join({ fleetLoadMs: 10_000 }))
+    const outcomes = await Promise.allSettled(fleet.flatMap((cache) => [cache.get('k'), cache.get('k')]))
+    assert.ok(outcomes.every(({ status }) => status === 'rejected'))
+    assert.deepEqual([source.loads.length, source.mostRunning], [4, 1])
+  })
+
+  check(
+    'passes the turn of a dead loader on, and not before its time',
+    async ({ join, source, tier, until, clock }) => {
+      // It has taken the turn and is heard of no more.
+      const terms = { id: 'dead', leaseMs: 600, shared: false }
+      const [taken] = (await tier().read([{ key: 'k', takes: true }], terms, trip)).found
+      assert.ok(taken && !(taken instanceof Error) && taken.turn)
+      const takenMs = clock.nowMs()
+      let answer: string | undefined
+      void join({ fleetLoadMs: 800 })
+        .get('k')
+        .then((value) => (answer = value))
+      await until(() => answer !== undefined, 'another has loaded')
+      const tookMs = clock.nowMs() - takenMs
+      assert.ok(tookMs > 590 && tookMs < 20_000, `it took ${tookMs} ms`)
+      assert.deepEqual(source.loads, ['k'])
+      // It was not dead but asleep: what it brings is refused.
+      const { turn } = taken
+      const born = { epoch: '', count: 0 }
+      const entry = { body: '"old"', freshMs: minuteMs, staleMs: 0, loadMs: 1, born, tags: [] }
+      assert.deepEqual(await tier().end([{ verb: 'fill', key: 'k', turn, shared: false, entry }], trip), [false])
+      assert.equal(await join({ plain: true }).get('k'), 'v1')
+    },
+  )
+
+  check('keeps values for longer than a timer lasts', async ({ join, source }) => {
+    for (const ttlMs of [40 * 86_400_000, Infinity, Number.MAX_SAFE_INTEGER]) {
+      const [a, b] = [join({ ttlMs, staleMs: ttlMs }), join({ ttlMs, staleMs: ttlMs, plain: true })]
+      await a.set('k', 'for long')
+      assert.deepEqual([await a.get('k'), await b.get('k'), await b.get('k')], ['for long', 'for long', 'for long'])
+    }
+    assert.deepEqual(source.loads, [])
+  })
+}

@@ -1,0 +1,99 @@
+import { quietUntilMs, scattered } from './expiry.js'
+import { tagsOf, type Settings } from './check.js'
+import type { FoundEntry, StoredEntry } from './driver.js'
+import { freeze, toBytes } from './value.js'
+
+/** A value of this process with its times, by the process' clock. */
+export class Entry<V> {
+  /** What every caller is given, if they may share it and the entry is at hand. */
+  answer: Promise<V | undefined> | undefined = undefined
+
+  constructor(
+    readonly value: V | undefined,
+    /** The value is decoded from it for each caller; `undefined` if they share it. */
+    readonly body: Uint8Array | undefined,
+    /** Until then it is answered without a thought. */
+    readonly quietUntilMs: number,
+    readonly freshUntilMs: number,
+    readonly staleUntilMs: number,
+    readonly loadMs: number,
+    /** Of which entry of the far tier it is a copy. */
+    readonly sinceMs: number | undefined,
+    readonly tags: readonly string[],
+    /** What has changed since then may concern it. */
+    readonly stamp: number,
+  ) {}
+
+  /** The same, with an end to it. */
+  within(untilMs: number): Entry<V> {
+    if (this.staleUntilMs <= untilMs) return this
+    const until = [this.quietUntilMs, this.freshUntilMs, this.staleUntilMs].map((ms) => Math.min(ms, untilMs))
+    const { value, body, loadMs, sinceMs, tags, stamp } = this
+    return new Entry(value, body, ...(until as [number, number, number]), loadMs, sinceMs, tags, stamp)
+  }
+}
+
+/** What is stored of a value, but for its birth, which the far tier knows. */
+export type Unborn = Omit<StoredEntry, 'born'>
+
+export interface Entries<V> {
+  /** What to store of a value that was loaded or set; `undefined` of "there is none" if that is not remembered. */
+  stored(key: string, value: V | undefined, loadMs: number): Unborn | undefined
+  /** The same for this process. */
+  local(stored: Unborn, sinceMs: number | undefined, fromMs: number, stamp: number): Entry<V>
+  /** What was found in a far tier; `undefined` if it cannot be decoded. */
+  found(found: FoundEntry, fromMs: number, stamp: number): Entry<V> | undefined
+  /** "There is none" that is not remembered. */
+  nothing(stamp: number): Entry<V>
+  valueOf(entry: Entry<V>): V | undefined
+}
+
+const none: readonly string[] = Object.freeze([])
+
+export function createEntries<V>(settings: Settings<V>): Entries<V> {
+  const { codec, ttlMs, staleMs, absentTtlMs, jitter, random, earlyRefresh } = settings
+
+  function entry(
+    body: Uint8Array | undefined,
+    { freshMs, staleMs, loadMs, tags }: Omit<Unborn, 'body'>,
+    sinceMs: number | undefined,
+    fromMs: number,
+    stamp: number,
+  ): Entry<V> {
+    let value: V | undefined
+    let own: Uint8Array | undefined
+    if (body !== undefined) {
+      value = codec.decode(body)
+      if (!freeze(value)) own = body
+    }
+    const until = fromMs + freshMs
+    const quiet = quietUntilMs(until, loadMs, earlyRefresh)
+    return new Entry(value, own, quiet, until, until + staleMs, loadMs, sinceMs, tags, stamp)
+  }
+
+  return {
+    stored(key, value, loadMs) {
+      if (value === undefined) {
+        if (absentTtlMs === 0) return undefined
+        return { body: undefined, freshMs: scattered(absentTtlMs, jitter, random), staleMs: 0, loadMs, tags: none }
+      }
+      const body = codec.encode(value)
+      if (typeof body !== 'string' && !(body instanceof Uint8Array)) {
+        throw new TypeError(`codec.encode must answer with a string or bytes, got ${typeof body}`)
+      }
+      const tags = tagsOf(settings, key, value)
+      return { body, freshMs: scattered(ttlMs, jitter, random), staleMs, loadMs, tags }
+    },
+    local: (stored, sinceMs, fromMs, stamp) =>
+      entry(stored.body === undefined ? undefined : toBytes(stored.body), stored, sinceMs, fromMs, stamp),
+    found(found, fromMs, stamp) {
+      try {
+        return entry(found.body, found, found.sinceMs, fromMs, stamp)
+      } catch {
+        return undefined
+      }
+    },
+    nothing: (stamp) => new Entry<V>(undefined, undefined, -Infinity, -Infinity, -Infinity, 0, undefined, none, stamp),
+    valueOf: ({ body, value }) => (body === undefined ? value : codec.decode(body)),
+  }
+}

@@ -1,0 +1,249 @@
+import type { Clock } from '../core/clock.js'
+import { StoreUnavailableError } from '../core/errors.js'
+import { createGroupCommit } from '../core/group-commit.js'
+import { createBreaker } from './breaker.js'
+import type {
+  Born,
+  FoundEntry,
+  KeyChange,
+  Marking,
+  Marks,
+  SharedTier,
+  TierFound,
+  TierRead,
+  Turn,
+  TurnEnd,
+} from './driver.js'
+import type { Unborn } from './entry.js'
+
+/** What a read brought. */
+export interface Found {
+  /** It is past its time if `freshMs` is not above 0. */
+  readonly entry: FoundEntry | undefined
+  /** A mark has ended the entry: it is not to be answered. */
+  readonly ended: boolean
+  readonly turn: Turn | undefined
+  readonly busyMs: number | undefined
+  /** When the trip began, by this process' clock: the entry's times count from here. */
+  readonly sentMs: number
+  /** The marks of that moment. A load that begins now is born then. */
+  readonly marks: Marks
+}
+
+/** A change of one key, as it is wished. */
+export type Wish = { readonly key: string; readonly asOfMs: number | undefined } & (
+  | { readonly verb: 'delete' }
+  /** `bornBy`: a set that is repeated is older than its trip. What was known of the marks when it was wished. */
+  | { readonly verb: 'set'; readonly entry: Unborn; readonly bornBy?: Born | 'unknown' }
+)
+
+export interface FarOptions {
+  readonly tier: SharedTier
+  readonly origin: string
+  readonly clock: Clock
+  readonly timeoutMs: number
+  readonly leaseMs: number
+  /** Whether loads share turns. */
+  readonly shared: boolean
+  readonly onBreak: (error: unknown) => void
+}
+
+/** The far tier as the rest of the front sees it: calls that share trips, entries that no mark has ended, a breaker. */
+export interface Far {
+  /** Whether it answers, as far as is known. */
+  answers(key: string): boolean
+  /** The same of what every key has in common, the marks. */
+  answersMarks(): boolean
+  /**
+   * `takes`: takes the turn if nothing fresh is found, or with `over` also from a fresh entry that is no newer than that.
+   * `replaces`: a turn of ours that is given up.
+   */
+  read(key: string, takes: boolean, over: number | undefined, replaces: string | undefined): Promise<Found>
+  /** A read has failed. */
+  failed(key: string, error: unknown): void
+  /** Whether the turn was still there, so that the entry is stored; `undefined` stores that there is none. */
+  fill(key: string, turn: Turn, entry: Unborn | undefined, born: Born): Promise<boolean>
+  renew(key: string, turn: Turn): Promise<boolean>
+  /** Lets others load. Nobody waits for it; if it fails, the lease ends. */
+  release(key: string, turn: Turn): void
+  /** One attempt. False if something newer was there. */
+  change(wish: Wish): Promise<boolean>
+  /** One attempt. */
+  mark(marking: Marking): Promise<void>
+  /** Its time by now, or a little later; `undefined` if it was not asked yet. */
+  timeOf(key: string): number | undefined
+  /** The newest marks that are known. */
+  born(): Born | undefined
+  /** A sign of life: it is asked again. */
+  isBack(): void
+  close(): Promise<void>
+}
+
+export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onBreak }: FarOptions): Far {
+  const breaker = createBreaker(clock, onBreak)
+  /** Per lane: the tier's time less ours, at the most. */
+  const ahead = new Map<string | number, number>()
+  const trips = { module: 'cache', timeoutMs, clock }
+  const laneOf = (key: string): string | number => tier.lane?.(key) ?? 0
+  const marksLane = tier.lane ? 'marks' : 0
+  const byKey = { ...trips, lane: tier.lane && (({ key }: { readonly key: string }) => laneOf(key)) }
+  let known: Born | undefined
+  /** With lanes the marks lie in another, and are asked for at the same time. */
+  const marksApart = tier.lane !== undefined
+  let readTrips = 0
+
+  const markReads = createGroupCommit<readonly string[], ReadonlyMap<string, number> & { marks: Marks }>({
+    ...trips,
+    verb: 'read marks',
+    async run(wanted, trip) {
+      const tags = [...new Set(wanted.flat())]
+      const marks = await tier.marks(origin, tags, undefined, trip)
+      known = marks
+      const byTag = Object.assign(new Map(tags.map((tag, i) => [tag, marks.tags[i] ?? 0])), { marks })
+      return wanted.map(() => byTag)
+    },
+  })
+  const markings = createGroupCommit<Marking, void>({
+    ...trips,
+    verb: 'mark',
+    async run(wanted, trip) {
+      const tags = [...new Set(wanted.flatMap((one) => (one.verb === 'tags' ? one.tags : [])))]
+      if (wanted.some(({ verb }) => verb === 'clear')) await tier.marks(origin, [], { verb: 'clear' }, trip)
+      if (tags.length > 0) await tier.marks(origin, [], { verb: 'tags', tags }, trip)
+      return wanted.map(() => undefined)
+    },
+  })
+  const reads = createGroupCommit<TierRead, Found>({
+    ...byKey,
+    verb: 'read',
+    // While the tier answers one trip, this process unpacks the last.
+    maxInFlight: 2,
+    async run(wanted, trip) {
+      const sentMs = clock.nowMs()
+      const lane = laneOf((wanted[0] as TierRead).key)
+      const apart = marksApart ? markReads.call([]) : undefined
+      apart?.catch(() => undefined)
+      const read = await tier.read(wanted, { id: `${origin}:${++readTrips}`, leaseMs, shared }, trip)
+      ahead.set(lane, read.atMs - sentMs)
+      const marks = read.marks ?? (await (apart ?? markReads.call([]))).marks
+      known = marks
+      const tags = tagsOf(read.found)
+      const tagMarks = tags.length > 0 ? await markReads.call(tags) : undefined
+      breaker.worked(lane)
+      return read.found.map((one) => (one instanceof Error ? one : toFound(one, marks, tagMarks, sentMs)))
+    },
+    onUnwanted({ key }, { turn }) {
+      if (turn) release(key, turn)
+    },
+  })
+  const ends = createGroupCommit<TurnEnd, boolean>({
+    ...byKey,
+    verb: 'end turns',
+    run: (wanted, trip) => tier.end(wanted, trip),
+  })
+  const changes = createGroupCommit<Wish, boolean>({
+    ...byKey,
+    verb: 'change',
+    async run(wanted, trip) {
+      const sentMs = clock.nowMs()
+      const sets = wanted.some(({ verb }) => verb === 'set')
+      const marks = sets ? (await markReads.call([]).catch(notSent)).marks : undefined
+      const made = await tier.change(
+        origin,
+        wanted.map((one) => toChange(one, marks)),
+        trip,
+      )
+      ahead.set(laneOf((wanted[0] as Wish).key), made.atMs + 1 - sentMs)
+      return made.done
+    },
+  })
+
+  /** Reports to the breaker how a call has ended. */
+  async function watched<T>(lane: string | number, call: Promise<T>): Promise<T> {
+    try {
+      const reply = await call
+      breaker.worked(lane)
+      return reply
+    } catch (error) {
+      if (error instanceof StoreUnavailableError) breaker.failed(lane, error)
+      throw error
+    }
+  }
+
+  function release(key: string, turn: Turn): void {
+    ends.call({ verb: 'release', key, turn, shared }).catch(() => undefined)
+  }
+
+  return {
+    answers: (key) => breaker.allows(laneOf(key), () => reads.call({ key, takes: false })),
+    answersMarks: () => breaker.allows(marksLane, () => markReads.call([])),
+    read: (key, takes, over, replaces) => reads.call({ key, takes, over, replaces }),
+    failed(key, error) {
+      if (error instanceof StoreUnavailableError) breaker.failed(laneOf(key), error)
+    },
+    fill: (key, turn, entry, born) =>
+      watched(laneOf(key), ends.call({ verb: 'fill', key, turn, shared, entry: entry && { ...entry, born } })),
+    renew: (key, turn) => watched(laneOf(key), ends.call({ verb: 'renew', key, turn, shared, leaseMs })),
+    release,
+    change: (wish) => watched(laneOf(wish.key), changes.call(wish)),
+    mark: (marking) => watched(marksLane, markings.call(marking)),
+    timeOf(key) {
+      const aheadMs = ahead.get(laneOf(key))
+      return aheadMs === undefined ? undefined : clock.nowMs() + aheadMs
+    },
+    born: () => known,
+    isBack: () => breaker.reset(),
+    async close() {
+      await Promise.all([reads, ends, changes, markings].map((one) => one.close()))
+      await markReads.close()
+    },
+  }
+}
+
+const none: readonly string[] = []
+
+function tagsOf(found: readonly (TierFound | Error)[]): readonly string[] {
+  let tags: string[] | undefined
+  for (const one of found) {
+    if (!(one instanceof Error) && one.entry && one.entry.tags.length > 0) (tags ??= []).push(...one.entry.tags)
+  }
+  return tags ?? none
+}
+
+function toFound(
+  { entry, turn, busyMs }: TierFound,
+  marks: Marks,
+  tagMarks: ReadonlyMap<string, number> | undefined,
+  sentMs: number,
+): Found {
+  return { entry, ended: entry !== undefined && hasEnded(entry, marks, tagMarks), turn, busyMs, sentMs, marks }
+}
+
+/** Whether a mark has ended the entry since it was born. */
+function hasEnded(
+  { born: { epoch, count }, tags }: FoundEntry,
+  marks: Marks,
+  tagMarks: ReadonlyMap<string, number> | undefined,
+): boolean {
+  if (epoch !== marks.epoch || count > marks.count || count < marks.cleared) return true
+  if (tags.length === 0) return false
+  return count < marks.floor || tags.some((tag) => (tagMarks?.get(tag) ?? 0) > count)
+}
+
+function toChange(wish: Wish, marks: Marks | undefined): KeyChange {
+  if (wish.verb === 'delete' || !marks) return wish as KeyChange
+  const { verb, key, asOfMs, entry, bornBy } = wish
+  const { epoch, count } = marks
+  // Of marks that are of another epoch than was known, all may be newer.
+  const known = typeof bornBy === 'object' && bornBy.epoch === epoch ? bornBy : { epoch, count: 0 }
+  return { verb, key, asOfMs, entry: { ...entry, born: bornBy ? known : { epoch, count } } }
+}
+
+/** What had to be asked before was not answered, so the change itself was never sent. */
+function notSent(error: unknown): never {
+  if (!(error instanceof StoreUnavailableError)) throw error
+  throw new StoreUnavailableError('cache: the marks could not be read', { applied: 'no', cause: error })
+}
+
+export const doesNotAnswer = (): StoreUnavailableError =>
+  new StoreUnavailableError('cache: the far tier does not answer', { applied: 'no' })

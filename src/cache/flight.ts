@@ -1,0 +1,105 @@
+import { onAbort } from '../core/abort.js'
+import type { Clock } from '../core/clock.js'
+import { WaitTimeoutError } from '../core/errors.js'
+import type { Turn } from './driver.js'
+import type { Entry } from './entry.js'
+import type { Group } from './loader.js'
+
+/** A caller that waits for a flight. */
+export interface Waiter<V> {
+  readonly resolve: (value: V | undefined) => void
+  readonly reject: (error: unknown) => void
+  /** When it came, counted in changes: what was changed before then it must not be answered. */
+  readonly stamp: number
+  cancelTimer?: (() => void) | undefined
+  unwatch?: (() => void) | undefined
+  settled: boolean
+}
+
+/** One look-up of a key, and its load if it misses. Callers that come meanwhile wait for the same. */
+export class Flight<V> {
+  waiters: Waiter<V>[] = []
+  /** `turn`: another process loads. From `load` on, a change starts another flight for those who come after it. */
+  phase: 'look' | 'turn' | 'load' = 'look'
+  ended = false
+  /** Something has changed since it began to look. */
+  lookAgain = false
+  /** Another process' turn has ended since it began to look. */
+  woken = false
+  /** The key has changed since the load began: what it brings is not kept. */
+  overtaken = false
+  /** What it began to know has this stamp. */
+  stamp = 0
+  turn: Turn | undefined
+  /** It takes the turn although a load of the key has failed just now. */
+  insists = false
+  /** It had the turn and has it no more. */
+  turnLost = false
+  /** An old value, which everybody is answered meanwhile. */
+  fallback: Entry<V> | undefined
+  /** The far tier is asked for another fallback. */
+  looksAside = false
+  /** Ends the wait for another process' load. */
+  wake: (() => void) | undefined
+  /** Ends the renewal of the turn. */
+  stopRenewing: (() => void) | undefined
+
+  constructor(
+    readonly key: string,
+    /** Load although an entry of the far tier that is no newer than this is fresh. */
+    public over: number | undefined,
+    /** The turn of an earlier flight of this process, which counts no more. */
+    readonly replaces: string | undefined,
+    public group: Group<V> | undefined,
+  ) {}
+
+  /** Waits until it ends, `signal` aborts, or a load has taken longer than `loadTimeoutMs`. */
+  join(stamp: number, loadTimeoutMs: number, clock: Clock, signal: AbortSignal | undefined): Promise<V | undefined> {
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter<V> = { resolve, reject, stamp, settled: false }
+      this.waiters.push(waiter)
+      if (this.phase !== 'look') this.bound(waiter, loadTimeoutMs, clock)
+      if (signal) waiter.unwatch = onAbort(signal, () => settle(waiter) && reject(signal.reason as Error))
+    })
+  }
+
+  /** From now on those who wait do so for a load. */
+  enter(phase: 'turn' | 'load', loadTimeoutMs: number, clock: Clock): void {
+    this.phase = phase
+    for (const waiter of this.waiters) this.bound(waiter, loadTimeoutMs, clock)
+  }
+
+  private bound(waiter: Waiter<V>, loadTimeoutMs: number, clock: Clock): void {
+    if (loadTimeoutMs === Infinity || waiter.settled || waiter.cancelTimer) return
+    waiter.cancelTimer = clock.after(loadTimeoutMs, () => {
+      if (!settle(waiter)) return
+      waiter.reject(
+        new WaitTimeoutError(`cache: ${JSON.stringify(this.key)} was not loaded within ${loadTimeoutMs} ms`),
+      )
+    })
+  }
+
+  /** Those of whom `which` is true wait for it no more. */
+  dismiss(which: (waiter: Waiter<V>) => boolean): Waiter<V>[] {
+    const dismissed = this.waiters.filter((waiter) => !waiter.settled && which(waiter))
+    if (dismissed.length > 0) this.waiters = this.waiters.filter((waiter) => !dismissed.includes(waiter))
+    return dismissed
+  }
+
+  /** Ends the wait of all who wait for it. */
+  settle(how: (waiter: Waiter<V>) => void): void {
+    const { waiters } = this
+    if (waiters.length === 0) return
+    this.waiters = []
+    for (const waiter of waiters) if (settle(waiter)) how(waiter)
+  }
+}
+
+/** Whether it was still waiting. */
+function settle<V>(waiter: Waiter<V>): boolean {
+  if (waiter.settled) return false
+  waiter.settled = true
+  waiter.cancelTimer?.()
+  waiter.unwatch?.()
+  return true
+}

@@ -1,0 +1,35 @@
+export { createCache } from './cache.js'
+export type {
+  Born,
+  CacheTier,
+  FoundEntry,
+  KeyChange,
+  LocalStore,
+  Marking,
+  Marks,
+  MemoryTier,
+  SharedTier,
+  StoredEntry,
+  TierChanges,
+  TierFound,
+  TierListener,
+  TierListening,
+  TierRead,
+  TierReads,
+  Turn,
+  TurnEnd,
+  TurnTerms,
+} from './driver.js'
+export { memoryTier, type MemoryTierOptions } from './memory/tier.js'
+export type { Cache, CacheOptions, CacheStats, LoadContext } from './types.js'
+export { memoryWriteBehind } from './memory/write-behind.js'
+export { startWriteBehind, type WriteBehind, type WriteBehindOptions } from './write-behind.js'
+export type {
+  Claim,
+  ClaimRequest,
+  Claimed,
+  Settlement,
+  Touch,
+  Touched,
+  WriteBehindDriver,
+} from './write-behind-driver.js'

@@ -1,0 +1,107 @@
+import type { Clock } from '../core/clock.js'
+import type { Settings } from './check.js'
+import type { CacheStats } from './types.js'
+
+/** What a load brought, and how long it took. */
+export interface Loaded<V> {
+  readonly value: V | undefined
+  readonly tookMs: number
+}
+
+/** Keys that are looked up together, so that those that miss are loaded together. */
+export interface Group<V> {
+  /** The key misses. */
+  load(key: string): Promise<Loaded<V>>
+  /** One of its keys does not miss. */
+  leave(): void
+}
+
+/** Runs `load` and `loadMany`, and counts. */
+export interface Loader<V> {
+  load(key: string): Promise<Loaded<V>>
+  /** `undefined` where there is no `loadMany`. */
+  group(size: number): Group<V> | undefined
+}
+
+interface Wanted<V> {
+  readonly key: string
+  readonly resolve: (loaded: Loaded<V>) => void
+  readonly reject: (error: unknown) => void
+}
+
+type Counts = { -readonly [K in keyof CacheStats]: CacheStats[K] }
+
+export function createLoader<V>(settings: Settings<V>, clock: Clock, signal: AbortSignal, stats: Counts): Loader<V> {
+  const { load, loadMany } = settings
+  let together: Wanted<V>[] | undefined
+
+  async function counted<T>(run: () => Promise<T>): Promise<readonly [result: T, tookMs: number]> {
+    const startedMs = clock.nowMs()
+    stats.loads++
+    try {
+      return [await run(), clock.nowMs() - startedMs]
+    } catch (error) {
+      stats.loadFailures++
+      throw error
+    }
+  }
+
+  async function loadOne(key: string): Promise<Loaded<V>> {
+    const [value, tookMs] = await counted(async () => load(key, { signal }))
+    return { value, tookMs }
+  }
+
+  async function loadAll(wanted: readonly Wanted<V>[]): Promise<void> {
+    const [first] = wanted
+    if (!first) return
+    if (!loadMany || wanted.length === 1) return loadOne(first.key).then(first.resolve, first.reject)
+    const keys = wanted.map(({ key }) => key)
+    try {
+      const [values, tookMs] = await counted(async () => {
+        const answer: unknown = await loadMany(keys, { signal })
+        if (!isMap(answer)) throw new TypeError(`loadMany must answer with a Map, got ${typeof answer}`)
+        return answer as ReadonlyMap<string, V>
+      })
+      for (const { key, resolve } of wanted) resolve({ value: values.get(key), tookMs })
+    } catch (error) {
+      for (const { reject } of wanted) reject(error)
+    }
+  }
+
+  const wait = (wanted: Wanted<V>[], key: string): Promise<Loaded<V>> =>
+    new Promise((resolve, reject) => wanted.push({ key, resolve, reject }))
+
+  return {
+    load(key) {
+      if (!loadMany) return loadOne(key)
+      if (!together) {
+        const opened: Wanted<V>[] = []
+        together = opened
+        // Gets whose trip has just come back together all arrive before this runs.
+        queueMicrotask(() => {
+          together = undefined
+          void loadAll(opened)
+        })
+      }
+      return wait(together, key)
+    },
+    group(size) {
+      if (!loadMany) return undefined
+      const wanted: Wanted<V>[] = []
+      let undecided = size
+      const decided = (): void => {
+        if (--undecided === 0) void loadAll(wanted)
+      }
+      return {
+        load(key) {
+          const loaded = wait(wanted, key)
+          decided()
+          return loaded
+        },
+        leave: decided,
+      }
+    },
+  }
+}
+
+const isMap = (value: unknown): boolean => typeof (value as { get?: unknown } | undefined)?.get === 'function'

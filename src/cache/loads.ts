@@ -1,0 +1,384 @@
+import { ClosedError } from '../core/errors.js'
+import type { Changes } from './changes.js'
+import type { Settings } from './check.js'
+import type { Born } from './driver.js'
+import type { Entries, Entry } from './entry.js'
+import { isDueEarly } from './expiry.js'
+import { createFailures } from './failures.js'
+import type { Far, Found } from './far.js'
+import { Flight, type Waiter } from './flight.js'
+import type { Group, Loader } from './loader.js'
+import type { Near } from './near.js'
+import { renewTurn, untilWoken } from './turn.js'
+import type { CacheStats } from './types.js'
+
+/** Looks keys up in the far tier and loads those that miss: one flight per key at a time. */
+export interface Loads<V> {
+  /** Joins the flight of the key, or starts one. */
+  join(key: string, signal: AbortSignal | undefined, group?: Group<V>): Promise<V | undefined>
+  isUnderWay(key: string): boolean
+  /** Loads in the background, unless that is under way or has failed just now. */
+  refresh(key: string, entry: Entry<V>): void
+  /** A load of these that is under way counts no more. */
+  keysChanged(keys: readonly string[]): void
+  /** Every load that is under way may be of something that has ended. */
+  tagsChanged(): void
+  cleared(): void
+  turnEnded(key: string): void
+  /** The bus is lost: what is being read may be older than that. */
+  lost(): void
+  /** The bus is back: the end of another's turn may have been missed. */
+  heard(): void
+  close(): void
+}
+
+export interface LoadsParts<V> {
+  readonly settings: Settings<V>
+  readonly stats: { -readonly [K in keyof CacheStats]: CacheStats[K] }
+  readonly near: Near<V>
+  readonly far: Far | undefined
+  readonly changes: Changes<V> | undefined
+  readonly entries: Entries<V>
+  readonly loader: Loader<V>
+  /** How often a turn is renewed. */
+  readonly renewMs: number
+}
+
+/** The end of another process' turn is told, but the word may be lost; and without the bus none arrives. */
+const longestWaitMs = 1_000
+const longestDeafWaitMs = 50
+
+export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
+  const { settings, stats, near, far, changes, entries, loader, renewMs } = parts
+  const { clock, loadTimeoutMs, earlyRefresh, random, onBackgroundError } = settings
+  const flights = new Map<string, Flight<V>>()
+  /** Loads that may have been overtaken by a mark, and for which others were started. */
+  const doubted = new Map<string, Flight<V>>()
+  /** Flights that nobody joins any more. */
+  const strays = new Set<Flight<V>>()
+  const failures = createFailures(clock)
+  let closed = false
+
+  /** `fly` it once it has whom it is for: it may land at once. */
+  function newFlight(key: string, over?: number, group?: Group<V>): Flight<V> {
+    const flight = new Flight(key, over, doubted.get(key)?.turn?.id, group)
+    flights.set(key, flight)
+    return flight
+  }
+
+  async function fly(flight: Flight<V>): Promise<void> {
+    const { key, over } = flight
+    try {
+      for (;;) {
+        flight.phase = 'look'
+        flight.lookAgain = false
+        flight.woken = false
+        flight.stamp = near.stamp
+        const settled = changes?.settled(key)
+        if (settled) {
+          await settled
+          flight.stamp = near.stamp
+        }
+        const missed = far && changes?.missed(key)
+        const found = far && !missed && far.answers(key) ? await ask(far, flight) : undefined
+        if (closed) return
+        const entry = found ? usable(flight.stamp, found) : missed ? unlessOver(missed.set?.entry) : alone(key)
+        if (flight.lookAgain) continue
+        if (entry && found) near.keep(key, entry, found.sentMs)
+        const isFresh = entry !== undefined && clock.nowMs() < entry.freshUntilMs
+        if (isFresh && (over === undefined || (found && !found.turn))) return land(flight, entry, 'hits')
+        if (entry && !isFresh) {
+          if (failures.isRecent(key)) return land(flight, entry, 'stale')
+          offer(flight, entry)
+        }
+        if (found?.busyMs !== undefined) await anothersTurn(flight, found.busyMs)
+        else if (!found || found.turn) return await load(flight, found?.marks)
+        // Nothing that may be answered, and no turn either: it was not asked for, or what is there looked fresh.
+        else takeNext(flight, found.entry?.sinceMs)
+        if (closed) return
+      }
+    } catch (error) {
+      fail(flight, error)
+    }
+  }
+
+  /** `undefined` if the far tier does not answer. */
+  function ask(far: Far, flight: Flight<V>): Promise<Found | undefined> | undefined {
+    const { key, over, turn, replaces, insists } = flight
+    // A key whose load has failed is only looked at, until it turns out that there is no old value to answer with.
+    const takes = insists || !failures.isRecent(key)
+    return far.read(key, takes, over, turn?.id ?? replaces).then(
+      (found) => {
+        flight.turn = found.turn
+        return found
+      },
+      (error: unknown) => {
+        if (error instanceof ClosedError) throw error
+        far.failed(key, error)
+        return undefined
+      },
+    )
+  }
+
+  function takeNext(flight: Flight<V>, over: number | undefined): void {
+    flight.insists = true
+    flight.over = over
+  }
+
+  /** What was found, unless it cannot be read, or a mark has ended it that the far tier may not have heard of yet. */
+  function usable(stamp: number, { entry, ended, sentMs }: Found): Entry<V> | undefined {
+    if (!entry || ended || changes?.missedAny(entry.tags)) return undefined
+    return entries.found(entry, sentMs, stamp)
+  }
+
+  /** What is at hand and may be answered without the far tier. */
+  const alone = (key: string): Entry<V> | undefined => (far ? near.alone(key, clock.nowMs()) : undefined)
+
+  const unlessOver = (entry: Entry<V> | undefined): Entry<V> | undefined =>
+    entry && clock.nowMs() < entry.staleUntilMs ? entry : undefined
+
+  /** Waits for the end of another process' load. */
+  async function anothersTurn(flight: Flight<V>, busyMs: number): Promise<void> {
+    flight.group?.leave()
+    flight.group = undefined
+    flight.enter('turn', loadTimeoutMs, clock)
+    await untilWoken(flight, Math.min(busyMs + 1, near.isTold ? longestWaitMs : longestDeafWaitMs), clock)
+  }
+
+  /** `born`: the marks as they were before. `undefined` if the far tier was not there to be asked. */
+  async function load(flight: Flight<V>, born: Born | undefined): Promise<void> {
+    const { key, group } = flight
+    flight.group = undefined
+    flight.enter('load', loadTimeoutMs, clock)
+    flight.stopRenewing = renewTurn(flight, far, renewMs, clock)
+    let entry: Entry<V>
+    let stored
+    try {
+      const { value, tookMs } = await (group ? group.load(key) : loader.load(key))
+      stored = entries.stored(key, value, tookMs)
+      const sinceMs = flight.turn?.sinceMs
+      entry = stored ? entries.local(stored, sinceMs, clock.nowMs(), flight.stamp) : entries.nothing(flight.stamp)
+    } finally {
+      flight.stopRenewing?.()
+    }
+    if (closed) return
+    failures.forget(key)
+    let kept = !flight.turnLost
+    if (far && flight.turn && born) {
+      const { turn } = flight
+      // Without the far tier this process still has it.
+      kept = await far.fill(key, turn, stored, born).catch(() => true)
+      flight.turn = undefined
+    }
+    if (kept && !flight.overtaken) near.keep(key, entry, clock.nowMs())
+    land(flight, entry, 'misses')
+  }
+
+  /** Ends a flight: nobody joins it any more, and whoever waits is answered. */
+  function land(flight: Flight<V>, entry: Entry<V>, as: 'hits' | 'stale' | 'misses'): void {
+    leave(flight)
+    const late = cameTooLateFor(flight, entry)
+    if (late.length > 0) hand(flight.key, late)
+    flight.settle((waiter) => {
+      stats[as]++
+      answer(waiter, entry)
+    })
+    if (as === 'hits') refreshEarly(flight.key, entry)
+  }
+
+  /** Who came after a mark that has ended this meanwhile, or after the bus was lost, must not be answered from before. */
+  function cameTooLateFor(flight: Flight<V>, entry: Entry<V>): readonly Waiter<V>[] {
+    if (near.isOutdated(entry)) return flight.dismiss(({ stamp }) => stamp > flight.stamp)
+    return flight.stamp < near.lostAt ? flight.dismiss(({ stamp }) => stamp >= near.lostAt) : []
+  }
+
+  function hand(key: string, waiters: readonly Waiter<V>[]): void {
+    const known = flights.get(key)
+    const flight = known ?? newFlight(key)
+    flight.waiters.push(...waiters)
+    if (!known) void fly(flight)
+  }
+
+  function answer({ resolve, reject }: Pick<Waiter<V>, 'resolve' | 'reject'>, entry: Entry<V>) {
+    try {
+      resolve(entries.valueOf(entry))
+    } catch (error) {
+      reject(error)
+    }
+  }
+
+  function offer(flight: Flight<V>, entry: Entry<V>): void {
+    flight.fallback = entry
+    const as = clock.nowMs() < entry.freshUntilMs ? 'hits' : 'stale'
+    flight.settle((waiter) => {
+      stats[as]++
+      answer(waiter, entry)
+    })
+  }
+
+  /** What is answered at once while a flight is under way. */
+  function meanwhile(flight: Flight<V>): Promise<V | undefined> | undefined {
+    const { fallback, key } = flight
+    const nowMs = clock.nowMs()
+    if (!fallback || nowMs >= fallback.staleUntilMs || near.isOutdated(fallback)) return undefined
+    if (fallback.stamp < near.trustedFrom || nowMs >= near.trustedUntilMs) {
+      if (far?.answers(key)) return void lookAside(far, flight)
+      if (!mayAnswerAlone(fallback)) return undefined
+    }
+    stats[nowMs < fallback.freshUntilMs ? 'hits' : 'stale']++
+    return fallback.answer ?? new Promise((resolve, reject) => answer({ resolve, reject }, fallback))
+  }
+
+  /** Others may have changed the old value of a flight: the far tier is asked what may be answered meanwhile. */
+  function lookAside(far: Far, flight: Flight<V>): void {
+    const { key } = flight
+    if (flight.phase === 'turn') return flight.wake?.()
+    if (flight.phase !== 'load' || flight.looksAside) return
+    flight.looksAside = true
+    const { stamp } = near
+    far.read(key, false, undefined, undefined).then(
+      (found) => {
+        flight.looksAside = false
+        if (closed || flight.ended || flight.overtaken) return
+        if (stamp < near.lostAt) return lookAside(far, flight)
+        const entry = changes?.missed(key) ? undefined : usable(stamp, found)
+        if (entry && !near.isOutdated(entry)) offer(flight, entry)
+        else flight.fallback = undefined
+      },
+      (error: unknown) => {
+        flight.looksAside = false
+        far.failed(key, error)
+        const { fallback } = flight
+        if (fallback && !flight.ended && mayAnswerAlone(fallback)) offer(flight, fallback)
+      },
+    )
+  }
+
+  /** While the far tier does not answer. */
+  const mayAnswerAlone = (fallback: Entry<V>): boolean =>
+    fallback.stamp >= near.lostAt && clock.nowMs() < fallback.staleUntilMs && !near.isOutdated(fallback)
+
+  function fail(flight: Flight<V>, error: unknown): void {
+    const hadLoaded = flight.phase === 'load'
+    leave(flight)
+    if (closed) return
+    if (hadLoaded) failures.note(flight.key)
+    let heard = false
+    flight.settle((waiter) => {
+      heard = true
+      stats.misses++
+      waiter.reject(error)
+    })
+    if (!heard) onBackgroundError(error)
+  }
+
+  function leave(flight: Flight<V>): void {
+    const { key, turn } = flight
+    if (flight.ended) return
+    flight.ended = true
+    if (flights.get(key) === flight) flights.delete(key)
+    else strays.delete(flight)
+    if (doubted.size > 0 && doubted.get(key) === flight) doubted.delete(key)
+    flight.stopRenewing?.()
+    if (!closed) flight.group?.leave()
+    if (turn) far?.release(key, turn)
+  }
+
+  function refreshEarly(key: string, entry: Entry<V>): void {
+    if (entry.loadMs * earlyRefresh === 0) return
+    const nowMs = clock.nowMs()
+    if (nowMs < entry.quietUntilMs || !isDueEarly(nowMs, entry.freshUntilMs, entry.loadMs, earlyRefresh, random)) return
+    refresh(key, entry)
+  }
+
+  function refresh(key: string, entry: Entry<V>): void {
+    if (closed || flights.has(key) || failures.isRecent(key)) return
+    const flight = newFlight(key, clock.nowMs() < entry.freshUntilMs ? (entry.sinceMs ?? -Infinity) : undefined)
+    flight.fallback = entry
+    void fly(flight)
+  }
+
+  function join(key: string, signal: AbortSignal | undefined, group?: Group<V>): Promise<V | undefined> {
+    const known = flights.get(key)
+    const answered = known && meanwhile(known)
+    if (answered) return answered
+    const flight = known ?? newFlight(key, undefined, group)
+    const joined = flight.join(near.stamp, loadTimeoutMs, clock, signal)
+    if (!known) void fly(flight)
+    return joined
+  }
+
+  /** Makes a flight begin anew if it has only looked; says whether it has. */
+  function restart(flight: Flight<V>): boolean {
+    if (flight.phase === 'load') return false
+    flight.lookAgain = true
+    flight.wake?.()
+    return true
+  }
+
+  function overtake(flight: Flight<V>): void {
+    flight.fallback = undefined
+    if (restart(flight)) return
+    flight.overtaken = true
+    abandon(flight)
+  }
+
+  function abandon(flight: Flight<V>): void {
+    if (flights.get(flight.key) !== flight) return
+    flights.delete(flight.key)
+    strays.add(flight)
+  }
+
+  return {
+    join,
+    isUnderWay: (key) => flights.has(key),
+    refresh,
+    keysChanged(keys) {
+      for (const key of keys) {
+        for (const flight of [flights.get(key), doubted.get(key)]) if (flight) overtake(flight)
+        doubted.delete(key)
+        failures.forget(key)
+      }
+    },
+    tagsChanged() {
+      for (const flight of flights.values()) {
+        // One more load at a time is enough: who comes later waits for that, and looks whether it was in time.
+        if (restart(flight) || doubted.has(flight.key)) continue
+        doubted.set(flight.key, flight)
+        abandon(flight)
+      }
+    },
+    cleared() {
+      for (const flight of [...flights.values(), ...doubted.values()]) {
+        overtake(flight)
+        const { turn } = flight
+        if (!flight.overtaken || !turn) continue
+        flight.turn = undefined
+        flight.turnLost = true
+        far?.release(flight.key, turn)
+      }
+      doubted.clear()
+      failures.clear()
+    },
+    turnEnded(key) {
+      const flight = flights.get(key)
+      if (!flight) return
+      flight.woken = true
+      flight.wake?.()
+    },
+    lost() {
+      for (const flight of flights.values()) restart(flight)
+    },
+    heard() {
+      for (const flight of flights.values()) flight.wake?.()
+    },
+    close() {
+      closed = true
+      for (const flight of [...flights.values(), ...strays]) {
+        flight.wake?.()
+        leave(flight)
+        flight.settle((waiter) => waiter.reject(new ClosedError('cache: closed while waiting')))
+      }
+    },
+  }
+}

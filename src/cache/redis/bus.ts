@@ -1,0 +1,74 @@
+import { listenTo, type Listening, type RedisSubscribable } from '../../core/redis-subscriber.js'
+import type { TierListener, TierListening } from '../driver.js'
+
+/** What is said on the bus of a tier. A front ignores what it said itself. */
+type Said =
+  | readonly ['keys' | 'tags', origin: string, ...names: string[]]
+  | readonly ['clear', origin: string]
+  | readonly ['turn', key: string]
+
+export const said = (...what: Said): string => JSON.stringify(what)
+
+/** The bus of a tier: one connection, opened while anybody listens. */
+export function createBus(redis: RedisSubscribable, channel: string) {
+  const listeners = new Map<TierListener, string>()
+  let listening: Listening | undefined
+  let isHeard = false
+
+  function open(): void {
+    listening ??= listenTo(redis, channel, {
+      message: tell,
+      heard() {
+        isHeard = true
+        for (const listener of listeners.keys()) listener.heard()
+      },
+      lost() {
+        isHeard = false
+        for (const listener of listeners.keys()) listener.lost()
+      },
+    })
+  }
+
+  function tell(text: string): void {
+    const said = parsed(text)
+    if (!said) return
+    const [what, origin = '', ...names] = said
+    for (const [listener, own] of listeners) {
+      if (what === 'turn') listener.turnEnded(origin)
+      else if (origin === own) continue
+      else if (what === 'keys') listener.keysChanged(names)
+      else if (what === 'tags') listener.tagsChanged(names)
+      else listener.cleared()
+    }
+  }
+
+  function leave(listener: TierListener): void {
+    if (!listeners.delete(listener) || listeners.size > 0) return
+    listening?.close()
+    listening = undefined
+    isHeard = false
+  }
+
+  return {
+    listen(origin: string, listener: TierListener): TierListening {
+      listeners.set(listener, origin)
+      open()
+      if (isHeard) listener.heard()
+      return {
+        check: async () => listening?.check(),
+        reopen: () => listening?.reopen(),
+        close: () => leave(listener),
+      }
+    },
+  }
+}
+
+/** Others may use the channel for something else. */
+function parsed(text: string): readonly string[] | undefined {
+  try {
+    const said: unknown = JSON.parse(text)
+    return Array.isArray(said) && said.every((part) => typeof part === 'string') ? said : undefined
+  } catch {
+    return undefined
+  }
+}

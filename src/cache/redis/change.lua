@@ -1,0 +1,49 @@
+-- Sets and deletes entries, takes the turns of their loads away, and tells it on the bus. Sent twice, or late, it undoes
+-- nothing that is newer.
+--
+-- KEYS[n]   per change two: the entry, as in end.lua; the turn
+-- ARGV[1]   channel of the bus
+-- ARGV[2]   what to say on it
+-- ARGV[n]   per change ten: verb 'set' or 'delete'; and for set: the time, by this server's clock, as of which it is meant,
+--           or '' if that is not known; freshMs, staleMs, loadMs, count, epoch, tags, kind, body
+-- returns   { now in ms, per change 1, or 0 if something newer was there }
+local deletedMs = 60000
+local longestMs = 1e15
+local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+local reply = { nowMs }
+
+for i = 1, #KEYS / 2 do
+  local name, turn, at = KEYS[2 * i - 1], KEYS[2 * i], 10 * i - 7
+  local done = true
+  if ARGV[at] == 'delete' then
+    -- It is remembered for a while that there was a change.
+    redis.call('SET', name, struct.pack('<BBd', 1, 2, nowMs), 'PX', deletedMs)
+  else
+    local asOf = tonumber(ARGV[at + 1])
+    local since = asOf and redis.call('GETRANGE', name, 2, 9) or ''
+    if since ~= '' then
+      -- What was changed in the future was changed before this server's clock went back.
+      local sinceMs = struct.unpack('<d', since)
+      done = sinceMs <= asOf or sinceMs > nowMs
+    end
+    if done then
+      local freshMs, staleMs = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+      local tags = ARGV[at + 7]
+      local entry = struct.pack(
+        '<BBdddddc8I4', 1, tonumber(ARGV[at + 8]), nowMs, nowMs + freshMs, staleMs, tonumber(ARGV[at + 4]),
+        tonumber(ARGV[at + 5]), ARGV[at + 6], #tags
+      ) .. tags .. ARGV[at + 9]
+      local keptMs = freshMs + staleMs
+      if keptMs < longestMs then
+        redis.call('SET', name, entry, 'PX', math.max(1, math.ceil(keptMs)))
+      else
+        redis.call('SET', name, entry)
+      end
+    end
+  end
+  if done then redis.call('DEL', turn) end
+  reply[i + 1] = done and 1 or 0
+end
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+return reply

@@ -1,0 +1,2 @@
+export { redisTier, type RedisCacheClient } from './tier.js'
+export { redisWriteBehind } from './write-behind.js'

@@ -1,0 +1,54 @@
+import type { RedisClient } from '../../core/redis-client.js'
+import { redisScript, runScript } from '../../core/redis-script.js'
+import type { Claim, WriteBehindDriver } from '../write-behind-driver.js'
+import claimSource from './claim.lua'
+import settleSource from './settle.lua'
+import touchSource from './touch.lua'
+
+const touchScript = redisScript(touchSource)
+const claimScript = redisScript(claimSource)
+const settleScript = redisScript(settleSource)
+
+/**
+ * Write-behind whose touched keys are in Redis 6.2 or newer, Valkey, or a Redis Cluster (there all in one slot), until some
+ * process that runs with the same prefix has flushed them. `redis` stays yours to configure and to close.
+ *
+ * Redis replicates asynchronously: a failover may forget the touches of the last moment.
+ */
+export function redisWriteBehind(
+  redis: RedisClient,
+  options: { /** @defaultValue 'spillway:write-behind:' */ readonly prefix?: string } = {},
+): WriteBehindDriver {
+  const { prefix = 'spillway:write-behind:' } = options
+  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
+  if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
+  const [due, states, touches] = ['due', 'states', 'touches'].map((part) => `${prefix}{keys}:${part}`) as [
+    string,
+    string,
+    string,
+  ]
+  return {
+    async touch(keys, delayMs, trip) {
+      const reply = await runScript(redis, touchScript, [due, states, touches], [delayMs, ...keys], trip)
+      const [dueMs, touch] = reply as [number, string]
+      return { dueMs, touch }
+    },
+    async claim({ owner, delayMs, leaseMs, limit, keys = [] }, trip) {
+      const args = [owner, delayMs, leaseMs, limit, ...keys.flatMap(({ key, touch }) => [key, touch])]
+      const [nextMs, ...flat] = (await runScript(redis, claimScript, [due, states], args, trip)) as [
+        number,
+        ...string[],
+      ]
+      const claims = Array.from({ length: flat.length / 2 }, (_, i): Claim => {
+        return { key: flat[2 * i] as string, touch: flat[2 * i + 1] as string }
+      })
+      return { claims, nextMs: nextMs < 0 ? undefined : nextMs }
+    },
+    async settle(owner, claims, how, delayMs, trip) {
+      const ms = how.verb === 'done' ? how.tookMs : how.verb === 'failed' ? how.retryMs : how.leaseMs
+      const args = [owner, how.verb, ms, delayMs, ...claims.flatMap(({ key, touch }) => [key, touch])]
+      const reply = (await runScript(redis, settleScript, [due, states], args, trip)) as number[]
+      return reply.map((ours) => ours === 1)
+    },
+  }
+}

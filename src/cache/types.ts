@@ -1,0 +1,114 @@
+import type { Clock } from '../core/clock.js'
+import type { Codec } from '../core/codec.js'
+
+/** How a cache loads and keeps values. Durations are in milliseconds. */
+export interface CacheOptions<V> {
+  /**
+   * Fetches one value; `undefined` means that there is none. One run at a time per key in this process, whatever fails.
+   * `signal` aborts when the cache is closed, and never because a caller has stopped waiting.
+   */
+  readonly load: (key: string, context: LoadContext) => Promise<V | undefined>
+  /** Fetches many, for `getMany` and for gets that miss together. What the answer lacks, the source has not. */
+  readonly loadMany?: (keys: readonly string[], context: LoadContext) => Promise<ReadonlyMap<string, V>>
+  /** How long a value is fresh. `Infinity`: until it is changed. */
+  readonly ttlMs: number
+  /** Share of `ttlMs`, 0 to 1, by which an expiry may come earlier, at random, so that entries do not expire together. @defaultValue 0.1 */
+  readonly jitter?: number
+  /**
+   * How long past its expiry a value is still answered at once, to every caller, while one background load runs or the
+   * source fails. A source that fails is asked again after 100 ms, then less and less often, up to every ten seconds.
+   * @defaultValue 0
+   */
+  readonly staleMs?: number
+  /** How long "there is none" is remembered. @defaultValue 0 */
+  readonly absentTtlMs?: number
+  /**
+   * XFetch's beta: a value is loaded again shortly before it expires, by chance, the likelier the nearer the end and the
+   * longer the load. So a hot value never makes anybody wait. Above 1 is earlier, 0 turns it off. After Vattani et al.,
+   * "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
+   * @defaultValue 1
+   */
+  readonly earlyRefresh?: number
+  /**
+   * How long a caller waits for a load; then it gets a WaitTimeoutError. The load goes on, and its value is kept.
+   * @defaultValue Infinity
+   */
+  readonly loadTimeoutMs?: number
+  /**
+   * One load per key across all processes that share the farthest tier: the others wait for its value. A living loader
+   * keeps its turn however long it takes; after a crash another takes over within this time. A failed load fails the
+   * callers of its own process; the others try in turn. It must be longer than any pause of a process.
+   * @defaultValue each process loads by itself
+   */
+  readonly fleetLoadMs?: number
+  /** What the value belongs to, for `invalidateTag`. */
+  readonly tags?: (key: string, value: V) => readonly string[]
+  /** @defaultValue jsonCodec() */
+  readonly codec?: Codec<V>
+  /** Longest wait for a tier; past it the next tier, then the source, answers. @defaultValue 1_000 */
+  readonly timeoutMs?: number
+  /** Told what fails while nobody waits for it: background loads, a tier that is away, changes that are repeated. */
+  readonly onBackgroundError?: (error: unknown) => void
+  /** @defaultValue systemClock */
+  readonly clock?: Clock
+  /** Chance, from 0 to 1, for jitter and early refresh. @defaultValue Math.random */
+  readonly random?: () => number
+}
+
+/** What a load is told. */
+export interface LoadContext {
+  /** Aborts when the cache is closed. */
+  readonly signal: AbortSignal
+}
+
+/** What a cache has done since it was made. */
+export interface CacheStats {
+  /** Answers that were fresh in some tier. */
+  readonly hits: number
+  /** Answers for which the source was asked, failed ones included. */
+  readonly misses: number
+  /** Answers past their expiry. */
+  readonly stale: number
+  /** Calls of `load` and `loadMany`. */
+  readonly loads: number
+  readonly loadFailures: number
+}
+
+/**
+ * A read-through cache. `get` answers from the nearest tier that knows, and loads what none does.
+ *
+ * A value is what the codec makes of it, whichever tier answers, and no caller can change it for another: plain data is
+ * handed to all of them frozen, and anything else (dates, maps, bytes, objects with a class, which a codec of your own
+ * may make) is decoded for each of them.
+ *
+ * Keys and tags are strings of 1 to 1,024 characters in well-formed Unicode. A wrong argument is a TypeError or a
+ * RangeError; a call after `close`, or waiting when it comes, is a ClosedError.
+ */
+export interface Cache<V> extends AsyncDisposable {
+  /**
+   * The value, or `undefined` if the source has none. Rejects with what the load threw, with WaitTimeoutError after
+   * `loadTimeoutMs`, or with `signal.reason` on abort, which leaves the load running for others. A tier that is away makes
+   * nobody fail.
+   */
+  get(key: string, options?: { readonly signal?: AbortSignal }): Promise<V | undefined>
+  /** Answers in the order asked, duplicates kept; one `loadMany` for all that miss. Fails if one of the keys does. */
+  getMany(keys: readonly string[], options?: { readonly signal?: AbortSignal }): Promise<(V | undefined)[]>
+  /**
+   * Puts a value in. Wins over every load that began before, on any process.
+   *
+   * With a far tier that is away, `set`, `delete`, `invalidateTag` and `clear` change this process' memory, reject with
+   * StoreUnavailableError, and are repeated when the tier is back: a set unless something newer came, the others in any
+   * case, which may cost a load. Only the end of this process prevents that. While connected, other processes see a change
+   * within a second.
+   */
+  set(key: string, value: V): Promise<void>
+  /** Removes values. A load that began before never brings them back, on any process, and a get after it starts a fresh one. */
+  delete(...keys: readonly string[]): Promise<void>
+  /** Ends every value that has the tag. As `delete` for loads that are under way. */
+  invalidateTag(tag: string): Promise<void>
+  /** Ends every value. What is in a far tier stays there, unused, until its time is over. */
+  clear(): Promise<void>
+  stats(): CacheStats
+  /** Aborts loads, turns later calls away, and lets go of tiers. Clients stay open: they are yours. */
+  close(): Promise<void>
+}

@@ -1,0 +1,62 @@
+import { expect, it } from 'vitest'
+import { memoryWriteBehind, startWriteBehind, type WriteBehindDriver } from '../../../src/cache/index.js'
+import { settle, virtualClock } from '../../support/virtual-clock.js'
+import { outcomeOf } from './support.js'
+
+const delayMs = 1_000
+
+it('flushes on close what could not be flushed for long', async () => {
+  const clock = virtualClock()
+  let isAway = true
+  const flushed: string[] = []
+  const behind = await startWriteBehind(memoryWriteBehind({ clock }), {
+    delayMs,
+    clock,
+    async flush(keys) {
+      if (isAway) throw new Error('the database is away')
+      flushed.push(...keys)
+    },
+  })
+  await behind.touch('old')
+  for (let i = 0; i < 60; i++) {
+    await clock.advance(delayMs)
+    await behind.touch('other')
+  }
+  isAway = false
+  const closing = outcomeOf(behind.close())
+  for (let i = 0; i < 20; i++) await clock.advance(delayMs)
+  expect(closing.state).toBe('answered')
+  expect(flushed.sort()).toEqual(['old', 'other'])
+})
+
+it('asks now and then what others have flushed, and keeps no more in mind than it must', async () => {
+  const clock = virtualClock()
+  const shared = memoryWriteBehind({ clock })
+  /** Keys that were asked for, by the sizes of the requests. */
+  const asked: number[] = []
+  const watched: WriteBehindDriver = {
+    ...shared,
+    claim: async (request, trip) => {
+      if (request.keys) asked.push(request.keys.length)
+      // Others are always quicker.
+      return request.keys || request.limit === 0 ? shared.claim(request, trip) : { claims: [], nextMs: undefined }
+    },
+  }
+  const mine: string[] = []
+  const other: string[] = []
+  const behind = await startWriteBehind(watched, { delayMs, clock, flush: async (keys) => void mine.push(...keys) })
+  const helper = await startWriteBehind(shared, { delayMs, clock, flush: async (keys) => void other.push(...keys) })
+  for (let i = 0; i < 100; i++) {
+    await behind.touch(`k${i}`)
+    await clock.advance(delayMs)
+  }
+  await settle()
+  expect([other.length >= 99, mine]).toEqual([true, []])
+  expect(asked.length).toBeGreaterThan(50)
+  asked.length = 0
+  const closing = outcomeOf(behind.close())
+  for (let i = 0; i < 5; i++) await clock.advance(delayMs)
+  expect(closing.state).toBe('answered')
+  expect(Math.max(...asked), 'it had forgotten most of them').toBeLessThan(30)
+  await helper.close()
+})
