@@ -1,0 +1,7 @@
+export { startKafka, type KafkaService } from './kafka.js'
+export { createDatabase, startMysql, type MysqlService } from './mysql.js'
+export { startRedis, type RedisService } from './redis.js'
+export { clusterMasters, startRedisCluster, type RedisClusterService } from './redis-cluster.js'
+export { sentinelMaster, startSentinel, type SentinelService } from './redis-sentinel.js'
+export { ServiceUnavailable, type Service } from './service.js'
+export { startZooKeeper, type ZooKeeperService } from './zookeeper.js'

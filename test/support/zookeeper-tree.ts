@@ -1,0 +1,59 @@
+import zookeeper from 'node-zookeeper-client'
+import { ask } from '../services/net.js'
+import { parseAddress } from '../services/address.js'
+
+/** An eye on a ZooKeeper, with a connection of its own that no fault touches. */
+export interface Tree extends AsyncDisposable {
+  /** The children of a node, in the order of their sequence; `undefined` if it is not there. */
+  children(path: string): Promise<string[] | undefined>
+  /** A node and all below it. */
+  below(path: string): Promise<string[]>
+  create(path: string): Promise<void>
+  remove(path: string): Promise<void>
+  /** How many watches the server keeps for a node and all below it. */
+  watches(path: string): Promise<number>
+  /** How many sessions it keeps. */
+  sessions(): Promise<number>
+}
+
+const bySequence = (a: string, b: string): number => (a.slice(-10) < b.slice(-10) ? -1 : 1)
+
+export const openTree = async (server: string): Promise<Tree> => {
+  const { host, port } = parseAddress(server)
+  const client = zookeeper.createClient(server, { sessionTimeout: 10_000 })
+  const connected = new Promise<void>((resolve) => client.once('connected', resolve))
+  client.connect()
+  await connected
+  const children = (path: string): Promise<string[] | undefined> =>
+    new Promise((resolve, reject) => {
+      client.getChildren(path, (error, names) => {
+        if (!(error instanceof Error)) resolve([...names].sort(bySequence))
+        else if ((error as { code?: number }).code === zookeeper.Exception.NO_NODE) resolve(undefined)
+        else reject(error)
+      })
+    })
+  const done = (start: (callback: (error: unknown) => void) => void): Promise<void> =>
+    new Promise((resolve, reject) => start((error) => (error instanceof Error ? reject(error) : resolve())))
+  const below = async (path: string): Promise<string[]> => {
+    const names = await children(path)
+    if (!names) return []
+    return [path, ...(await Promise.all(names.map((name) => below(`${path}/${name}`)))).flat()]
+  }
+  const tell = (word: string): Promise<string> => ask(host, port, word)
+  return {
+    children,
+    below,
+    create: (path) => done((callback) => client.create(path, callback)),
+    remove: (path) => done((callback) => client.remove(path, callback)),
+    watches: async (path) => {
+      const watched = (await tell('wchp')).split(/^(?=\/)/m).filter((text) => text.startsWith(path))
+      return watched.reduce((sum, text) => sum + (text.match(/^\t0x/gm)?.length ?? 0), 0)
+    },
+    sessions: async () => (await tell('dump')).match(/^\s+0x[0-9a-f]+$/gm)?.length ?? 0,
+    [Symbol.asyncDispose]: async () => {
+      const gone = new Promise<void>((resolve) => client.once('disconnected', resolve))
+      client.close()
+      await gone
+    },
+  }
+}
