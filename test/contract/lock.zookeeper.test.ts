@@ -1,0 +1,25 @@
+import { it } from 'vitest'
+import { lockContract } from '../../src/lock/contract.js'
+import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
+import { sleep } from '../services/net.js'
+import { describeWithServices, uniqueName } from '../services/vitest.js'
+
+describeWithServices('zookeeperLock', ['zookeeper'], ({ zookeeper }) =>
+  lockContract(it, async () => {
+    const drivers: AsyncDisposable[] = []
+    const path = `/${uniqueName('contract')}`
+    const heldMs = 2_000
+    return {
+      heldMs,
+      driver() {
+        const driver = zookeeperLock({ servers: zookeeper.servers.join(), path, sessionTimeoutMs: heldMs })
+        drivers.push(driver)
+        return driver
+      },
+      advance: (ms) => sleep(ms),
+      [Symbol.asyncDispose]: async () => {
+        await Promise.all(drivers.map((driver) => driver[Symbol.asyncDispose]()))
+      },
+    }
+  }),
+)

@@ -1,0 +1,206 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Kysely, MysqlDialect, sql, SqliteDialect } from 'kysely'
+import Database from 'libsql'
+import { createPool } from 'mysql2'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sqlInbox } from '../../src/queue/sql/index.js'
+import { createDatabase } from '../services/index.js'
+import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { virtualClock } from '../support/virtual-clock.js'
+
+interface Tables {
+  effects: { id: string }
+}
+type Db = Kysely<Tables>
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+
+function inboxContract(open: () => Promise<{ db: Db; close: () => Promise<void> }>): void {
+  let db: Db
+  let close: () => Promise<void>
+  beforeAll(async () => {
+    ;({ db, close } = await open())
+    await sql`create table effects (id varchar(255) not null)`.execute(db)
+  })
+  afterAll(() => close())
+
+  const fresh = async (options: Parameters<typeof sqlInbox>[1] = {}) => {
+    const table = uniqueName('inbox')
+    const inbox = sqlInbox(db, { table, ...options })
+    await inbox.migrate()
+    await inbox.migrate()
+    const seen = async (ids: readonly string[]): Promise<string[]> => {
+      let news: string[] = []
+      await inbox.once(ids, async (found) => void (news = [...found]))
+      return news.sort()
+    }
+    return { inbox, table, seen }
+  }
+
+  it('shows each id once', async () => {
+    const { seen } = await fresh()
+    expect(await seen(['a', 'b'])).toEqual(['a', 'b'])
+    expect(await seen(['b', 'c', 'c'])).toEqual(['c'])
+    expect(await seen(['a', 'b', 'c'])).toEqual([])
+    expect(await seen([])).toEqual([])
+  })
+
+  it('tells ids apart to the last character, whatever the server takes for equal', async () => {
+    const { seen } = await fresh()
+    const alike = [
+      'a',
+      'A',
+      'á',
+      'ä',
+      'a ',
+      ' a',
+      'a\u0000',
+      'ａ',
+      '😀',
+      '😁',
+      '\ud800',
+      '\ud801',
+      '1',
+      '01',
+      'x'.repeat(2_000),
+    ]
+    expect(await seen(alike)).toEqual([...alike].sort())
+    expect(await seen(alike)).toEqual([])
+    expect(await seen(['x'.repeat(2_001)])).toHaveLength(1)
+  })
+
+  it('remembers nothing of what fails', async () => {
+    const { inbox, seen } = await fresh()
+    const id = uniqueName('failed')
+    const failing = inbox.once([id], async (_, tx) => {
+      await tx.insertInto('effects').values({ id }).execute()
+      throw new Error('no luck')
+    })
+    await expect(failing).rejects.toThrow('no luck')
+    expect(await db.selectFrom('effects').selectAll().where('id', '=', id).execute()).toEqual([])
+    expect(await seen([id])).toEqual([id])
+  })
+
+  it('keeps consumers of one table apart', async () => {
+    const { table, seen } = await fresh({ consumer: 'a' })
+    expect(await seen(['1'])).toEqual(['1'])
+    let other = 0
+    await sqlInbox(db, { table, consumer: 'b' }).once(['1'], async (ids) => void (other = ids.size))
+    expect(other).toBe(1)
+  })
+
+  it('takes thousands of ids in one call', async () => {
+    const { seen } = await fresh()
+    const ids = range(2_500).map((n) => `order-${n}`)
+    expect(await seen(ids.slice(0, 1_700))).toHaveLength(1_700)
+    expect(await seen(ids)).toEqual(ids.slice(1_700).sort())
+  })
+
+  it('gives each id one effect when many batches with common ids race', async () => {
+    const { inbox } = await fresh()
+    const prefix = uniqueName('race')
+    const ids = range(60).map((n) => `${prefix}-${n}`)
+    let overlaps = 0
+    const batch = async (from: number): Promise<void> => {
+      const mine = [...ids.slice(from), ...ids.slice(0, from)].slice(0, 40)
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await inbox.once(mine, async (news, tx) => {
+            if (news.size < mine.length) overlaps++
+            await tx
+              .insertInto('effects')
+              .values([...news].map((id) => ({ id })))
+              .execute()
+          })
+        } catch (error) {
+          // A database may pick a victim; the consumer tries again, and so do we.
+          if (attempt === 50 || !/deadlock|lock wait/i.test(String(error))) throw error
+        }
+      }
+    }
+    await Promise.all(range(12).map((i) => batch(i * 5)))
+    expect(overlaps).toBeGreaterThan(0)
+    const effects = await db.selectFrom('effects').select('id').where('id', 'like', `${prefix}-%`).execute()
+    expect(effects.map(({ id }) => id).sort()).toEqual([...ids].sort())
+  })
+
+  it('forgets ids after the retention, in bounded steps, and no sooner', async () => {
+    const clock = virtualClock()
+    const { table, seen } = await fresh({ retentionMs: 3_600_000, clock })
+    const rows = async (): Promise<number> => {
+      const { rows: counted } = await sql<{ n: number }>`select count(*) as n from ${sql.table(table)}`.execute(db)
+      return Number(counted[0]?.n)
+    }
+    const old = range(1_500).map((n) => `old-${n}`)
+    await seen(old)
+    await seen(['young'])
+    await sql`update ${sql.table(table)} set seen_at = seen_at - 3500 where id = 'young'`.execute(db)
+    await sql`update ${sql.table(table)} set seen_at = seen_at - 3700 where id like 'old-%'`.execute(db)
+    await seen(['x'])
+    expect(await rows()).toBe(1_502)
+    await clock.advance(600_000)
+    await seen(['y'])
+    expect(await rows()).toBe(503)
+    await seen(['z'])
+    expect(await rows()).toBe(4)
+    expect(await seen(['young', 'old-3'])).toEqual(['old-3'])
+  })
+
+  it('refuses ids that are none', async () => {
+    const { inbox } = await fresh()
+    await expect(inbox.once([''], async () => undefined)).rejects.toThrow(TypeError)
+    await expect(inbox.once([7 as unknown as string], async () => undefined)).rejects.toThrow('7')
+  })
+}
+
+describe('sqlInbox on SQLite', () => {
+  inboxContract(async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'spillway-inbox-'))
+    const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: new Database(join(folder, 'db')) }) })
+    return {
+      db,
+      close: async () => {
+        await db.destroy()
+        await rm(folder, { recursive: true })
+      },
+    }
+  })
+})
+
+describeWithServices('sqlInbox on MySQL or MariaDB', ['mysql'], ({ mysql }) => {
+  inboxContract(async () => {
+    const name = uniqueName('inbox')
+    const uri = await createDatabase(mysql, name)
+    const db = new Kysely<Tables>({ dialect: new MysqlDialect({ pool: createPool({ uri, connectionLimit: 12 }) }) })
+    // A server's own default may be one that takes á for a and has no room for 😀.
+    await sql`alter database ${sql.id(name)} character set latin1 collate latin1_swedish_ci`.execute(db)
+    return { db, close: () => db.destroy() }
+  })
+
+  it('makes its table in utf8mb4 with a binary collation', async () => {
+    const name = uniqueName('charset')
+    const pool = createPool({ uri: await createDatabase(mysql, name), connectionLimit: 1 })
+    const db = new Kysely<Tables>({ dialect: new MysqlDialect({ pool }) })
+    await sqlInbox(db).migrate()
+    const { rows } = await sql<{ name: string; charset: string; collation: string }>`
+      select column_name as name, character_set_name as charset, collation_name as collation
+      from information_schema.columns where table_schema = ${name} and column_name in ('id', 'consumer')
+    `.execute(db)
+    expect(rows).toHaveLength(2)
+    for (const row of rows) expect(row).toMatchObject({ charset: 'utf8mb4', collation: 'utf8mb4_bin' })
+    await db.destroy()
+  })
+})
+
+describe('sqlInbox', () => {
+  it('refuses wrong options, and a database it does not know', () => {
+    const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: new Database(':memory:') }) })
+    expect(() => sqlInbox(db, { table: '' })).toThrow(RangeError)
+    expect(() => sqlInbox(db, { retentionMs: 0 })).toThrow('retentionMs')
+    class MssqlAdapter {}
+    const other = { getExecutor: () => ({ adapter: new MssqlAdapter() }) } as unknown as Kysely<Tables>
+    expect(() => sqlInbox(other)).toThrow('MssqlAdapter')
+  })
+})

@@ -1,0 +1,202 @@
+import { Redis } from 'ioredis'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
+import { sleep } from '../services/net.js'
+import { startRedis, type RedisService } from '../services/index.js'
+import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { suiteProgram } from '../support/bundle.js'
+import { startLineProcess, type LineProcess } from '../support/line-process.js'
+import { eventually } from './cache-support.js'
+import type { FlusherSetting } from './cache-flusher.js'
+
+const delayMs = 400
+/** In which the keys of a dead process must be flushed by another. */
+const rescueMs = delayMs + 10_000
+/** What a busy machine may add. */
+const slackMs = 5_000
+
+interface Touch {
+  readonly key: string
+  readonly total: number
+  readonly atMs: number
+}
+
+const touchesIn = (lines: readonly string[]): Touch[] =>
+  lines.flatMap((line) => {
+    const [word, key = '', total, atMs] = line.split(' ')
+    return word === 'touched' ? [{ key, total: Number(total), atMs: Number(atMs) }] : []
+  })
+
+describeWithServices(
+  'write-behind by several processes',
+  ['redis'],
+  ({ redis: server }) => {
+    const program = suiteProgram(new URL('./cache-flusher.ts', import.meta.url))
+    let elsewhere: RedisService
+    let database: Redis
+
+    beforeAll(async () => {
+      elsewhere = await startRedis({ private: true })
+      database = new Redis(elsewhere.url)
+    })
+    afterAll(async () => {
+      database.disconnect()
+      await elsewhere.stop()
+    })
+
+    const setUp = (options: Partial<FlusherSetting> = {}) => {
+      const prefix = `${uniqueName('behind')}:`
+      const setting = { url: server.url, prefix, databaseUrl: elsewhere.url, delayMs, keys: 20, touchEveryMs: 4 }
+      const workers: LineProcess[] = []
+      let slowestMs = 0
+      let over = false
+      const flushedTotals = async (): Promise<Record<string, string>> => database.hgetall(`${prefix}flushed`)
+
+      /** Looks again and again whether every promised touch is flushed in time. */
+      async function watch(mostMs: number): Promise<number> {
+        const read = new Map<LineProcess, number>()
+        let waiting: Touch[] = []
+        let seen = 0
+        while (!over || waiting.length > 0) {
+          for (const worker of workers) {
+            const { lines } = worker
+            const fresh = touchesIn(lines.slice(read.get(worker) ?? 0))
+            read.set(worker, lines.length)
+            seen += fresh.length
+            waiting.push(...fresh)
+          }
+          const flushed = await flushedTotals()
+          const nowMs = Date.now()
+          waiting = waiting.filter(({ key, total, atMs }) => {
+            const isFlushed = Number(flushed[key] ?? 0) >= total
+            slowestMs = Math.max(slowestMs, nowMs - atMs)
+            if (!isFlushed && nowMs - atMs > mostMs) throw new Error(`${key} waits for ${nowMs - atMs} ms`)
+            return !isFlushed
+          })
+          await sleep(20)
+        }
+        return seen
+      }
+
+      return {
+        flushedTotals,
+        watch,
+        stopWatching: () => (over = true),
+        slowestMs: () => slowestMs,
+        start: async (): Promise<LineProcess> => {
+          const worker = startLineProcess(process.execPath, [
+            program.path,
+            JSON.stringify({ ...setting, flushMs: 100, ...options } satisfies FlusherSetting),
+          ])
+          onTestFinished(() => worker[Symbol.asyncDispose]())
+          await worker.hear(/^ready/)
+          workers.push(worker)
+          return worker
+        },
+        end: async (worker: LineProcess): Promise<void> => {
+          worker.say('end')
+          await worker.hear(/^closed/)
+          const flushed = await flushedTotals()
+          for (const { key, total } of touchesIn(worker.lines)) {
+            expect(Number(flushed[key]), `${key}, which it touched, is flushed`).toBeGreaterThanOrEqual(total)
+          }
+          expect(await worker.ended).toBe(0)
+        },
+        /** Milliseconds between the begins of two flushes of a key, of all keys; and how many processes flushed. */
+        flushes: async () => {
+          const begun = new Map<string, number[]>()
+          const pids = new Set<string>()
+          for (const line of await database.lrange(`${prefix}begun`, 0, -1)) {
+            const [key = '', atMs, pid = ''] = line.split(' ')
+            pids.add(pid)
+            begun.set(key, [...(begun.get(key) ?? []), Number(atMs)])
+          }
+          const gaps = [...begun.values()].flatMap((times) => {
+            const sorted = times.toSorted((a, b) => a - b)
+            return sorted.slice(1).map((atMs, i) => atMs - (sorted[i] as number))
+          })
+          return { gaps, processes: pids.size }
+        },
+      }
+    }
+
+    it('flushes every touch, each key at most once per delay over all of them, and all of its own on close', async () => {
+      const { start, end, watch, stopWatching, flushes, slowestMs } = setUp({ keys: 8, flushMs: 20 })
+      const workers = [await start(), await start(), await start(), await start()]
+      const watching = watch(2 * delayMs + slackMs)
+      await sleep(3_000)
+      // It closes while the others go on touching the same keys.
+      const closingMs = performance.now()
+      await end(workers[0] as LineProcess)
+      expect(performance.now() - closingMs, 'whoever flushes them').toBeLessThan(2 * delayMs + slackMs)
+      await sleep(2_000)
+      await Promise.all(workers.slice(1).map(end))
+      stopWatching()
+      expect(await watching, `the slowest took ${slowestMs()} ms`).toBeGreaterThan(1_000)
+      const { gaps, processes } = await flushes()
+      expect(gaps.length).toBeGreaterThan(50)
+      // A clock may count whole milliseconds.
+      expect(Math.min(...gaps)).toBeGreaterThanOrEqual(delayMs - 2)
+      expect(processes, 'they share the work').toBeGreaterThan(1)
+    })
+
+    it('flushes every touch within the delay and ten seconds while one process after the other is killed', async () => {
+      const { start, end, watch, stopWatching, flushes, slowestMs } = setUp({ flushMs: 250 })
+      const first = await start()
+      const workers = [await start(), await start(), await start(), await start()]
+      const watching = watch(rescueMs + slackMs)
+      let failed: unknown
+      watching.catch((error: unknown) => (failed = error))
+      for (const worker of workers) {
+        await sleep(1_500)
+        worker.signal('SIGKILL')
+        expect(await worker.ended).toBe('SIGKILL')
+      }
+      await sleep(500)
+      expect(failed).toBeUndefined()
+      await end(first)
+      // What the dead ones had in hand is left for one that has touched nothing itself.
+      const last = await start()
+      await last.hear(/^touched/)
+      stopWatching()
+      expect(await watching).toBeGreaterThan(500)
+      expect(slowestMs(), 'something was in the hands of a dead process').toBeGreaterThan(2 * delayMs)
+      expect(slowestMs()).toBeLessThan(rescueMs + slackMs)
+      expect((await flushes()).processes).toBeGreaterThan(2)
+      await end(last)
+    })
+
+    it('loses no promised touch when Redis is killed and comes back with its data', async () => {
+      const { start, end, watch, stopWatching, slowestMs } = setUp()
+      const workers = [await start(), await start(), await start()]
+      // A key that was claimed when Redis died is due again when its lease has ended.
+      const watching = watch(rescueMs + slackMs + 10_000)
+      let failed: unknown
+      watching.catch((error: unknown) => (failed = error))
+      for (let turn = 0; turn < 3; turn++) {
+        await sleep(1_000)
+        const marks = workers.map(({ lines }) => lines.length)
+        await server.kill()
+        await Promise.all(workers.map((worker) => worker.hear(/^refused ERR_STORE_UNAVAILABLE/)))
+        await sleep(1_000 * turn)
+        await server.restart()
+        for (const [i, worker] of workers.entries()) {
+          await eventually(() => {
+            const since = worker.lines.slice(marks[i])
+            return since
+              .slice(since.findIndex((line) => line.startsWith('refused')))
+              .some((l) => l.startsWith('touched'))
+          }, 'it touches again')
+        }
+      }
+      expect(failed).toBeUndefined()
+      await Promise.all(workers.map(end))
+      stopWatching()
+      expect(await watching, `the slowest took ${slowestMs()} ms`).toBeGreaterThan(200)
+      for (const worker of workers) {
+        const told = worker.lines.filter((line) => line.startsWith('background'))
+        expect(new Set(told)).toEqual(new Set(['background ERR_STORE_UNAVAILABLE']))
+      }
+    })
+  },
+  { private: true, durable: true },
+)

@@ -1,0 +1,196 @@
+import { expect, it, onTestFinished } from 'vitest'
+import { StoreUnavailableError, WaitTimeoutError } from '../../src/core/errors.js'
+import { createLock, createReadWriteLock, createSemaphore, type Lease, type LockReply } from '../../src/lock/index.js'
+import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
+import { sleep } from '../services/net.js'
+import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { openTree } from '../support/zookeeper-tree.js'
+import { held, key, lossOf, outcomeOf, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
+
+describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper }) => {
+  const server = zookeeper.servers[0] as string
+
+  it('is nothing of waiters that leave', async () => {
+    const { path, tree, lock, elsewhere, line } = await setUp(server)
+    const lease = await held(elsewhere.tryAcquire(key))
+    const holder = await line()
+    for (let round = 0; round < 20; round++) {
+      const controller = new AbortController()
+      const waits = [
+        lock.acquire(key, { maxWaitMs: 20 }),
+        lock.acquire(key, { signal: controller.signal }),
+        lock.tryAcquire(key),
+      ].map(outcomeOf)
+      await until(async () => (await line()).length === 2)
+      controller.abort(new Error('enough'))
+      await until(() => waits.every(({ settled }) => settled))
+      expect(waits.map(({ error, value }) => error ?? value)).toEqual([
+        expect.any(WaitTimeoutError),
+        new Error('enough'),
+        null,
+      ])
+      await until(async () => (await line()).length === 1)
+    }
+    expect(await line()).toEqual(holder)
+    expect(await tree.watches(path), 'one for the node that is still there').toBe(1)
+    await lease.release()
+    await until(async () => (await tree.watches(path)) === 0)
+  })
+
+  it('is no node of a claim that its front could not give back, though the session lives on', async () => {
+    const { path, tree, direct, elsewhere } = await setUp(server)
+    const lease = await held(elsewhere.tryAcquire('renewed'))
+    const trip = { signal: new AbortController().signal, sending: () => undefined }
+    const given = { kind: 'mutex', key, front: 'lost', permits: 1, of: 1, ttlMs: 1_000, tokens: 1 } as const
+    const claim = { ...given, number: 1, waits: false }
+    const [reply] = await direct.commit([{ verb: 'acquire', claim }], trip)
+    const { heldMs } = reply as LockReply
+    const grantedMs = performance.now()
+    expect(heldMs).toBeGreaterThan(sessionTimeoutMs / 2)
+    await until(async () => (await tree.children(`${path}/${key}`)) === undefined)
+    expect(performance.now() - grantedMs).toBeGreaterThan((heldMs as number) - 500)
+    const replies = await direct.commit(
+      [
+        { verb: 'renew', claim },
+        { verb: 'acquire', claim },
+      ],
+      trip,
+    )
+    expect(replies).toEqual([{ ok: false }, { ok: false, withdrawn: true }])
+    expect(await lease.release()).toBe(true)
+  })
+
+  it('is a folder that somebody else has made', async () => {
+    await using tree = await openTree(server)
+    const path = `/${uniqueName('given')}`
+    await tree.create(path)
+    onTestFinished(async () => {
+      await using again = await openTree(server)
+      await again.remove(path)
+    })
+    await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
+    const lock = createLock(driver)
+    await lock.run(key, async () => undefined)
+    await lock.close()
+    expect(await tree.below(path)).toEqual([path])
+  })
+
+  it('is nothing when a driver is disposed under its locks', async () => {
+    await using tree = await openTree(server)
+    const path = `/${uniqueName('disposed')}`
+    const driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
+    const lock = createLock(driver)
+    const lease = await lock.acquire(key)
+    const waiting = outcomeOf(lock.acquire(key))
+    await driver[Symbol.asyncDispose]()
+    await driver[Symbol.asyncDispose]()
+    expect(await tree.below(path)).toEqual([])
+    await expect(lock.acquire('another')).rejects.toMatchObject({ name: 'ClosedError' })
+    expect(await lease.release().catch((error: unknown) => error)).toMatchObject({ name: 'ClosedError' })
+    await until(() => waiting.settled)
+    await lock.close()
+  })
+})
+
+describeWithServices(
+  'zookeeperLock on a server of its own',
+  ['zookeeper'],
+  ({ zookeeper }) => {
+    const server = zookeeper.servers[0] as string
+
+    it('leaves neither a folder nor a session once the locks are closed, and works again after that', async () => {
+      const path = `/${uniqueName('apps')}/locks`
+      await using tree = await openTree(server)
+      const sessions = await tree.sessions()
+      await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
+      for (let round = 0; round < 2; round++) {
+        const lock = createLock(driver)
+        const shared = createReadWriteLock(driver)
+        const semaphore = createSemaphore(driver, { permits: 2 })
+        const leases = await Promise.all([
+          lock.acquire('a'),
+          lock.acquire('a/b/c'),
+          shared.read.acquire('a/b'),
+          shared.write.acquire('x'),
+          semaphore.acquire('a/b', { permits: 2 }),
+        ])
+        expect((await tree.below(path)).filter((name) => /\d{10}$/.test(name))).toHaveLength(leases.length)
+        expect(await tree.sessions(), 'one session for all locks of a driver').toBe(sessions + 1)
+        await Promise.all([lock.close(), shared.close()])
+        expect(await tree.sessions(), 'somebody still uses it').toBe(sessions + 1)
+        await semaphore.close()
+        expect(await tree.below(path.replace('/locks', ''))).toEqual([])
+        await until(async () => (await tree.sessions()) === sessions)
+      }
+    })
+
+    it('keeps an empty folder for a while, whoever removes it meanwhile, and not for ever', async () => {
+      const path = `/${uniqueName('kept')}`
+      await using tree = await openTree(server)
+      await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
+      await using lock = createLock(driver)
+      await (await lock.acquire('a/b')).release()
+      expect(await tree.below(path)).toEqual([path, `${path}/a`, `${path}/a/b`])
+      for (const each of ['/a/b', '/a', '']) await tree.remove(path + each)
+      await (await lock.acquire('a/b')).release()
+      await (await lock.acquire('a')).release()
+      expect(await tree.below(path)).toEqual([path, `${path}/a`, `${path}/a/b`])
+      await until(async () => (await tree.below(path)).length === 1, 30_000)
+      await (await lock.acquire('a')).release()
+    })
+
+    it('loses its holds in time and settles every wait, and goes on when the server does', async () => {
+      const path = `/${uniqueName('paused')}`
+      await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
+      await using direct = zookeeperLock({ servers: server, path, sessionTimeoutMs })
+      await using lock = createLock(driver)
+      await using elsewhere = createLock(direct)
+      const lease = await held(lock.tryAcquire(key))
+      const loss = lossOf(lease)
+      const theirs = await held(elsewhere.tryAcquire('theirs'))
+      const waits = [outcomeOf(lock.acquire('theirs')), outcomeOf(elsewhere.acquire(key))]
+      await sleep(200)
+      await zookeeper.pause()
+      const pausedMs = performance.now()
+      await until(() => lease.signal.aborted && theirs.signal.aborted)
+      expect(loss.atMs, 'the hold was renewed before, at the latest').toBeLessThan(pausedMs + sessionTimeoutMs)
+      await until(() => waits.every(({ settled }) => settled))
+      for (const { error } of waits) expect(error).toBeInstanceOf(StoreUnavailableError)
+      expect(await lease.release()).toBe(false)
+      await expect(lock.tryAcquire('another')).rejects.toMatchObject({ applied: 'no' })
+
+      await zookeeper.unpause()
+      await using tree = await openTree(server)
+      await until(() =>
+        lock
+          .tryAcquire(key)
+          .then((got) => got?.release())
+          .catch(() => false),
+      )
+      await Promise.all([lock.close(), elsewhere.close()])
+      expect(await tree.below(path)).toEqual([])
+    })
+
+    it('keeps its holds and its waiters over a restart that is quicker than the session', async () => {
+      const path = `/${uniqueName('restarted')}`
+      const long = { servers: server, path, sessionTimeoutMs: 10_000 }
+      await using driver = zookeeperLock(long)
+      await using direct = zookeeperLock(long)
+      await using lock = createLock(driver)
+      await using elsewhere = createLock(direct)
+      const lease = await held(lock.tryAcquire(key))
+      const waiting = outcomeOf(elsewhere.acquire(key))
+      await sleep(200)
+      await zookeeper.restart()
+      await using tree = await openTree(server)
+      expect(await tree.children(`${path}/${key}`)).toHaveLength(2)
+      expect(lease.signal.aborted).toBe(false)
+      await sleep(1_000)
+      expect(waiting.settled).toBe(false)
+      expect(await lease.release()).toBe(true)
+      await until(() => waiting.settled)
+      expect(await (waiting.value as Lease).release()).toBe(true)
+    })
+  },
+  { private: true },
+)

@@ -1,0 +1,273 @@
+import { expect, it, onTestFinished } from 'vitest'
+import { LockLostError, StoreUnavailableError, WaitTimeoutError } from '../../src/core/errors.js'
+import { createLock, type Lease } from '../../src/lock/index.js'
+import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
+import { parseAddress } from '../services/address.js'
+import { freePort, sleep } from '../services/net.js'
+import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { startProxy } from '../support/proxy.js'
+import { openTree } from '../support/zookeeper-tree.js'
+import { held, key, lossOf, outcomeOf, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
+
+describeWithServices('zookeeperLock on a broken connection', ['zookeeper'], ({ zookeeper }) => {
+  const server = zookeeper.servers[0] as string
+
+  it('keeps a hold over a cut that is shorter than the session, and the waiters their place', async () => {
+    const { proxy, direct, lock, elsewhere, line } = await setUp(server)
+    await using third = createLock(direct)
+    const mine = await held(lock.tryAcquire('mine'))
+    const theirs = await held(elsewhere.tryAcquire(key))
+    const waiting = outcomeOf(lock.acquire(key))
+    await until(async () => (await line()).length === 2)
+    const before = await line()
+    expect(proxy.cut()).toBe(1)
+    await until(() => proxy.counters.connections > 1)
+    const behind = outcomeOf(third.acquire(key))
+    await until(async () => (await line()).length === 3)
+    expect((await line()).slice(0, 2)).toEqual(before)
+    await theirs.release()
+    await until(() => waiting.settled)
+    expect(behind.settled, 'who came later waits').toBe(false)
+    await (waiting.value as Lease).release()
+    await until(() => behind.settled)
+    await (behind.value as Lease).release()
+    await sleep(sessionTimeoutMs)
+    expect(mine.signal.aborted).toBe(false)
+    expect(await mine.release()).toBe(true)
+  })
+
+  it('releases when the connection is back what could not be released before', async () => {
+    const { proxy, lock, elsewhere, line } = await setUp(server, { timeoutMs: 300 })
+    const lease = await held(lock.tryAcquire(key))
+    await proxy.refuse()
+    expect(proxy.cut()).toBe(1)
+    await expect(lease.release()).rejects.toBeInstanceOf(StoreUnavailableError)
+    expect(await line()).toHaveLength(1)
+    await proxy.accept()
+    const startedMs = performance.now()
+    const next = await elsewhere.acquire(key)
+    expect(performance.now() - startedMs, 'long before the session expires').toBeLessThan(sessionTimeoutMs / 2)
+    await next.release()
+  })
+
+  it('sends nothing later for a try that failed as not applied', async () => {
+    const { proxy, lock, line, connect } = await setUp(server, { timeoutMs: 300 })
+    await connect()
+    await proxy.refuse()
+    proxy.cut()
+    // The first of them may still be written to the connection that was cut.
+    await lock.tryAcquire('notices').catch(() => undefined)
+    for (const call of [lock.tryAcquire(key), lock.acquire(key)]) {
+      await expect(call).rejects.toMatchObject({ name: 'StoreUnavailableError', applied: 'no' })
+    }
+    const { connections } = proxy.counters
+    await proxy.accept()
+    await connect()
+    expect(proxy.counters.connections).toBeGreaterThan(connections)
+    expect(await line()).toEqual([])
+  })
+
+  it('loses a hold in time when the server falls silent, and settles every wait', async () => {
+    const { proxy, lock, elsewhere, line } = await setUp(server)
+    const lease = await held(lock.tryAcquire(key))
+    const loss = lossOf(lease)
+    const theirs = await held(elsewhere.tryAcquire('theirs'))
+    const waits = [
+      outcomeOf(lock.acquire('theirs')),
+      outcomeOf(lock.acquire('theirs', { maxWaitMs: 60_000 })),
+      outcomeOf(lock.acquire(key)),
+    ]
+    const next = outcomeOf(elsewhere.acquire(key))
+    await until(async () => (await line()).length === 2)
+    proxy.freeze()
+    const frozenMs = performance.now()
+    const sent = proxy.counters.bytesUp
+    let goneMs: number | undefined
+    while (!next.settled) {
+      if (goneMs === undefined && (await line()).length < 2) goneMs = performance.now()
+      await sleep(1)
+    }
+    expect(proxy.counters.bytesUp, 'nothing got through').toBe(sent)
+    expect(lease.signal.reason).toBeInstanceOf(LockLostError)
+    expect(goneMs).toBeGreaterThan(frozenMs + sessionTimeoutMs / 3)
+    expect(loss.atMs).toBeLessThan(goneMs as number)
+    expect(loss.atMs).toBeLessThan(next.atMs as number)
+    expect(await lease.release()).toBe(false)
+    await until(() => waits.every(({ settled }) => settled))
+    for (const { error } of waits) expect(error).toBeInstanceOf(StoreUnavailableError)
+
+    proxy.thaw()
+    await (next.value as Lease).release()
+    await theirs.release()
+    await using _again = await lock.acquire(key)
+  })
+
+  it('begins a new session when the old one has expired, and holds nothing of the old one', async () => {
+    const { proxy, tree, lock, elsewhere, line, path } = await setUp(server, { timeoutMs: 30_000 })
+    const theirs = await held(elsewhere.tryAcquire('theirs'))
+    const lease = await held(lock.tryAcquire(key))
+    const loss = lossOf(lease)
+    const waiting = outcomeOf(lock.acquire('theirs'))
+    await until(async () => (await tree.children(`${path}/theirs`))?.length === 2)
+    const [old] = await line()
+    await proxy.refuse()
+    proxy.cut()
+    await until(async () => (await line()).length === 0)
+    const goneMs = performance.now()
+    expect(loss.atMs).toBeLessThan(goneMs)
+    const between = await held(elsewhere.tryAcquire(key))
+    await proxy.accept()
+    const again = outcomeOf(lock.acquire(key))
+    await until(async () => (await line()).length === 2)
+    expect(await line()).not.toContain(old)
+    await until(async () => (await tree.children(`${path}/theirs`))?.length === 2)
+    expect(waiting.settled).toBe(false)
+    expect(again.settled).toBe(false)
+    expect(await between.release()).toBe(true)
+    await until(() => again.settled)
+    expect((again.value as Lease).fencingToken).toBeGreaterThan(between.fencingToken as bigint)
+    await theirs.release()
+    await until(() => waiting.settled)
+    await Promise.all([again, waiting].map(({ value }) => (value as Lease).release()))
+  })
+
+  it('finds its node again when the answer to its creation is lost', async () => {
+    const { proxy, lock, elsewhere, line, connect } = await setUp(server, { timeoutMs: 30_000 })
+    const rounds = 5
+    for (let round = 0; round < rounds; round++) {
+      const theirs = await held(elsewhere.tryAcquire(key))
+      await connect()
+      // The connection is quiet now, so the next answer is the one to the creation.
+      await sleep(20)
+      proxy.dropReplies(1)
+      const mine = outcomeOf(lock.acquire(key))
+      await until(() => proxy.counters.droppedReplies === round + 1)
+      await until(async () => (await line()).length === 2)
+      const [, created] = await line()
+      await connect()
+      expect((await line()).slice(1), 'one node, and the same').toEqual([created])
+      expect(mine.settled).toBe(false)
+      await theirs.release()
+      await until(() => mine.settled)
+      expect(await line()).toEqual([created])
+      expect(await (mine.value as Lease).release()).toBe(true)
+    }
+  })
+
+  it('leaves no node behind when the answer to its creation is lost and nobody waits for it any more', async () => {
+    const { proxy, lock, elsewhere, line, connect } = await setUp(server, { timeoutMs: 300 })
+    const theirs = await held(elsewhere.tryAcquire(key))
+    const [first] = await line()
+    const rounds = 3
+    for (let round = 0; round < rounds; round++) {
+      await connect()
+      await sleep(20)
+      proxy.dropReplies(1)
+      const mine = lock.acquire(key)
+      await proxy.refuse()
+      await expect(mine).rejects.toMatchObject({ name: 'StoreUnavailableError', applied: 'unknown' })
+      expect(proxy.counters.droppedReplies).toBe(round + 1)
+      expect(await line(), 'it was created').toHaveLength(2)
+      await proxy.accept()
+      await until(async () => (await line()).length === 1)
+    }
+    expect(await line()).toEqual([first])
+    await theirs.release()
+    await using _lease = await elsewhere.acquire(key)
+  })
+
+  it('neither blocks nor holds twice when the answer to a release is lost', async () => {
+    const { proxy, lock, elsewhere, line } = await setUp(server, { timeoutMs: 30_000 })
+    for (let round = 0; round < 5; round++) {
+      const lease = await held(lock.tryAcquire(key))
+      await sleep(20)
+      proxy.dropReplies(1)
+      const released = lease.release()
+      const next = await elsewhere.acquire(key)
+      expect(await released, 'it was ours until now').toBe(true)
+      expect(proxy.counters.droppedReplies).toBe(round + 1)
+      expect(await line()).toHaveLength(1)
+      expect(await next.release()).toBe(true)
+    }
+  })
+
+  it('lets no two in, and leaves nothing, while connections break and answers are lost all the time', async () => {
+    const path = `/${uniqueName('storm')}`
+    await using tree = await openTree(server)
+    const proxies = await Promise.all([0, 1, 2].map(() => startProxy(parseAddress(server))))
+    const drivers = proxies.map(({ address }) => zookeeperLock({ servers: address, path, sessionTimeoutMs: 10_000 }))
+    const locks = drivers.flatMap((driver) => [createLock(driver), createLock(driver, { timeoutMs: 20 })])
+    const failed = { no: 0, unknown: 0 }
+    let inside = 0
+    let rounds = 0
+    let last = 0n
+    let done = false
+    const caller = async (number: number): Promise<void> => {
+      const lock = locks[number % locks.length] as (typeof locks)[0]
+      while (!done) {
+        try {
+          const patience = number % 4 === 3 ? { maxWaitMs: 30 } : {}
+          const lease = await lock.acquire(key, patience)
+          expect(++inside).toBe(1)
+          expect(lease.fencingToken).toBeGreaterThan(last)
+          last = lease.fencingToken as bigint
+          await sleep(Math.random() * 3)
+          expect(lease.signal.aborted).toBe(false)
+          inside--
+          rounds++
+          await lease.release()
+        } catch (error) {
+          if (error instanceof WaitTimeoutError) continue
+          if (!(error instanceof StoreUnavailableError)) throw error
+          failed[error.applied]++
+          await sleep(5)
+        }
+      }
+    }
+    const callers = Promise.all(Array.from({ length: 12 }, (_, number) => caller(number))).finally(() => (done = true))
+    const startedMs = performance.now()
+    for (let fault = 0; !done && (performance.now() - startedMs < 8_000 || rounds < 50); fault++) {
+      const proxy = proxies[fault % proxies.length] as (typeof proxies)[0]
+      if (fault % 2) proxy.cut()
+      else proxy.dropReplies(1)
+      await sleep(Math.random() * 60)
+    }
+    done = true
+    for (const proxy of proxies) proxy.dropReplies(false)
+    await callers
+    const faults = proxies.reduce((sum, { counters }) => sum + counters.cuts, 0)
+    const droppedReplies = proxies.reduce((sum, { counters }) => sum + counters.droppedReplies, 0)
+    expect(faults).toBeGreaterThan(50)
+    expect(droppedReplies).toBeGreaterThan(20)
+    expect(failed.unknown + failed.no).toBeGreaterThan(0)
+    await until(async () => (await tree.children(`${path}/${key}`)) === undefined)
+    await Promise.all(locks.map((lock) => lock.close()))
+    await Promise.all(drivers.map((driver) => driver[Symbol.asyncDispose]()))
+    expect(await tree.below(path)).toEqual([])
+    await Promise.all(proxies.map((proxy) => proxy.stop()))
+  })
+
+  it('finds a server that answers among those that do not', async () => {
+    const { proxy, path } = await setUp(server)
+    const silent = await startProxy(parseAddress(server))
+    onTestFinished(() => silent.stop())
+    silent.freeze()
+    for (let round = 0; round < 6; round++) {
+      const servers = [`127.0.0.1:${await freePort()}`, silent.address, proxy.address].join()
+      await using driver = zookeeperLock({ servers, path, sessionTimeoutMs })
+      await using lock = createLock(driver, { timeoutMs: 30_000 })
+      await using _lease = await lock.acquire(key)
+    }
+    expect(silent.counters.connections, 'the order is left to chance').toBeGreaterThan(0)
+  })
+
+  it('finds the key free again, and loses its hold, when its node is removed by hand', async () => {
+    const { folder, tree, lock, elsewhere, line } = await setUp(server)
+    const lease = await held(lock.tryAcquire(key))
+    await tree.remove(`${folder}/${(await line())[0]}`)
+    await using _next = await held(elsewhere.tryAcquire(key))
+    await until(() => lease.signal.aborted)
+    expect(await lease.release()).toBe(false)
+    expect(await line()).toHaveLength(1)
+  })
+})

@@ -1,0 +1,201 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { sleep } from '../../src/core/clock.js'
+import { startConsumer, startPublisher, type ConsumerOptions } from '../../src/queue/index.js'
+import { kafkaQueue } from '../../src/queue/kafka/index.js'
+import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { ensureBuilt } from '../support/build.js'
+import { client, eventually, makeTopic, openEffects, range } from './queue-support.js'
+
+describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, mysql }) => {
+  const consume = async <Tx = undefined>(
+    options: Pick<ConsumerOptions<number, Tx>, 'topic' | 'handle'> & Partial<ConsumerOptions<number, Tx>>,
+  ) => {
+    const consumer = await startConsumer<number, Tx>(kafkaQueue(client(brokers)), {
+      group: 'group',
+      fromBeginning: true,
+      sessionTimeoutMs: 3_000,
+      ...options,
+    })
+    onTestFinished(() => consumer.close())
+    return consumer
+  }
+  const publish = async (topic: string, messages: readonly { id: string; key: string; body: number }[]) => {
+    await using publisher = await startPublisher<number>(kafkaQueue(client(brokers)), { topic, timeoutMs: 30_000 })
+    await publisher.publish(messages)
+  }
+
+  it('lets a handler run longer than the session, once, and stays in the group meanwhile', async () => {
+    const topic = await makeTopic(client(brokers))
+    await publish(topic, [
+      { id: 'long', key: 'a', body: 1 },
+      { id: 'next', key: 'a', body: 2 },
+    ])
+    const handled: string[] = []
+    const faults: unknown[] = []
+    let aborted = false
+    const consumer = await consume({
+      topic,
+      sessionTimeoutMs: 1_500,
+      onBackgroundError: (error) => void faults.push(error),
+      handle: async ({ id }, { signal }) => {
+        handled.push(id)
+        if (id === 'long') await sleep(6_000)
+        aborted ||= signal.aborted
+      },
+    })
+    await eventually('both handled', async () => handled.length >= 2 && (await consumer.lag()) === 0)
+    expect(handled).toEqual(['long', 'next'])
+    expect(aborted).toBe(false)
+    expect(faults).toEqual([])
+  })
+
+  it('keeps keys in one handler at a time, and loses and repeats nothing, while members come and go', async () => {
+    const topic = await makeTopic(client(brokers))
+    const total = 3_000
+    await publish(
+      topic,
+      range(total).map((n) => ({ id: `${n}`, key: `key-${n % 40}`, body: n })),
+    )
+    const running = new Set<string>()
+    const overlaps: string[] = []
+    const handled: { key: string; n: number }[] = []
+    const members = new Set<number>()
+    const join = (member: number) =>
+      consume({
+        topic,
+        sessionTimeoutMs: 10_000,
+        concurrency: 4,
+        handle: async ({ key = '', body }) => {
+          if (running.has(key)) overlaps.push(key)
+          running.add(key)
+          members.add(member)
+          await sleep(15)
+          running.delete(key)
+          handled.push({ key, n: body })
+        },
+      })
+    await join(0)
+    await eventually('some handled', () => handled.length > 50)
+    for (let member = 1; handled.length < total - 200 && member < 4; member++) {
+      const guest = await join(member)
+      const before = handled.length
+      const nearlyDone = (): boolean => handled.length > total - 200
+      await eventually('the guest takes part', () => members.has(member) || nearlyDone())
+      await eventually('the group goes on', () => handled.length > before + 100 || nearlyDone())
+      await guest.close()
+    }
+    await eventually('all handled', () => new Set(handled.map(({ n }) => n)).size === total)
+    expect(members.size).toBeGreaterThan(1)
+    expect(overlaps).toEqual([])
+    expect(handled).toHaveLength(total)
+    for (const key of range(40).map((k) => `key-${k}`)) {
+      const order = handled.filter((one) => one.key === key).map(({ n }) => n)
+      expect(order).toEqual([...order].sort((a, b) => a - b))
+    }
+  })
+
+  it('keeps a dead message, and the order behind it, until there is a topic to bury it in', async () => {
+    const topic = await makeTopic(client(brokers))
+    const deadLetterTopic = uniqueName('dead')
+    await publish(topic, [
+      { id: 'dead', key: 'a', body: 1 },
+      { id: 'behind', key: 'a', body: 2 },
+    ])
+    const handled: string[] = []
+    const faults: unknown[] = []
+    const consumer = await consume({
+      topic,
+      deadLetterTopic,
+      maxAttempts: 2,
+      backoff: () => 50,
+      onBackgroundError: (error) => void faults.push(error),
+      handle: async ({ id }) => {
+        if (id === 'dead') throw new RangeError('never')
+        handled.push(id)
+      },
+    })
+    await eventually('the fault is told', () => faults.length > 0)
+    expect(handled).toEqual([])
+    expect(await consumer.lag()).toBe(2)
+    await makeTopic(client(brokers), deadLetterTopic)
+    await eventually('the rest handled', async () => handled.length > 0 && (await consumer.lag()) === 0)
+    expect(handled).toEqual(['behind'])
+    const buried: string[] = []
+    await consume({ topic: deadLetterTopic, handle: async ({ id }) => void buried.push(id) })
+    await eventually('buried', () => buried.length > 0)
+    expect(new Set(buried)).toEqual(new Set(['dead']))
+  })
+
+  it('has no lag behind a transaction, committed or aborted', async () => {
+    const kafka = client(brokers)
+    const topic = await makeTopic(kafka)
+    const producer = kafka.producer({ transactionalId: uniqueName('tx'), maxInFlightRequests: 1, idempotent: true })
+    await producer.connect()
+    const send = async (id: string) => {
+      const transaction = await producer.transaction()
+      await transaction.send({ topic, messages: [{ key: 'k', value: '1', headers: { 'spillway-id': id } }] })
+      return transaction
+    }
+    const handled: string[] = []
+    const consumer = await consume({ topic, handle: async ({ id }) => void handled.push(id) })
+    await (await send('a')).commit()
+    await (await send('b')).abort()
+    await (await send('c')).commit()
+    await (await send('d')).abort()
+    await producer.disconnect()
+    await eventually('no lag', async () => handled.length >= 2 && (await consumer.lag()) === 0)
+    expect(handled).toEqual(['a', 'c'])
+  })
+
+  describe('in processes of their own', () => {
+    beforeAll(() => ensureBuilt())
+
+    it('has every effect once although consumers are killed inside their transactions', async () => {
+      const { uri, table, count } = await openEffects(mysql)
+      const topic = await makeTopic(client(brokers))
+      const total = 3_000
+      await publish(
+        topic,
+        range(total).map((n) => ({ id: `message-${n}`, key: `key-${n % 50}`, body: n })),
+      )
+      const path = fileURLToPath(new URL('queue-worker.mjs', import.meta.url))
+      const start = (): ChildProcess => {
+        const child = fork(path, [brokers.join(','), uri, topic, table], {
+          stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+        })
+        onTestFinished(() => void child.kill('SIGKILL'))
+        return child
+      }
+      const insideHandler = (child: ChildProcess) =>
+        new Promise<void>((resolve) =>
+          child.on('message', (message) => {
+            if ((message as { inside?: number }).inside) resolve()
+          }),
+        )
+      let workers = [start(), start()]
+      let kills = 0
+      for (let round = 0; round < 3; round++) {
+        const [victim, ...others] = workers as [ChildProcess, ...ChildProcess[]]
+        await Promise.race([insideHandler(victim), sleep(20_000)])
+        const { rows, ids } = await count()
+        expect(rows).toBe(ids)
+        if (rows < total) kills++
+        victim.kill('SIGKILL')
+        await once(victim, 'exit')
+        workers = [...others, start()]
+      }
+      expect(kills).toBeGreaterThan(0)
+      await eventually('all effects', async () => {
+        const { rows, ids } = await count()
+        expect(rows).toBe(ids)
+        return ids === total
+      })
+      for (const child of workers) child.kill('SIGTERM')
+      await Promise.all(workers.filter(({ exitCode }) => exitCode === null).map((child) => once(child, 'exit')))
+      expect(await count()).toEqual({ rows: total, ids: total })
+    })
+  })
+})

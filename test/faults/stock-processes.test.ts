@@ -1,0 +1,73 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { Redis } from 'ioredis'
+import { afterAll, expect, it } from 'vitest'
+import { createStock } from '../../src/stock/index.js'
+import { redisStock } from '../../src/stock/redis/index.js'
+import { sleep } from '../services/net.js'
+import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { suiteProgram } from '../support/bundle.js'
+import { audit, watch } from './stock-rush.js'
+
+const sku = 'ticket'
+
+describeWithServices('several processes that sell one SKU', ['redis'], ({ redis: server }) => {
+  const redis = new Redis(server.url)
+  const program = suiteProgram(new URL('./stock-seller.ts', import.meta.url))
+
+  afterAll(async () => {
+    redis.disconnect()
+  })
+
+  /** Starts sellers; every second one has a gate. */
+  const start = (
+    prefix: string,
+    count: number,
+  ): { process: ChildProcess; ended: Promise<unknown>; ids: () => string[] }[] =>
+    Array.from({ length: count }, (_, i) => {
+      const args = [program.path, server.url, prefix, sku, `process-${i}`, i % 2 ? '500' : '0']
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+      let printed = ''
+      child.stdout.on('data', (data: Buffer) => (printed += data.toString()))
+      // What a killed process printed last may be cut off.
+      return { process: child, ended: once(child, 'close'), ids: () => printed.split('\n').slice(0, -1) }
+    })
+
+  it('sells exactly all units from four processes', async () => {
+    const prefix = `${uniqueName('exact')}:`
+    const total = 20_000
+    await using stock = createStock(redisStock(redis, { prefix }), { timeoutMs: 30_000 })
+    await stock.open(sku, total)
+    const watching = watch(stock, sku)
+    const sellers = start(prefix, 4)
+    await Promise.all(sellers.map(({ ended }) => ended))
+    expect(await watching.stop()).toBeGreaterThan(3)
+
+    expect(await stock.level(sku)).toMatchObject({ total, available: 0, sold: total })
+    const recorded = await audit(stock, sku)
+    const told = sellers.map(({ ids }) => ids())
+    for (const ids of told) expect(ids.length, 'each process sold some').toBeGreaterThan(0)
+    expect(told.flat().length).toBe(new Set(told.flat()).size)
+    expect(new Set(told.flat())).toEqual(recorded)
+  })
+
+  it('loses nothing to a process that is killed in the rush, and strands nothing', async () => {
+    const prefix = `${uniqueName('killed')}:`
+    const total = 60_000
+    await using stock = createStock(redisStock(redis, { prefix }), { timeoutMs: 30_000 })
+    await stock.open(sku, total)
+    const watching = watch(stock, sku)
+    const sellers = start(prefix, 4)
+    const victims = sellers.slice(2)
+    while (!victims.every(({ ids }) => ids().length > 50)) await sleep(1)
+    for (const { process: victim } of victims) victim.kill('SIGKILL')
+    await Promise.all(victims.map(({ ended }) => ended))
+    expect((await stock.level(sku)).available, 'they were killed before the end').toBeGreaterThan(0)
+    await Promise.all(sellers.map(({ ended }) => ended))
+    expect(await watching.stop()).toBeGreaterThan(3)
+
+    expect(await stock.level(sku)).toMatchObject({ total, available: 0, sold: total })
+    const recorded = await audit(stock, sku)
+    for (const { ids } of sellers) for (const id of ids()) expect(recorded.has(id), id).toBe(true)
+  })
+})
