@@ -1,0 +1,114 @@
+import { constants, setPriority } from 'node:os'
+import { startPublisher } from 'spillway/queue'
+import { isStoreAway } from '../shared/away.js'
+import { createSseHub, createTally } from '../shared/live.js'
+import { lineToPrimary } from '../shared/processes.js'
+import { every } from '../shared/run.js'
+import { outcomes, type Snapshot } from './board.js'
+import { createSeckillWeb, type Backstage } from './http.js'
+import { ownMetrics } from './metrics.js'
+import { startOffice } from './office.js'
+import type { Options } from './options.js'
+import type { OrderMessage } from './orders.js'
+import { createService } from './service.js'
+import { openStores } from './stores.js'
+import { createOrderWatch } from './watch.js'
+
+const patienceMs = 90_000
+
+/** Ends the process once, in order, whoever asks first. */
+function ending(): { readonly stop: () => void; readonly by: (end: () => Promise<void>) => void } {
+  let asked = false
+  let end: (() => Promise<void>) | undefined
+  const run = (): void => {
+    if (!asked || !end) return
+    const work = end
+    end = undefined
+    work().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        process.stderr.write(`${String(error)}\n`)
+        process.exit(1)
+      },
+    )
+  }
+  return {
+    stop: () => {
+      asked = true
+      run()
+    },
+    by: (work) => {
+      end = work
+      run()
+    },
+  }
+}
+
+/** A process that answers requests. */
+export async function runWeb(options: Options): Promise<void> {
+  const { stop, by } = ending()
+  const hub = createSseHub()
+  const tally = createTally(outcomes)
+  const line = lineToPrimary({
+    stop,
+    metrics: () => {
+      line.tell('tally', tally.drain())
+      return ownMetrics()
+    },
+    snapshot: (snapshot: Snapshot) => hub.send('snapshot', snapshot),
+  })
+  const stores = await openStores(options)
+  const publisher = await startPublisher<OrderMessage>(stores.queue, { topic: stores.names.topic, timeoutMs: 3_000 })
+  const service = createService(stores, publisher, options)
+  const ask = (kind: string) => (body: unknown) => line.ask(kind, body, patienceMs)
+  const web = await createSeckillWeb({
+    service,
+    tally,
+    hub,
+    watch: createOrderWatch(stores.db),
+    stores: () => stores.check(),
+    backstage: {
+      audit: ask('audit') as Backstage['audit'],
+      reconcile: ask('reconcile') as Backstage['reconcile'],
+      metrics: () => line.ask('metrics') as Promise<string>,
+      rush: ask('rush') as Backstage['rush'],
+    },
+  })
+  const url = await web.listen({ port: options.port, host: options.host })
+  const stopTelling = every(500, async () => line.tell('tally', tally.drain()))
+  line.tell('ready', url)
+  by(async () => {
+    await web.close()
+    await stopTelling()
+    line.tell('tally', tally.drain())
+    await publisher.close()
+    await service.close()
+    await stores.close()
+  })
+}
+
+/** A process that writes orders. It yields to those that answer requests: the queue is there to wait. */
+export async function runOffice(options: Options): Promise<void> {
+  setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
+  const { stop, by } = ending()
+  const line = lineToPrimary({
+    stop,
+    metrics: ownMetrics,
+    audit: (saleId: string) => office.audit(saleId),
+    reconcile: (saleId: string) => office.reconcile(saleId),
+    doors: (requestsPerSecond: number) => office.doors(requestsPerSecond),
+  })
+  const stores = await openStores(options)
+  const office = await startOffice(stores)
+  const stopTelling = every(500, async () => line.tell('report', await office.report()))
+  const stopChecking = every(2_000, () => office.check())
+  line.tell('ready')
+  void office.revive().catch((error: unknown) => {
+    if (!isStoreAway(error)) process.stderr.write(`${String(error)}\n`)
+  })
+  by(async () => {
+    await Promise.all([stopTelling(), stopChecking()])
+    await office.close()
+    await stores.close()
+  })
+}

@@ -1,0 +1,222 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { projectPath } from '../shared/files.js'
+import { createWeb, refuseOtherMethods, type Problem } from '../shared/http.js'
+import { startSse, type SseHub, type Tally } from '../shared/live.js'
+import type { Outcome } from './board.js'
+import type { Door } from './options.js'
+import type { Reconciliation } from './reconcile.js'
+import type { RushRequest } from './rush-process.js'
+import type { SaleAudit } from './rush/rush.js'
+import * as schemas from './schemas.js'
+import type { Decision, Service } from './service.js'
+import type { OrderWatch } from './watch.js'
+
+/** What a web process asks of others: of the office, and of whoever looks after all processes. */
+export interface Backstage {
+  audit(saleId: string): Promise<SaleAudit | undefined>
+  reconcile(saleId: string): Promise<Reconciliation | undefined>
+  metrics(): Promise<string>
+  /** `undefined` while another rush runs. */
+  rush(request: RushRequest): Promise<{ readonly id: string } | undefined>
+}
+
+export interface SeckillWeb {
+  readonly service: Service
+  readonly watch: OrderWatch
+  readonly backstage: Backstage
+  readonly hub: SseHub
+  readonly tally: Tally<Outcome>
+  readonly stores: () => Promise<Readonly<Record<string, boolean>>>
+}
+
+const problem = (error: string, message: string, more: object = {}): Problem => ({ error, message, ...more })
+const unknownSale = problem('unknown-sale', 'There is no such sale.')
+const unknownOrder = problem('unknown-order', 'This sale has no such order.')
+const suspendedSale = problem(
+  'suspended',
+  'The stock of this sale is being brought back. Try again with the same key: nothing is sold twice.',
+)
+
+const buyPath = '/sales/:id/orders'
+
+export async function createSeckillWeb(parts: SeckillWeb): Promise<FastifyInstance> {
+  const { hub, tally, backstage, stores } = parts
+  const app = await createWeb({
+    title: 'Seckill',
+    description: 'Sells a limited stock to a rush of buyers, every unit once.',
+    stores,
+    metrics: () => backstage.metrics(),
+    files: {
+      '/': projectPath('examples', 'seckill', 'public'),
+      '/assets/': projectPath('node_modules', 'uplot', 'dist'),
+    },
+    onRefusal: (request, status) => {
+      if (request.routeOptions.url !== buyPath || request.method !== 'POST') return
+      tally.record(status < 500 ? 'invalid' : 'unavailable')
+    },
+  })
+  const finish = refuseOtherMethods(app)
+  addBuying(app, parts)
+  addCeiling(app)
+  addSales(app, parts)
+  addOrders(app, parts)
+  addOffice(app, parts)
+  app.get('/live', { schema: schemas.live }, (_request, reply) => {
+    reply.hijack()
+    hub.join(reply.raw)
+  })
+  app.addHook('preClose', async () => hub.close())
+  finish()
+  return app
+}
+
+interface Buy {
+  Params: { id: string }
+  Headers: { 'idempotency-key': string }
+  Body: { buyer: string; quantity: number }
+}
+
+function addBuying(app: FastifyInstance, { service, tally }: SeckillWeb): void {
+  app.post<Buy>(buyPath, { schema: schemas.buy }, async (request, reply) => {
+    const startedMs = performance.now()
+    const orderId = request.headers['idempotency-key']
+    const { buyer, quantity } = request.body
+    const decision = await service.buy(request.params.id, { orderId, buyer, quantity })
+    tally.record(outcomeOf(decision), performance.now() - startedMs)
+    return answerBuyer(reply, orderId, decision)
+  })
+}
+
+const outcomeOf = ({ kind }: Decision): Outcome => {
+  if (kind === 'suspended' || kind === 'busy') return 'unavailable'
+  return kind === 'spent' || kind === 'conflict' || kind === 'unknown' ? 'invalid' : kind
+}
+
+function answerBuyer(reply: FastifyReply, orderId: string, decision: Decision): FastifyReply {
+  switch (decision.kind) {
+    case 'accepted':
+    case 'replayed':
+      return reply.code(202).send({ orderId, state: 'accepted', replayed: decision.kind === 'replayed' })
+    case 'soldOut': {
+      const { available } = decision
+      const message = available === 0 ? 'Sold out.' : `Only ${available} left.`
+      return reply.code(409).send(problem('sold-out', message, { available }))
+    }
+    case 'buyerLimit':
+      return reply.code(409).send(problem('buyer-limit', 'This buyer has as many as one may buy.'))
+    case 'spent':
+      return reply.code(409).send(problem('spent', 'This order was taken back. Order again with another key.'))
+    case 'conflict':
+      return reply.code(409).send(problem('conflict', 'This key was used for another buyer or another quantity.'))
+    case 'clash':
+      return reply.code(409).send(problem('clash', 'Somebody else was first. Nothing was sold; try again.'))
+    case 'busy':
+      return reply
+        .code(503)
+        .header('retry-after', 1)
+        .send(problem('busy', 'Its turn did not come in time. Try again with the same key.'))
+    case 'notOpen': {
+      const { opensAtMs } = decision
+      return reply.code(409).send(problem('not-open', 'The sale has not begun.', { opensAtMs }))
+    }
+    case 'door': {
+      const { retryAfterMs } = decision
+      void reply.header('retry-after', Math.max(1, Math.ceil(retryAfterMs / 1_000)))
+      return reply.code(429).send(problem('door', 'Too many at the door. Try again in a moment.', { retryAfterMs }))
+    }
+    case 'suspended':
+      return reply.code(503).header('retry-after', 1).send(suspendedSale)
+    case 'unknown':
+      return reply.code(404).send(unknownSale)
+  }
+}
+
+/** The same route without a decision: what this server can do at most, for the benchmark. */
+function addCeiling(app: FastifyInstance): void {
+  app.post<Buy>('/ceiling/:id/orders', { schema: { ...schemas.buy, hide: true } }, async (request, reply) =>
+    reply.code(202).send({ orderId: request.headers['idempotency-key'], state: 'accepted', replayed: false }),
+  )
+}
+
+interface OpenSale {
+  Body: {
+    id?: string
+    title: string
+    priceCents?: number
+    quantity: number
+    opensAtMs?: number
+    limitPerBuyer: number
+    door?: Door
+  }
+}
+interface OfSale {
+  Params: { id: string }
+}
+
+function addSales(app: FastifyInstance, { service }: SeckillWeb): void {
+  app.post<OpenSale>('/sales', { schema: schemas.openSale }, async (request, reply) => {
+    const { priceCents = 0, opensAtMs = Date.now(), door, ...rest } = request.body
+    if (door && door.initial > door.capacity) {
+      return reply.code(422).send(problem('invalid', 'body/door/initial must not be above its capacity'))
+    }
+    const sale = await service.open({ ...rest, priceCents, opensAtMs, ...(door && { door }) })
+    return sale ? reply.code(201).send(sale) : reply.code(409).send(problem('exists', 'A sale has this id already.'))
+  })
+  app.get('/sales', { schema: schemas.listSales }, async () => ({ sales: await service.list() }))
+  app.get<OfSale>('/sales/:id', { schema: schemas.getSale }, async (request, reply) => {
+    const sale = await service.view(request.params.id)
+    return sale ?? reply.code(404).send(unknownSale)
+  })
+  app.get<OfSale>('/sales/:id/level', { schema: schemas.getLevel }, async (request, reply) => {
+    const level = await service.level(request.params.id)
+    if (level === 'suspended') return reply.code(503).header('retry-after', 1).send(suspendedSale)
+    return level ?? reply.code(404).send(unknownSale)
+  })
+}
+
+interface OfOrder {
+  Params: { id: string; orderId: string }
+}
+
+function addOrders(app: FastifyInstance, { service, watch }: SeckillWeb): void {
+  const find = ({ params }: FastifyRequest<OfOrder>) => service.order(params.id, params.orderId)
+  app.get<OfOrder>('/sales/:id/orders/:orderId', { schema: schemas.getOrder }, async (request, reply) => {
+    return (await find(request)) ?? reply.code(404).send(unknownOrder)
+  })
+  app.get<OfOrder>('/sales/:id/orders/:orderId/events', { schema: schemas.orderEvents }, async (request, reply) => {
+    const order = await find(request)
+    if (!order) return reply.code(404).send(unknownOrder)
+    reply.hijack()
+    startSse(reply.raw)
+    watch.follow(request.params.id, order, reply.raw)
+    return reply
+  })
+  app.addHook('preClose', async () => watch.close())
+}
+
+interface StartRush {
+  Body: { saleId?: string; requests: number; connections: number; units: number }
+}
+
+function addOffice(app: FastifyInstance, { backstage, service }: SeckillWeb): void {
+  app.get<OfSale>('/sales/:id/audit', { schema: schemas.audit }, async (request, reply) => {
+    return (await backstage.audit(request.params.id)) ?? reply.code(404).send(unknownSale)
+  })
+  app.post<OfSale>('/sales/:id/reconcile', { schema: schemas.reconcile }, async (request, reply) => {
+    return (await backstage.reconcile(request.params.id)) ?? reply.code(404).send(unknownSale)
+  })
+  app.post<StartRush>('/rush', { schema: schemas.startRush }, async (request, reply) => {
+    const { requests, connections, units } = request.body
+    const saleId = request.body.saleId ?? (await openForRush(service, units))
+    if (request.body.saleId !== undefined && !(await service.view(saleId))) return reply.code(404).send(unknownSale)
+    const rush = await backstage.rush({ saleId, requests, connections })
+    if (!rush) return reply.code(409).send(problem('running', 'A rush is under way.'))
+    return reply.code(202).send({ id: rush.id, saleId })
+  })
+}
+
+async function openForRush(service: Service, quantity: number): Promise<string> {
+  const title = `A rush for ${quantity} units`
+  const sale = await service.open({ title, priceCents: 4_900, quantity, opensAtMs: Date.now(), limitPerBuyer: 1 })
+  return (sale as NonNullable<typeof sale>).id
+}

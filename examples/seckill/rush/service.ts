@@ -1,0 +1,51 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { SaleAudit } from './types.js'
+
+/** The few questions a rush has for the service it rushes. */
+export function sellingService(url: string) {
+  const ask = async <T>(path: string, init?: RequestInit): Promise<T> => {
+    const response = await fetch(new URL(path, url), { ...init, signal: AbortSignal.timeout(10_000) })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${init?.method ?? 'GET'} ${path} answered ${response.status}: ${text}`)
+    return JSON.parse(text) as T
+  }
+  const salePath = (saleId: string): string => `/sales/${encodeURIComponent(saleId)}`
+
+  return {
+    ordersPath: (saleId: string): string => `${salePath(saleId)}/orders`,
+
+    async openSale(units: number): Promise<string> {
+      const sale = await ask<{ id: string }>('/sales', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ title: `Rush for ${units.toLocaleString('en')} units`, quantity: units }),
+      })
+      return sale.id
+    },
+
+    async sold(saleId: string): Promise<number> {
+      return (await ask<{ sold: number }>(`${salePath(saleId)}/level`)).sold
+    },
+
+    /** Asks until the audit has settled or time is up, and answers the last look. Failed looks are tried again. */
+    async settledAudit(
+      saleId: string,
+      timeoutMs: number,
+      onLook: (audit: SaleAudit) => void,
+    ): Promise<SaleAudit | undefined> {
+      const endsAt = performance.now() + timeoutMs
+      let last: SaleAudit | undefined
+      for (;;) {
+        try {
+          last = await ask<SaleAudit>(`${salePath(saleId)}/audit`)
+          onLook(last)
+          if (last.settled) return last
+        } catch {
+          // The service may be starting again; the last look stands until there is another.
+        }
+        if (performance.now() >= endsAt) return last
+        await sleep(300)
+      }
+    },
+  }
+}

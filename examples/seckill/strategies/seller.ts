@@ -1,0 +1,78 @@
+import { OrderConflictError } from 'spillway'
+import { createStock, type Order, type SaleResult, type Stock, type StockDriver } from 'spillway/stock'
+
+/** The ways to decide an order that the service knows. */
+export const strategies = ['stock', 'optimistic', 'redis-lock', 'zookeeper-lock'] as const
+export type Strategy = (typeof strategies)[number]
+
+/**
+ * What became of an order. `clash`: somebody else's write came first, so nothing was sold; `busy`: its turn did not come
+ * in time. Neither is remembered, and the same order may be asked again.
+ */
+export type Verdict = SaleResult | { readonly ok: false; readonly reason: 'clash' | 'busy' }
+
+/**
+ * Decides orders and keeps what it sold: all that door, queue, database and audit need to know of a strategy. An order id
+ * sells once; it is recorded, with its buyer's count, in the step that takes its units. Questions about a SKU that is not
+ * on sale reject with RangeError.
+ */
+export interface Seller extends Pick<Stock, 'open' | 'level' | 'orders' | 'find' | 'remove' | 'close'> {
+  sell(order: Order): Promise<Verdict>
+}
+
+export interface SellerOptions {
+  /** Orders that this process lets through before it asks what is left. Of use to `stock` alone. */
+  readonly gate?: number
+  readonly timeoutMs?: number
+}
+export type OpenSeller = (options?: SellerOptions) => Seller
+
+/** A strategy with what it stands on. */
+export interface Selling {
+  readonly seller: OpenSeller
+  /** Makes its tables where they are missing. */
+  prepare(): Promise<void>
+  /** Ends a sale under all other strategies, so that a service with one of them sells no more of it. */
+  retire(sku: string): Promise<void>
+  /** Asks the server that it needs beside those of the stack. Rejects if that is away. */
+  readonly check?: { readonly zookeeper: () => Promise<unknown> }
+  close(): Promise<void>
+}
+
+/** The project's own stock. */
+export const stockSeller =
+  (driver: StockDriver): OpenSeller =>
+  ({ gate, timeoutMs } = {}) =>
+    createStock(driver, {
+      ...(gate !== undefined && { local: { mode: 'gate', units: gate } }),
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    })
+
+/** How long an order waits for its turn, where one is decided after the other. */
+export const maxWaitMs = 10_000
+
+/** What a strategy without a step of its own sees before it decides. */
+export interface Seen {
+  /** Unsold units. */
+  readonly left: number
+  /** What the order id sold already. */
+  readonly known: { readonly quantity: number; readonly buyer: string } | undefined
+  /** Units that the buyer has. */
+  readonly bought: number
+}
+
+/** What follows from what was seen; `undefined`: the order can be sold. OrderConflictError for an id with another order. */
+export function verdictOn(order: Order, seen: Seen | undefined): Verdict | undefined {
+  if (!seen) return { ok: false, reason: 'not-open', available: 0 }
+  const { orderId, sku, quantity = 1, buyer } = order
+  const { left, known, bought } = seen
+  if (known) {
+    if (known.quantity === quantity && known.buyer === (buyer?.id ?? '')) return { ok: true, replayed: true }
+    throw new OrderConflictError(`order ${orderId} of ${sku} is known with another quantity or buyer`)
+  }
+  if (quantity > left) return { ok: false, reason: 'sold-out', available: left }
+  if (buyer && bought + quantity > buyer.limit) return { ok: false, reason: 'buyer-limit', available: left }
+  return undefined
+}
+
+export const notOnSale = (sku: string): RangeError => new RangeError(`sku ${JSON.stringify(sku)} is not on sale`)

@@ -1,0 +1,98 @@
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { Kysely, MysqlDialect, SqliteDialect } from 'kysely'
+import Libsql from 'libsql'
+import { createPool } from 'mysql2'
+
+/** Where the rows are: a SQLite file, or a MySQL or MariaDB by its URL. */
+export type DatabaseAddress = { readonly file: string } | { readonly url: string }
+
+/** Opens the database. Closing it (`destroy`) closes its connections. */
+export function openDatabase<Tables>(
+  address: DatabaseAddress,
+  options: { readonly connections?: number } = {},
+): Kysely<Tables> {
+  if ('url' in address) {
+    const pool = createPool({
+      uri: address.url,
+      connectionLimit: options.connections ?? 4,
+      connectTimeout: 2_000,
+      charset: 'utf8mb4_bin',
+      supportBigNumbers: true,
+    })
+    return new Kysely<Tables>({ dialect: new MysqlDialect({ pool }) })
+  }
+  return new Kysely<Tables>({ dialect: new SqliteDialect({ database: openFile(address.file) }) })
+}
+
+/** Opens a SQLite file for this process alone. */
+function openFile(file: string): Libsql.Database {
+  if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true })
+  const database = new Libsql(file)
+  try {
+    // The write-ahead log with FULL keeps what was committed over a power cut, and costs one sync per transaction.
+    for (const pragma of ['locking_mode = EXCLUSIVE', 'journal_mode = WAL', 'synchronous = FULL']) {
+      database.pragma(pragma)
+    }
+    database.exec('begin immediate; commit')
+    return database
+  } catch (error) {
+    database.close()
+    throw new Error(`${file} cannot be opened: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+const awayCodes = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'PROTOCOL_CONNECTION_LOST',
+  'PROTOCOL_SEQUENCE_TIMEOUT',
+  'POOL_CLOSED',
+  'ER_CON_COUNT_ERROR',
+  'ER_SERVER_SHUTDOWN',
+  'ER_LOCK_WAIT_TIMEOUT',
+  'ER_LOCK_DEADLOCK',
+  'ER_QUERY_INTERRUPTED',
+  'ER_CONNECTION_KILLED',
+  'SQLITE_BUSY',
+  'SQLITE_LOCKED',
+])
+
+/** The database did not answer within its time. */
+class DatabaseTimeout extends Error {
+  override readonly name = 'DatabaseTimeout'
+}
+
+/** Whether the database is away (or too busy), as opposed to a statement of ours that is wrong. */
+export function isDatabaseAway(error: unknown): boolean {
+  if (error instanceof DatabaseTimeout) return true
+  if (!(error instanceof Error)) return false
+  const { code, fatal } = error as { code?: unknown; fatal?: unknown }
+  if (typeof code === 'string' && awayCodes.has(code)) return true
+  // mysql2 has no code for a statement on a connection that closed before it.
+  return fatal === true || /closed state|Pool is closed|Connection lost/.test(error.message)
+}
+
+/** Whether a row with that key was there already. */
+export const isDuplicate = (error: unknown): boolean =>
+  /ER_DUP_ENTRY|SQLITE_CONSTRAINT/.test(String((error as { code?: unknown }).code))
+
+/** The statement's answer, or DatabaseTimeout: a silent server must not keep a request waiting. */
+export async function inTime<T>(statement: Promise<T>, timeoutMs = 3_000): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new DatabaseTimeout(`the database did not answer in ${timeoutMs} ms`)), timeoutMs)
+  })
+  try {
+    return await Promise.race([statement, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,57 @@
+import { isStoreAway } from './away.js'
+
+/** Runs `work` again and again, `pauseMs` apart; returns what ends it and waits for the last run. */
+export function every(pauseMs: number, work: () => Promise<void>): () => Promise<void> {
+  let stopped = false
+  let wake = (): void => undefined
+  const loop = async (): Promise<void> => {
+    while (!stopped) {
+      // A store that is away is told of elsewhere, and asked again here.
+      await work().catch((error: unknown) => {
+        if (!isStoreAway(error)) process.stderr.write(`${String(error)}\n`)
+      })
+      if (stopped) return
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, pauseMs)
+        wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+  }
+  const running = loop()
+  return () => {
+    stopped = true
+    wake()
+    return running
+  }
+}
+
+const patienceMs = 45_000
+
+/** Ends in order at the first SIGTERM or SIGINT, and at once at the second. */
+export function untilSignal(stop: () => Promise<void>, force: () => void = () => undefined): void {
+  let stopping = false
+  const end = (): void => {
+    if (stopping) {
+      force()
+      process.exit(1)
+    }
+    stopping = true
+    const late = setTimeout(end, patienceMs)
+    stop().then(
+      () => {
+        clearTimeout(late)
+        process.exit(0)
+      },
+      (error: unknown) => {
+        process.stderr.write(`${String(error)}\n`)
+        force()
+        process.exit(1)
+      },
+    )
+  }
+  process.on('SIGTERM', end)
+  process.on('SIGINT', end)
+}

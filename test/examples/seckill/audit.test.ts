@@ -1,0 +1,169 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import { createConnection } from 'mysql2/promise'
+import { createStock } from 'spillway/stock'
+import { redisStock } from 'spillway/stock/redis'
+import { expect, it } from 'vitest'
+import { describeWithServices } from '../../services/vitest.js'
+import { wideOpen } from './service.js'
+import { stackArguments, startService, type Service } from './stack.js'
+
+/** Looks again until `look` holds; the test's own time-out is the limit. */
+async function until(look: () => Promise<boolean>): Promise<void> {
+  while (!(await look())) await sleep(100)
+}
+
+describeWithServices('the books of the full stack', ['redis', 'kafka', 'mysql'], (servers) => {
+  const prepare = async () => {
+    const { name, database, args } = await stackArguments(servers)
+    const service = await startService(...args)
+    const redis = new Redis(servers.redis.url)
+    const stock = createStock(redisStock(redis, { prefix: `${name}:` }))
+    const db = await createConnection(database)
+    return {
+      service,
+      stock,
+      db,
+      /** What Redis does when it loses its data, for one service alone. */
+      flush: async () => {
+        const keys = await redis.keys(`*${name}:*`)
+        expect(keys.length).toBeGreaterThan(0)
+        await redis.del(...keys)
+      },
+      async [Symbol.asyncDispose]() {
+        await db.end()
+        redis.disconnect()
+        await service[Symbol.asyncDispose]()
+        expect(await service.ended).toBe(0)
+      },
+    }
+  }
+  const sell = async (service: Service, id: string, count: number): Promise<void> => {
+    const answers = await Promise.all(Array.from({ length: count }, (_, i) => service.buy(id, `k${i}`)))
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 202))
+  }
+  const suspended = (service: Service, id: string) => async (): Promise<boolean> => {
+    const { body } = await service.request('GET', `/sales/${id}`)
+    return body['state'] === 'suspended'
+  }
+
+  it('are ready, and balance', async () => {
+    await using stack = await prepare()
+    const { service } = stack
+    expect((await service.request('GET', '/ready')).body).toEqual({
+      ready: true,
+      stores: { redis: true, kafka: true, mysql: true },
+    })
+    const id = await service.open({ quantity: 50, door: wideOpen })
+    await sell(service, id, 50)
+    expect((await service.buy(id, 'one more')).status).toBe(422)
+    expect((await service.buy(id, 'one-more')).body).toMatchObject({ error: 'sold-out', available: 0 })
+    expect((await service.buy(id, 'k7')).body).toMatchObject({ replayed: true })
+    expect(await service.settled(id)).toEqual({
+      ...{ settled: true, ok: true, lag: 0, total: 50, sold: 50, recordedOrders: 50, recordedUnits: 50 },
+      ...{ rows: 50, rowUnits: 50, rejected: 0, stockDifference: 50, databaseDifference: 50 },
+      ...{ missingRows: 0, extraRows: 0 },
+    })
+    const { body } = await service.request('GET', '/metrics')
+    expect(body['text']).toMatch(/^seckill_orders_total\{outcome="accepted"\} 50$/m)
+  })
+
+  it('find what was sold and never published, and publish it', async () => {
+    await using stack = await prepare()
+    const { service, stock, db } = stack
+    const id = await service.open({ quantity: 10 })
+    const orphan = { orderId: 'orphan', sku: `${id}.1`, quantity: 2, buyer: { id: 'ann', limit: 2 } }
+    expect(await stock.sell(orphan)).toMatchObject({ ok: true })
+    // Nobody asks for an audit: the office looks by itself.
+    await until(async () => (await service.request('GET', `/sales/${id}/orders/orphan`)).body['state'] === 'recorded')
+    const [rows] = await db.query('select order_id, buyer, quantity, state from orders')
+    expect(rows).toEqual([{ order_id: 'orphan', buyer: 'ann', quantity: 2, state: 'recorded' }])
+    expect(await service.settled(id)).toMatchObject({ ok: true, sold: 2, rows: 1, rowUnits: 2 })
+  })
+
+  it('reject what the database has no units for, and say so', async () => {
+    await using stack = await prepare()
+    const { service, stock, db } = stack
+    const id = await service.open({ quantity: 3, limitPerBuyer: 5 })
+    await stock.restock(`${id}.1`, 2)
+    await sell(service, id, 5)
+    const audit = await service.settled(id)
+    expect(audit).toMatchObject({ ok: false, sold: 5, rows: 3, rowUnits: 3, rejected: 2, databaseDifference: 3 })
+    const [rows] = await db.query('select order_id from orders where state = ?', ['rejected'])
+    const [rejected] = rows as { order_id: string }[]
+    const order = await service.request('GET', `/sales/${id}/orders/${rejected?.order_id}`)
+    expect(order.body['state']).toBe('rejected')
+  })
+
+  it('bring back a stock that Redis lost, with every order and every limit', async () => {
+    await using stack = await prepare()
+    const { service, flush } = stack
+    const id = await service.open({ quantity: 30, door: wideOpen })
+    await sell(service, id, 20)
+    expect(await service.settled(id)).toMatchObject({ ok: true, sold: 20 })
+    await flush()
+    const refused = await service.buy(id, 'late')
+    expect(refused).toMatchObject({ status: 503, body: { error: 'suspended' } })
+    expect(refused.headers.get('retry-after')).toBe('1')
+    expect(await suspended(service, id)()).toBe(true)
+    expect((await service.request('GET', `/sales/${id}/level`)).status).toBe(503)
+
+    const report = await service.request('POST', `/sales/${id}/reconcile`)
+    expect(report.body).toEqual({ rebuilt: true, orders: 20, published: 0 })
+    expect((await service.request('POST', `/sales/${id}/reconcile`)).body).toMatchObject({ rebuilt: false })
+    await until(async () => (await service.buy(id, 'k3')).status === 202)
+    expect((await service.buy(id, 'k3')).body).toMatchObject({ replayed: true })
+    expect((await service.buy(id, 'other', { buyer: 'buyer-of-k3' })).body['error']).toBe('buyer-limit')
+    for (let i = 20; i < 30; i++) expect((await service.buy(id, `k${i}`)).status).toBe(202)
+    expect((await service.buy(id, 'late')).body['error']).toBe('sold-out')
+    expect(await service.settled(id)).toMatchObject({ ok: true, sold: 30, rows: 30, extraRows: 0 })
+  })
+
+  it('notice a stock that has forgotten orders, as after a failover, before it sells them again', async () => {
+    await using stack = await prepare()
+    const { service, db } = stack
+    const id = await service.open({ quantity: 4 })
+    await sell(service, id, 2)
+    await service.settled(id)
+    await db.query(`insert into orders values (?, 'forgotten', 'zoe', 1, 'recorded', 0)`, [id])
+    await db.query('update sales set remaining = remaining - 1, recorded_orders = recorded_orders + 1 where id = ?', [
+      id,
+    ])
+    await until(suspended(service, id))
+    expect((await service.buy(id, 'new')).status).toBe(503)
+    expect((await service.request('POST', `/sales/${id}/reconcile`)).body).toMatchObject({ rebuilt: true, orders: 3 })
+    await until(async () => (await service.buy(id, 'forgotten', { buyer: 'zoe' })).body['replayed'] === true)
+    expect(await service.settled(id)).toMatchObject({ ok: true, sold: 3, rows: 3 })
+  })
+
+  it('survive a restart of everything but the stores', async () => {
+    const { args } = await stackArguments(servers)
+    const first = await startService(...args)
+    const id = await first.open({ quantity: 40, door: wideOpen })
+    const selling = Array.from({ length: 40 }, (_, i) => first.buy(id, `k${i}`).catch(() => undefined))
+    await Promise.race(selling)
+    first.signal('SIGTERM')
+    const accepted = (await Promise.all(selling)).filter((answer) => answer?.status === 202).length
+    expect(await first.ended).toBe(0)
+    await using second = await startService(...args)
+    const audit = await second.settled(id)
+    expect(audit).toMatchObject({ ok: true, missingRows: 0 })
+    expect(audit.sold).toBeGreaterThanOrEqual(accepted)
+  })
+})
+
+describeWithServices('the full stack on a Redis Cluster', ['redis-cluster', 'kafka', 'mysql'], (servers) => {
+  it('sells every unit once', async () => {
+    const { urls } = servers['redis-cluster']
+    const { args } = await stackArguments({ ...servers, redis: { url: urls.join() } })
+    await using service = await startService(...args)
+    // Two sales, so that two slots have work.
+    const sales = await Promise.all([service.open({ quantity: 20 }), service.open({ quantity: 20 })])
+    const answers = await Promise.all(
+      sales.flatMap((id) => Array.from({ length: 30 }, (_, i) => service.buy(id, `k${i}`))),
+    )
+    expect(answers.filter(({ status }) => status === 202)).toHaveLength(40)
+    expect(answers.filter(({ body }) => body['error'] === 'sold-out')).toHaveLength(20)
+    for (const id of sales) expect(await service.settled(id)).toMatchObject({ ok: true, sold: 20, rows: 20 })
+  })
+})

@@ -1,0 +1,155 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, it } from 'vitest'
+import { describeWithServices } from '../../services/vitest.js'
+import { startProxy } from '../../support/proxy.js'
+import { wideOpen } from './service.js'
+import { processes, stackArguments, startService, type Service } from './stack.js'
+
+const units = 300
+const buyers = 700
+const connections = 24
+
+/** What the buyers were told in the end, and what they met on the way. */
+interface Rush {
+  readonly accepted: ReadonlySet<string>
+  readonly soldOut: number
+  /** Answers of 503 and broken connections: what the fault did to the buyers. */
+  readonly setbacks: number
+}
+
+/**
+ * Buyers who ask with the same key until they get an answer, as the service tells them to. `meanwhile` is called when a
+ * third of the units is sold; the stock and the database are looked at all the time.
+ */
+async function rushThrough(service: Service, id: string, meanwhile: () => Promise<void>): Promise<Rush> {
+  const accepted = new Set<string>()
+  let soldOut = 0
+  let setbacks = 0
+  let next = 0
+  let over = false
+  let fault: Promise<void> | undefined
+
+  const buy = async (key: string): Promise<void> => {
+    for (;;) {
+      const answer = await service.buy(id, key).catch(() => undefined)
+      if (answer?.status === 202) return void accepted.add(key)
+      if (answer?.body['error'] === 'sold-out') return void soldOut++
+      expect(answer?.status ?? 503).toBe(503)
+      setbacks++
+      await sleep(100)
+    }
+  }
+  const buyer = async (): Promise<void> => {
+    while (next < buyers) {
+      await buy(`k${next++}`)
+      if (accepted.size > units / 3) fault ??= meanwhile()
+      // Slow enough for the fault to meet a rush that is under way.
+      await sleep(40)
+    }
+  }
+  const watch = async (): Promise<void> => {
+    while (!over) {
+      const { status, body } = await service.request('GET', `/sales/${id}/level`).catch(() => ({ status: 0, body: {} }))
+      const { available, sold } = body as Record<string, number>
+      if (status === 200) expect(available).toBeGreaterThanOrEqual(0)
+      if (status === 200) expect(sold).toBeLessThanOrEqual(units)
+      await sleep(50)
+    }
+  }
+  const watching = watch()
+  await Promise.all(Array.from({ length: connections }, buyer))
+  expect(fault, 'the fault was never injected').toBeDefined()
+  await fault
+  over = true
+  await watching
+  return { accepted, soldOut, setbacks }
+}
+
+describeWithServices(
+  'a rush through a fault',
+  ['redis', 'kafka', 'mysql'],
+  (servers) => {
+    const through = async (redisUrl: string, fault: (service: Service) => Promise<void>): Promise<Rush> => {
+      const { args } = await stackArguments({ ...servers, redis: { url: redisUrl } })
+      await using service = await startService(...args)
+      const id = await service.open({ quantity: units, door: wideOpen })
+      const rush = await rushThrough(service, id, () => fault(service))
+
+      const audit = await service.settled(id)
+      expect(audit).toMatchObject({ ok: true, total: units, sold: units, recordedOrders: units, rows: units })
+      expect(audit).toMatchObject({ stockDifference: units, databaseDifference: units, missingRows: 0, extraRows: 0 })
+      expect(rush.accepted.size).toBe(units)
+      expect(rush.soldOut).toBe(buyers - units)
+      for (const key of [...rush.accepted].slice(-20)) {
+        expect((await service.request('GET', `/sales/${id}/orders/${key}`)).body['state']).toBe('recorded')
+      }
+      return rush
+    }
+    const killOne = (role: string) => async (service: Service) => {
+      const before = await processes(service, role)
+      process.kill(before[0] as number, 'SIGKILL')
+      const replaced = async (): Promise<boolean> => {
+        const now = await processes(service, role).catch((): number[] => [])
+        return now.length === before.length && !now.includes(before[0] as number)
+      }
+      while (!(await replaced())) await sleep(200)
+    }
+
+    it('sells every unit once although a worker is killed', async () => {
+      const { setbacks } = await through(servers.redis.url, killOne('web'))
+      expect(setbacks).toBeGreaterThan(0)
+    })
+
+    it('writes every order once although the consumer is killed', async () => {
+      await through(servers.redis.url, killOne('office'))
+    })
+
+    it('waits for Kafka to come back', async () => {
+      const { setbacks } = await through(servers.redis.url, async () => {
+        await servers.kafka.kill()
+        await sleep(3_000)
+        await servers.kafka.restart()
+      })
+      expect(setbacks).toBeGreaterThan(0)
+    })
+
+    it('goes on over cut and refused connections to Redis', async () => {
+      await using proxy = await startProxy(servers.redis)
+      const { setbacks } = await through(`redis://${proxy.address}`, async (service) => {
+        for (let round = 0; round < 3; round++) {
+          expect(proxy.cut()).toBeGreaterThan(0)
+          await sleep(300)
+        }
+        proxy.dropReplies(3)
+        await sleep(300)
+        await proxy.refuse()
+        proxy.cut()
+        await sleep(1_500)
+        const { status, body } = await service.request('GET', '/ready')
+        expect({ status, stores: body['stores'] }).toMatchObject({ status: 503, stores: { redis: false, mysql: true } })
+        await proxy.accept()
+      })
+      expect(proxy.counters.cuts).toBeGreaterThan(0)
+      expect(setbacks).toBeGreaterThan(0)
+    })
+
+    it('writes what waits once the database is back', async () => {
+      const { args } = await stackArguments(servers)
+      await using service = await startService(...args)
+      const id = await service.open({ quantity: units, door: wideOpen })
+      await service.buy(id, 'first')
+      await servers.mysql.pause()
+      // What the workers know of the sale is enough to sell.
+      const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => service.buy(id, `paused${i}`)))
+      const accepted = answers.filter(({ status }) => status === 202).length
+      expect((await service.request('GET', '/ready')).status).toBe(503)
+      expect((await service.request('GET', `/sales/${id}`)).status).toBe(503)
+      await servers.mysql.unpause()
+      expect(accepted).toBeGreaterThan(0)
+      const audit = await service.settled(id)
+      expect(audit.ok).toBe(true)
+      expect(audit.rows).toBeGreaterThanOrEqual(accepted + 1)
+    })
+  },
+  { private: true },
+)

@@ -1,0 +1,92 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, it } from 'vitest'
+import { projectPath } from '../../../examples/shared/files.js'
+import { requireProgram } from '../../services/apt.js'
+import { freePort } from '../../services/net.js'
+import { describeWithServices } from '../../services/vitest.js'
+import { createClient, readEvents, wideOpen } from './service.js'
+import { stackArguments, startService } from './stack.js'
+
+interface Proxy extends AsyncDisposable {
+  readonly url: string
+}
+
+/** Starts a proxy with the configuration that ships, on other ports and in a folder of its own. */
+async function startBalancer(command: string, config: string, args: (file: string) => string[], ports: string[]) {
+  const folder = await mkdtemp(join(tmpdir(), 'spillway-proxy-'))
+  const port = `${await freePort()}`
+  const shipped = await readFile(projectPath('examples', 'seckill', config), 'utf8')
+  const own = shipped
+    .replaceAll('8080', port)
+    .replaceAll('3001', ports[0] as string)
+    .replaceAll('3002', ports[1] as string)
+    .replaceAll('/tmp/', `${folder}/`)
+  expect(own).not.toBe(shipped)
+  const file = join(folder, config)
+  await writeFile(file, own)
+  const proxy = spawn(command, args(file), { stdio: ['ignore', 'ignore', 'pipe'] })
+  let complaints = ''
+  proxy.stderr.on('data', (data: Buffer) => (complaints += data.toString()))
+  const ended = once(proxy, 'exit')
+  const url = `http://127.0.0.1:${port}`
+  while (
+    (await fetch(`${url}/health`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined))?.status !== 200
+  ) {
+    if (proxy.exitCode !== null) throw new Error(`${command} ended: ${complaints}`)
+    await sleep(100)
+  }
+  return {
+    url,
+    async [Symbol.asyncDispose]() {
+      proxy.kill('SIGTERM')
+      await ended
+      await rm(folder, { recursive: true, force: true })
+    },
+  } satisfies Proxy
+}
+
+const balancers = {
+  nginx: { config: 'nginx.conf', args: (file: string) => ['-c', file] },
+  haproxy: { config: 'haproxy.cfg', args: (file: string) => ['-db', '-f', file] },
+}
+
+describeWithServices('two servers behind a balancer', ['redis', 'kafka', 'mysql'], (servers) => {
+  it.for(Object.entries(balancers))('%s hides that one of them goes', async ([program, { config, args }], context) => {
+    const command = await requireProgram(program, program).catch((error: Error) => {
+      if (process.env['CI']) throw error
+      return context.skip(error.message)
+    })
+    const stack = (await stackArguments(servers)).args
+    await using one = await startService(...stack, '--workers', '1')
+    await using two = await startService(...stack, '--workers', '1')
+    const ports = [one, two].map(({ url }) => new URL(url).port)
+    await using proxy = await startBalancer(command, config, args, ports)
+    const service = createClient(proxy.url, one)
+
+    const id = await service.open({ quantity: 200, door: wideOpen })
+    const statuses = new Map<number, number>()
+    let going = false
+    for (let wave = 0; wave < 30; wave++) {
+      const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => service.buy(id, `k${wave}-${i}`)))
+      for (const { status } of answers) statuses.set(status, (statuses.get(status) ?? 0) + 1)
+      if (wave === 10) {
+        going = true
+        one.signal('SIGTERM')
+      }
+      await sleep(20)
+    }
+    expect(going).toBe(true)
+    expect(await one.ended).toBe(0)
+    expect(Object.fromEntries(statuses)).toEqual({ 202: 200, 409: 40 })
+    const events = await readEvents(`${proxy.url}/sales/${id}/orders/k0-0/events`, () => false)
+    expect(events.at(-1)?.data['state']).toBe('recorded')
+    const live = await readEvents(`${proxy.url}/live`, (seen) => seen.length >= 3)
+    expect(live.length).toBeGreaterThanOrEqual(3)
+    expect(await service.settled(id)).toMatchObject({ ok: true, sold: 200, rows: 200 })
+  })
+})
