@@ -23,8 +23,11 @@ export interface KafkaService extends Service {
 }
 
 const KAFKA = { group: 'org.apache.kafka', name: 'kafka_2.13', version: '4.3.1' }
+/** Without it Kafka says nothing, not even why it ends. */
+const LOG = { group: 'org.slf4j', name: 'slf4j-simple', version: '1.7.36' }
 const IMAGE = 'apache/kafka:4.1.0'
 const HEAP = ['-Xms256m', '-Xmx512m']
+const QUIET = ['-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-Dorg.slf4j.simpleLogger.showDateTime=true']
 /** It does not live long enough to earn back what the optimising compiler and a concurrent collector cost. */
 const SHORT_LIVED = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC']
 
@@ -127,7 +130,7 @@ const contained = async (): Promise<KafkaService> => {
 
 const native = async (): Promise<KafkaService> => {
   const java = await requireProgram('default-jre-headless', 'java')
-  const classPath = join(await mavenJars(KAFKA), '*')
+  const classPath = join(await mavenJars(KAFKA, [LOG]), '*')
   return retried(async () => {
     const [port, controllerPort] = (await freePorts(2)) as [number, number]
     const brokers = [`127.0.0.1:${port}`]
@@ -143,7 +146,7 @@ const native = async (): Promise<KafkaService> => {
       name: 'Kafka',
       folder,
       command: java,
-      args: [...HEAP, ...SHORT_LIVED, '-cp', classPath, 'kafka.Kafka', properties],
+      args: [...HEAP, ...SHORT_LIVED, ...QUIET, '-cp', classPath, 'kafka.Kafka', properties],
       prepare: async () => {
         await writeFile(properties, asProperties(settings))
         const format = ['format', '--cluster-id', randomBytes(16).toString('base64url'), '--config', properties]

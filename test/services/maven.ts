@@ -47,7 +47,7 @@ const exists = (path: string): Promise<boolean> =>
  */
 export const mavenJars = async (artifact: Artifact, beside: readonly Artifact[] = []): Promise<string> => {
   const cache = cacheFolder()
-  const folder = join(cache, `${artifact.name}-${artifact.version}`)
+  const folder = join(cache, [artifact, ...beside].map(({ name, version }) => `${name}-${version}`).join('+'))
   if (await exists(folder)) return folder
   const mvn = await requireProgram('maven', 'mvn')
   await mkdir(cache, { recursive: true })
