@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startGuard } from './guard.js'
 import { sleep } from './net.js'
+import { progress } from './resolve.js'
 import type { Running } from './service.js'
 
 /** A temporary folder whose guard is already at work. */
@@ -56,7 +57,6 @@ export const startDaemon = async (options: DaemonOptions): Promise<Running> => {
     const late = setTimeout(() => signal('SIGKILL'), 30_000)
     await exited
     clearTimeout(late)
-    guard.watch(undefined)
   }
   const start = async (): Promise<void> => {
     const output = await open(log, 'a')
@@ -72,6 +72,8 @@ export const startDaemon = async (options: DaemonOptions): Promise<Running> => {
     child.once('error', (error) => (failure = error))
     child.unref()
     if (child.pid !== undefined) guard.watch(child.pid)
+    // However it ends: its number is soon another's.
+    child.once('exit', () => guard.watch(undefined))
     await output.close()
     const deadline = Date.now() + startMs
     for (;;) {
@@ -84,8 +86,22 @@ export const startDaemon = async (options: DaemonOptions): Promise<Running> => {
       if (failure) throw failure
       if (running() && Date.now() < deadline) await sleep(20)
       else {
-        const what = running() ? `did not serve within ${startMs} ms (${waitingFor})` : 'ended before it served'
+        const what = running()
+          ? `did not serve within ${startMs} ms (${waitingFor})`
+          : `ended before it served (${child.signalCode ?? `exit code ${child.exitCode}`})`
         throw new Error(`${name} ${what}; the end of its log:\n${await tail(log)}`)
+      }
+    }
+  }
+  // Another process may have its port for a moment, and it cannot take a fresh one.
+  const startAgain = async (attempts = 3): Promise<void> => {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await start()
+      } catch (error) {
+        if (attempt === attempts || running()) throw error
+        progress(`starting it again: ${String(error)}`)
+        await sleep(500)
       }
     }
   }
@@ -110,7 +126,7 @@ export const startDaemon = async (options: DaemonOptions): Promise<Running> => {
       unpause: async () => signal('SIGCONT'),
       restart: async () => {
         await end('SIGTERM')
-        await start()
+        await startAgain()
       },
     },
   }
