@@ -33,6 +33,29 @@ export const systemClock: Clock = {
   },
 }
 
+const readingsShared = 64
+
+/**
+ * Reads `clock` for calls that come in millions a second, to which a reading costs as much as all the rest: up to 64
+ * readings of one tick are one. That is as good as exact, for whoever asks within a tick knows nothing from outside the
+ * process that is younger than the tick. A clock that a test turns by hand is read each time.
+ */
+export function tickReader(clock: Clock): () => number {
+  if (clock !== systemClock) return () => clock.nowMs()
+  let readMs = 0
+  let left = 0
+  const endTick = (): void => void (left = 0)
+  return () => {
+    if (left === 0) {
+      left = readingsShared
+      readMs = clock.nowMs()
+      process.nextTick(endTick)
+    }
+    left--
+    return readMs
+  }
+}
+
 /** Sleeps `delayMs`; an abort of `signal` rejects with its reason itself. */
 export function sleep(
   delayMs: number,

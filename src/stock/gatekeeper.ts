@@ -1,4 +1,4 @@
-import type { Clock } from '../core/clock.js'
+import { tickReader, type Clock } from '../core/clock.js'
 import { createSingleFlight } from '../core/single-flight.js'
 import type { OrdersPage, SaleRequest, StockState } from './driver.js'
 import { createGate, type Gate } from './gate.js'
@@ -35,6 +35,7 @@ export function createGatekeeper(
   },
 ): Gatekeeper {
   const { clock, inTime } = timing
+  const nowMs = tickReader(clock)
   const gates = new Map<string, Gate>()
   const asking = createSingleFlight<void>()
   const loading = new Set<Gate>()
@@ -89,19 +90,10 @@ export function createGatekeeper(
     return inTime(startedMs, (signal) => send(gate, request, signal))
   }
 
-  // A clock costs as much as the rest of a refusal, so it is read once for those of one turn. That is exact: whoever asks
-  // in this turn can know nothing from outside the process that is younger than the turn.
-  let turnMs: number | undefined
-  const endTurn = (): void => void (turnMs = undefined)
-  const startTurn = (): number => {
-    queueMicrotask(endTurn)
-    return (turnMs = clock.nowMs())
-  }
-
   return {
     refusal(sku, orderId, quantity) {
       const gate = gates.get(sku)
-      return gate?.judge(orderId, quantity, turnMs ?? startTurn()) === 'refuse' ? gate.refusal : undefined
+      return gate?.judge(orderId, quantity, nowMs()) === 'refuse' ? gate.refusal : undefined
     },
     sell(request) {
       const { sku, orderId, quantity } = request

@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { sleep, systemClock } from '../../../src/core/clock.js'
+import { sleep, systemClock, tickReader } from '../../../src/core/clock.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { watched } from './held-backend.js'
 
@@ -114,5 +114,39 @@ describe('sleep', () => {
     await clock.advance(5)
     await Promise.all(slept)
     expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  })
+})
+
+describe('the tick reader', () => {
+  const later = (thanMs: number): void => {
+    while (performance.now() <= thanMs) continue
+  }
+
+  it('gives the calls of one tick one reading, over promises too, and the next tick another', async () => {
+    const nowMs = tickReader(systemClock)
+    await Promise.resolve()
+    const first = nowMs()
+    later(first)
+    await Promise.resolve()
+    expect(nowMs()).toBe(first)
+    await new Promise(setImmediate)
+    expect(nowMs()).toBeGreaterThan(first)
+  })
+
+  it('reads again after 64, so that a loop that never leaves its tick still sees time pass', async () => {
+    const nowMs = tickReader(systemClock)
+    await new Promise(setImmediate)
+    const first = nowMs()
+    later(first)
+    for (let i = 1; i < 64; i++) expect(nowMs()).toBe(first)
+    expect(nowMs()).toBeGreaterThan(first)
+  })
+
+  it('reads a clock that is turned by hand each time', async () => {
+    const clock = virtualClock()
+    const nowMs = tickReader(clock)
+    const first = nowMs()
+    await clock.advance(5)
+    expect(nowMs()).toBe(first + 5)
   })
 })
