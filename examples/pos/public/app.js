@@ -14,7 +14,7 @@ const journal = createJournal({
   onCart: showCart,
   onState({ waiting: left, failing }) {
     waiting = left
-    if (failing) say('failing', `No answer. Trying again until there is one (${left} to send).`)
+    if (failing) say('failing', `No answer. Trying again until there is one${left > 0 ? ` (${left} to send)` : ''}.`)
     else if (message.dataset.kind === 'failing') say('', '')
     renderPay()
   },

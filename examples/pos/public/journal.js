@@ -16,6 +16,8 @@ export function createJournal({ onCart, onState, onRefusal }) {
   let changes = saved.changes
   let version = saved.version
   let sending = false
+  /** Only the latest look at the cart counts. */
+  let looks = 0
 
   const waiting = () => changes.filter(({ done }) => !done)
   const save = () => store({ changes, version })
@@ -28,6 +30,11 @@ export function createJournal({ onCart, onState, onRefusal }) {
     onCart(cart)
   }
 
+  function pause(failures) {
+    onState({ waiting: waiting().length, failing: true })
+    return new Promise((resolve) => setTimeout(resolve, Math.min(250 * 2 ** failures, longestPauseMs)))
+  }
+
   async function pump() {
     if (sending) return
     sending = true
@@ -36,9 +43,7 @@ export function createJournal({ onCart, onState, onRefusal }) {
       onState({ waiting: waiting().length, failing: failures > 0 })
       const answer = await send(change)
       if (answer === undefined || answer.status >= 500) {
-        failures++
-        onState({ waiting: waiting().length, failing: true })
-        await new Promise((resolve) => setTimeout(resolve, Math.min(250 * 2 ** failures, longestPauseMs)))
+        await pause(++failures)
         continue
       }
       failures = 0
@@ -73,13 +78,19 @@ export function createJournal({ onCart, onState, onRefusal }) {
     set: (productId, quantity) =>
       push({ method: 'PUT', path: `cart/lines/${encodeURIComponent(productId)}`, body: { quantity } }),
     clear: () => push({ method: 'DELETE', path: 'cart' }),
-    /** Looks at the cart: another tab may have changed it. */
+    /** Looks at the cart until it is seen, here or in the answer to a change: another tab may have changed it. */
     async refresh() {
-      if (sending) return
-      const answer = await request('GET', 'cart')
-      if (answer?.status !== 200 || sending) return
-      accept(answer.body)
-      void pump()
+      const mine = ++looks
+      for (let failures = 0; !sending;) {
+        const answer = await request('GET', 'cart')
+        if (sending || mine !== looks) return
+        if (answer?.status === 200) {
+          accept(answer.body)
+          return pump()
+        }
+        await pause(++failures)
+        if (mine !== looks) return
+      }
     },
     get idle() {
       return !sending

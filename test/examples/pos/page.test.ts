@@ -231,6 +231,20 @@ describe('the page', () => {
     expect(await page.getByRole('button', { name: /^Pay/ }).isEnabled()).toBe(true)
   })
 
+  it('looks until it sees the cart, when it is loaded while nobody answers', async (context) => {
+    await using visitor = await visit(context)
+    const { page } = visitor
+    await label(page, bread).click()
+    await expect.poll(() => total(page), patient).toBe(totalOf([bread, 1]))
+    let looks = 0
+    await page.route('**/cart', (route) => (++looks < 3 ? route.abort() : route.continue()))
+    await page.reload()
+    await page.locator('#message', { hasText: 'No answer. Trying again until there is one.' }).waitFor(patient)
+    await expect.poll(() => total(page), patient).toBe(totalOf([bread, 1]))
+    await expect.poll(() => page.locator('#message').textContent(), patient).toBe('')
+    expect(looks).toBe(3)
+  })
+
   it('takes what a scanner types, whatever has the focus, however fast it comes', async (context) => {
     await using visitor = await visit(context)
     const { page, complaints } = visitor
