@@ -3,6 +3,7 @@ import { systemClock, type Clock } from '../core/clock.js'
 import type { Codec } from '../core/codec.js'
 import type { Trip } from '../core/group-commit.js'
 import { createCache } from './cache.js'
+import { createSource, type Source } from './contract-source.js'
 import type { CacheTier, SharedTier } from './driver.js'
 import type { Cache, CacheOptions } from './types.js'
 
@@ -18,45 +19,6 @@ export interface CacheSubject extends AsyncDisposable {
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
   readonly clock?: Clock
-}
-
-/** Where values come from: counts, and holds its answers back if it is told to. */
-interface Source {
-  readonly values: Map<string, string>
-  readonly loads: string[]
-  /** Loads at this moment, and the most that there were. */
-  running: number
-  mostRunning: number
-  /** Loads that begin from now on wait until they are let go, and answer with what was there when they began. */
-  hold(): () => void
-  load(key: string): Promise<string | undefined>
-}
-
-function createSource(values: Readonly<Record<string, string>> = { k: 'v1' }): Source {
-  let held: Promise<void> | undefined
-  return {
-    values: new Map(Object.entries(values)),
-    loads: [],
-    running: 0,
-    mostRunning: 0,
-    hold() {
-      let letGo: () => void = () => undefined
-      held = new Promise((resolve) => (letGo = resolve))
-      return () => {
-        held = undefined
-        letGo()
-      }
-    },
-    async load(key) {
-      this.loads.push(key)
-      this.mostRunning = Math.max(this.mostRunning, ++this.running)
-      const value = this.values.get(key)
-      await held
-      this.running--
-      if (value === 'fails') throw new Error('the source fails')
-      return value
-    },
-  }
 }
 
 interface Bench {
