@@ -82,22 +82,30 @@ export function writeBehindContract(
 
   check('flushes a touched key once, after the delay, however often it is touched', async (bench) => {
     const { join, flushesOf, clock, advance, until } = bench
-    const writer = await join()
-    const startedMs = clock.nowMs()
-    for (let i = 0; i < 20; i++) await Promise.all([writer.touch('k'), writer.touch('other')])
-    await until(() => flushesOf('k').length > 0 && flushesOf('other').length > 0, 'both are flushed')
-    // Measured from before the first touch, and a clock may count whole milliseconds.
-    assert.ok((flushesOf('k')[0] as Flushed).atMs - startedMs >= delayMs - 2)
-    await advance(3 * delayMs)
-    assert.deepEqual([flushesOf('k').length, flushesOf('other').length], [1, 1])
+    // A machine that was too slow for all touches within one delay gets a longer one.
+    for (let longMs = delayMs; ; longMs *= 4) {
+      const writer = await join({ delayMs: longMs })
+      const [key, other] = [`k${longMs}`, `other${longMs}`]
+      const startedMs = clock.nowMs()
+      for (let i = 0; i < 20; i++) await Promise.all([writer.touch(key), writer.touch(other)])
+      const touchedMs = clock.nowMs() - startedMs
+      await until(() => flushesOf(key).length > 0 && flushesOf(other).length > 0, 'both are flushed')
+      // Measured from before the first touch, and a clock may count whole milliseconds.
+      assert.ok((flushesOf(key)[0] as Flushed).atMs - startedMs >= longMs - 2)
+      if (touchedMs > longMs / 2 && longMs < 5_000) continue
+      await advance(3 * longMs)
+      assert.deepEqual([flushesOf(key).length, flushesOf(other).length], [1, 1])
+      return
+    }
   })
 
   check('flushes at most once per delay, across processes, and sees every touch', async (bench) => {
     const { join, flushesOf, clock, advance, until } = bench
     const writers = [await join(), await join(), await join()]
-    const untilMs = clock.nowMs() + 6 * delayMs
+    const startedMs = clock.nowMs()
     let lastMs = 0
-    for (let i = 0; clock.nowMs() < untilMs; i++) {
+    const goesOn = (ms: number): boolean => ms < 6 * delayMs || (flushesOf('k').length < 3 && ms < 30_000)
+    for (let i = 0; goesOn(clock.nowMs() - startedMs); i++) {
       lastMs = clock.nowMs()
       await (writers[i % 3] as WriteBehind).touch('k')
       await advance(7)
@@ -156,16 +164,16 @@ export function writeBehindContract(
     const dead = driver()
     await dead.touch(['k'], 1, trip)
     await advance(5)
+    const startedMs = clock.nowMs()
     const { claims } = await dead.claim({ owner: 'dead', delayMs, leaseMs: delayMs + 1_000, limit: 10 }, trip)
     assert.deepEqual(
       claims.map(({ key }) => key),
       ['k'],
     )
-    const claimedMs = clock.nowMs()
     await join()
     await until(() => flushesOf('k').length === 1, 'another has flushed it')
-    const tookMs = clock.nowMs() - claimedMs
-    assert.ok(tookMs >= delayMs + 995 && tookMs < delayMs + 10_000, `it took ${tookMs} ms`)
+    const tookMs = clock.nowMs() - startedMs
+    assert.ok(tookMs >= delayMs + 995 && tookMs < delayMs + 30_000, `it took ${tookMs} ms`)
     assert.deepEqual(await dead.settle('dead', claims, { verb: 'done', tookMs: 0 }, delayMs, trip), [false])
   })
 
@@ -189,11 +197,11 @@ export function writeBehindContract(
 
   check('flushes on close what the process has touched, at once if it may', async (bench) => {
     const { join, flushesOf, clock } = bench
-    const writer = await join({ delayMs: 20_000 })
+    const writer = await join({ delayMs: 120_000 })
     const startedMs = clock.nowMs()
     await Promise.all(Array.from({ length: 1_500 }, (_, i) => writer.touch(`k${i}`)))
     await writer.close()
-    assert.ok(clock.nowMs() - startedMs < 20_000)
+    assert.ok(clock.nowMs() - startedMs < 60_000)
     for (const i of [0, 700, 1_499]) assert.equal(flushesOf(`k${i}`).length, 1)
   })
 
@@ -216,7 +224,7 @@ export function writeBehindContract(
     await closing
     const seen = new Set(flushed.slice(before).map(({ key }) => key))
     assert.deepEqual([...seen].sort(), keys, 'all are flushed')
-    assert.ok(tookMs < 10 * delayMs + 2_000, `it took ${tookMs} ms`)
+    assert.ok(tookMs < 20_000, `it took ${tookMs} ms`)
   })
 
   check('flushes no key again for one that has been flushed since its touch', async ({ driver, advance }) => {

@@ -31,13 +31,13 @@ class Bench {
     readonly topic: string,
   ) {}
 
-  /** Looks every 20 ms for a minute at most. */
+  /** Looks every 20 ms for some minutes at most. */
   async eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    for (let i = 0; i < 3_000; i++) {
+    for (let i = 0; i < 12_000; i++) {
       if (await holds()) return
       await this.subject.advance(20)
     }
-    assert.fail(`not within a minute: ${what} (handled ${this.handled.map(({ id }) => id).join(' ') || 'nothing'})`)
+    assert.fail(`not within minutes: ${what} (handled ${this.handled.map(({ id }) => id).join(' ') || 'nothing'})`)
   }
 
   async publish(messages: readonly { id: string; key?: string; n?: number }[], topic = this.topic): Promise<void> {

@@ -8,7 +8,8 @@ describeWithServices('zookeeperLock', ['zookeeper'], ({ zookeeper }) =>
   lockContract(it, async () => {
     const drivers: AsyncDisposable[] = []
     const path = `/${uniqueName('contract')}`
-    const heldMs = 2_000
+    // Long enough for a heartbeat to be late by a second or two.
+    const heldMs = 4_000
     return {
       heldMs,
       driver() {

@@ -39,7 +39,7 @@ const sockets = (): string[] => [
 
 const pings = (socketPath: string): Promise<boolean> =>
   new Promise((resolve) => {
-    const ping = request({ socketPath, path: '/_ping', timeout: 1_000 }, (response) => {
+    const ping = request({ socketPath, path: '/_ping', timeout: 3_000 }, (response) => {
       response.resume()
       resolve(response.statusCode === 200)
     })

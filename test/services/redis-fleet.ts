@@ -29,9 +29,9 @@ export const redisCommand = async (port: number, command: string, ...args: reado
   }
 }
 
-/** Resolves when `holds` does; throws what it threw last when that takes over a minute. */
+/** Resolves when `holds` does; throws what it threw last when that takes over two minutes. */
 export const eventually = async (holds: () => Promise<boolean>, what: string): Promise<void> => {
-  const deadline = Date.now() + 60_000
+  const deadline = Date.now() + 120_000
   for (;;) {
     let problem: unknown
     try {
@@ -39,7 +39,7 @@ export const eventually = async (holds: () => Promise<boolean>, what: string): P
     } catch (error) {
       problem = error
     }
-    if (Date.now() > deadline) throw new Error(`${what} has not come true within a minute`, { cause: problem })
+    if (Date.now() > deadline) throw new Error(`${what} has not come true within two minutes`, { cause: problem })
     await sleep(50)
   }
 }

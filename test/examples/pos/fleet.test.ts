@@ -6,7 +6,7 @@ import { readScaleOptions } from '../../../examples/pos/scale/options.js'
 import { countersOf, measure } from '../../../examples/pos/scale/scale.js'
 import { makeProducts } from '../../../examples/pos/upstream/products.js'
 import { createDatabase, clusterMasters } from '../../services/index.js'
-import { slotsOf } from '../../services/redis-cluster.js'
+import { redisCommand } from '../../services/redis-fleet.js'
 import { describeWithServices, uniqueName } from '../../services/vitest.js'
 import { ensureBuilt } from '../../support/build.js'
 import { startProxy } from '../../support/proxy.js'
@@ -146,8 +146,9 @@ describeWithServices(
         await sleep(500)
         process.kill(fleet.pids[2] as number, 'SIGKILL')
       })
-      const gone = fleet.servers.slice(1, 3).map((url) => request(url, 'GET', '/health').catch(() => 'gone'))
-      expect(await Promise.all(gone)).toEqual(['gone', 'gone'])
+      const gone = () =>
+        Promise.all(fleet.servers.slice(1, 3).map((url) => request(url, 'GET', '/health').catch(() => 'gone')))
+      await expect.poll(gone, { timeout: 60_000 }).toEqual(['gone', 'gone'])
       await expectComplete(all)
       expect(all.flatMap(({ met }) => met)).toEqual([])
     })
@@ -163,6 +164,8 @@ describeWithServices(
       const victim = masters[0] as number
       const before = await countersOf(fleet.servers)
       const witness = ports.find((port) => port !== victim) as number
+      const ranges = (await redisCommand(witness, 'CLUSTER', 'SLOTS')) as [number, number, [string, number]][]
+      const lost = ranges.filter(([, , [, port]]) => port === victim)
       const all = await ringUp([fleet.url], 24, 24, async () => {
         await cluster.node(victim).kill()
         while ((await clusterMasters(witness)).length < 3 || (await clusterMasters(witness)).includes(victim)) {
@@ -170,8 +173,10 @@ describeWithServices(
         }
       })
       // The fault met carts: some are in the slots that the victim had, and were filled before and after.
-      const slots = new Set(slotsOf(ports.indexOf(victim)))
-      const met = all.filter(({ cashier }) => slots.has(calculateSlot(`${name}:cart:{${sessionIdOf(cashier)}}`)))
+      const met = all.filter(({ cashier }) => {
+        const slot = calculateSlot(`${name}:cart:{${sessionIdOf(cashier)}}`)
+        return lost.some(([from, to]) => from <= slot && slot <= to)
+      })
       expect(met.length).toBeGreaterThan(0)
       await expectComplete(all)
       // Nor is the shop asked again for what was in that master: every server goes on with what it has at hand.
@@ -280,15 +285,17 @@ describeWithServices('a till whose stores fail', ['redis', 'mysql'], ({ redis, m
     shop.signal('SIGKILL')
     await shop.ended
     const cashier = createCashier(till.url)
-    for (let at = 0; at < 40; at++) {
-      await cashier.add(idOf(at))
+    const failures = () => metric(till.url, 'pos_upstream_failures_total')
+    const stale = () => metric(till.url, 'pos_cache_total{of="products",what="stale"}')
+    let added = 0
+    // Until the shop was missed, and what is sold is older than it should be.
+    while (added < 40 || (await failures()) === 0 || (await stale()) === 0) {
+      await cashier.add(idOf(added++))
       await sleep(50)
     }
     const { units, totalCents } = await cashier.cart()
-    expect(units).toBe(40)
+    expect(units).toBe(added)
     expect((await cashier.pay(totalCents)).status).toBe(201)
-    expect(await metric(till.url, 'pos_upstream_failures_total')).toBeGreaterThan(0)
-    expect(await metric(till.url, 'pos_cache_total{of="products",what="stale"}')).toBeGreaterThan(0)
   })
 
   it('keeps sessions in MySQL, where two servers find them', async () => {
@@ -305,9 +312,8 @@ describeWithServices('a till whose stores fail', ['redis', 'mysql'], ({ redis, m
     expect((await cashier.pay(totalCents)).status).toBe(201)
     const counted = (url: string): Promise<number> => metric(url, 'pos_database_statements_total')
     expect((await counted(one.url)) + (await counted(two.url))).toBeGreaterThan(44)
-    expect((await request(two.url, 'GET', '/ready')).body).toEqual({
-      ready: true,
-      stores: { mysql: true, catalogue: true },
-    })
+    const readiness = async () => (await request(two.url, 'GET', '/ready')).body
+    // A database that takes more than a second to answer, as it may on a busy machine, is asked again.
+    await expect.poll(readiness, { timeout: 60_000 }).toEqual({ ready: true, stores: { mysql: true, catalogue: true } })
   })
 })

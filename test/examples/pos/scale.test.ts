@@ -128,7 +128,7 @@ describe('a measurement', () => {
         return false
       }
     }
-    await expect.poll(() => started.filter(lives), { timeout: 20_000 }).toEqual([])
+    await expect.poll(() => started.filter(lives), { timeout: 60_000 }).toEqual([])
   })
 
   it('of two servers with sessions in memory brings everybody back to the same one', async () => {
@@ -183,7 +183,8 @@ async function startLiar(answers: { add: (n: number) => number | 'silence'; kept
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const cpu = async () => ({ servers: 0, balancer: 0, stores: 0 })
-  const options = optionsOf('--ramp', '0', '--adds', '5', '--pause', '20', '--timeout', '1000')
+  // Above a second undici counts a time-out in turns of its clock, of which a pause of the machine is one.
+  const options = optionsOf('--ramp', '0', '--adds', '5', '--pause', '20', '--timeout', '3000')
   const run = { servers: 1, sessions: 'memory', users: 4 } as const
   return measure(run, options, { url, servers: [url], cpu }, () => undefined)
 }
@@ -206,10 +207,18 @@ describe('a measurement notices', () => {
     expect(await startLiar({ add: () => 200, kept: 1 })).toMatchObject({ failed: 0, completeCarts: 0 })
   })
   it('answers that come late, also by those who waited behind them', async () => {
-    const { latencyMs, over800, over1200 } = await startLiar({ add: () => 200, delayMs: 450 })
     // The second is due 20 ms after the first, and waits for it: 880 ms. The third has waited for 1,310 ms.
-    expect(latencyMs.max).toBeGreaterThan(5 * 450 - 4 * 20 - 20)
-    expect(over800).toBe(0.8)
-    expect(over1200).toBe(0.6)
+    const last = 5 * 450 - 4 * 20
+    for (;;) {
+      const { latencyMs, over800, over1200 } = await startLiar({ add: () => 200, delayMs: 450 })
+      expect(latencyMs.max).toBeGreaterThan(last - 20)
+      expect(over800).toBeGreaterThanOrEqual(0.8)
+      expect(over1200).toBeGreaterThanOrEqual(0.6)
+      // A machine that held nobody up for long made nobody late but those that the answers did.
+      if (latencyMs.max > last + 250) continue
+      expect(over800).toBe(0.8)
+      expect(over1200).toBe(0.6)
+      break
+    }
   })
 })

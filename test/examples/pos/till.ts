@@ -72,7 +72,8 @@ export async function startShop(...args: readonly string[]) {
   return { ...shop, stats: async () => (await (await fetch(`${shop.url}/stats`)).json()) as ShopStats }
 }
 
-const answerMs = 15_000
+/** No answer of a till that lives takes this long, however busy its machine. */
+const answerMs = 60_000
 
 /** One request. */
 export async function request(

@@ -10,6 +10,7 @@ import { projectPath } from '../../../examples/shared/files.js'
 import { lockedNames } from '../../../examples/seckill/strategies/servers.js'
 import { fileURLToPath } from 'node:url'
 import { describeWithServices } from '../../services/vitest.js'
+import { insist } from './service.js'
 import { stackArguments, startService } from './stack.js'
 
 // Long enough for a holder on a busy machine to come to its write.
@@ -125,8 +126,8 @@ describeWithServices('a lock that ends under its holder', ['redis', 'kafka', 'my
       await using sale = await overtaken('fenced')
       expect(await writes(sale)).toEqual({ first: 'clash', second: 'sold' })
       const { service, id } = sale
-      expect((await service.buy(id, 'first', { buyer: 'first' })).body['error']).toBe('sold-out')
-      expect((await service.buy(id, 'second', { buyer: 'second' })).body).toMatchObject({ replayed: true })
+      expect((await insist(service, id, 'first', { buyer: 'first' })).body['error']).toBe('sold-out')
+      expect((await insist(service, id, 'second', { buyer: 'second' })).body).toMatchObject({ replayed: true })
       expect(await service.settled(id)).toMatchObject({
         ...{ ok: true, total: 1, sold: 1, recordedOrders: 1, recordedUnits: 1 },
         ...{ rows: 1, rejected: 0, databaseDifference: 1 },

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { describeWithServices } from '../../services/vitest.js'
 import { startProxy } from '../../support/proxy.js'
-import { wideOpen } from './service.js'
+import { insist, wideOpen } from './service.js'
 import { processes, stackArguments, startService, type Service } from './stack.js'
 
 const units = 300
@@ -13,21 +13,27 @@ const connections = 24
 interface Rush {
   readonly accepted: ReadonlySet<string>
   readonly soldOut: number
+  /** Buyers who came: more than there were to be, if the fault took longer. */
+  readonly came: number
   /** Answers of 503 and broken connections: what the fault did to the buyers. */
   readonly setbacks: number
 }
 
+/** What is done to the service while buyers rush it. It can ask how many setbacks they have met so far. */
+type Fault = (service: Service, setbacks: () => number) => Promise<void>
+
 /**
- * Buyers who ask with the same key until they get an answer, as the service tells them to. `meanwhile` is called when a
- * third of the units is sold; the stock and the database are looked at all the time.
+ * Buyers who ask with the same key until they get an answer, as the service tells them to. `fault` is called when a third
+ * of the units is sold, and buyers come until it is over; the stock and the database are looked at all the time.
  */
-async function rushThrough(service: Service, id: string, meanwhile: () => Promise<void>): Promise<Rush> {
+async function rushThrough(service: Service, id: string, fault: Fault): Promise<Rush> {
   const accepted = new Set<string>()
   let soldOut = 0
   let setbacks = 0
   let next = 0
   let over = false
-  let fault: Promise<void> | undefined
+  let faulty = true
+  let injected: Promise<void> | undefined
 
   const buy = async (key: string): Promise<void> => {
     for (;;) {
@@ -40,9 +46,9 @@ async function rushThrough(service: Service, id: string, meanwhile: () => Promis
     }
   }
   const buyer = async (): Promise<void> => {
-    while (next < buyers) {
+    while (next < buyers || (injected && faulty)) {
       await buy(`k${next++}`)
-      if (accepted.size > units / 3) fault ??= meanwhile()
+      if (accepted.size > units / 3) injected ??= fault(service, () => setbacks).finally(() => (faulty = false))
       // Slow enough for the fault to meet a rush that is under way.
       await sleep(40)
     }
@@ -58,34 +64,34 @@ async function rushThrough(service: Service, id: string, meanwhile: () => Promis
   }
   const watching = watch()
   await Promise.all(Array.from({ length: connections }, buyer))
-  expect(fault, 'the fault was never injected').toBeDefined()
-  await fault
+  expect(injected, 'the fault was never injected').toBeDefined()
+  await injected
   over = true
   await watching
-  return { accepted, soldOut, setbacks }
+  return { accepted, soldOut, came: next, setbacks }
 }
 
 describeWithServices(
   'a rush through a fault',
   ['redis', 'kafka', 'mysql'],
   (servers) => {
-    const through = async (redisUrl: string, fault: (service: Service) => Promise<void>): Promise<Rush> => {
+    const through = async (redisUrl: string, fault: Fault): Promise<Rush> => {
       const { args } = await stackArguments({ ...servers, redis: { url: redisUrl } })
       await using service = await startService(...args)
       const id = await service.open({ quantity: units, door: wideOpen })
-      const rush = await rushThrough(service, id, () => fault(service))
+      const rush = await rushThrough(service, id, fault)
 
       const audit = await service.settled(id)
       expect(audit).toMatchObject({ ok: true, total: units, sold: units, recordedOrders: units, rows: units })
       expect(audit).toMatchObject({ stockDifference: units, databaseDifference: units, missingRows: 0, extraRows: 0 })
       expect(rush.accepted.size).toBe(units)
-      expect(rush.soldOut).toBe(buyers - units)
+      expect(rush.soldOut).toBe(rush.came - units)
       for (const key of [...rush.accepted].slice(-20)) {
         expect((await service.request('GET', `/sales/${id}/orders/${key}`)).body['state']).toBe('recorded')
       }
       return rush
     }
-    const killOne = (role: string) => async (service: Service) => {
+    const killOne = async (service: Service, role: string): Promise<void> => {
       const before = await processes(service, role)
       process.kill(before[0] as number, 'SIGKILL')
       const replaced = async (): Promise<boolean> => {
@@ -96,56 +102,64 @@ describeWithServices(
     }
 
     it('sells every unit once although a worker is killed', async () => {
-      const { setbacks } = await through(servers.redis.url, killOne('web'))
-      expect(setbacks).toBeGreaterThan(0)
+      await through(servers.redis.url, async (service, setbacks) => {
+        // One that happens to have no order under way hurts nobody.
+        while (setbacks() === 0) await killOne(service, 'web')
+      })
     })
 
     it('writes every order once although the consumer is killed', async () => {
-      await through(servers.redis.url, killOne('office'))
+      await through(servers.redis.url, (service) => killOne(service, 'office'))
     })
 
     it('waits for Kafka to come back', async () => {
-      const { setbacks } = await through(servers.redis.url, async () => {
+      await through(servers.redis.url, async (_, setbacks) => {
         await servers.kafka.kill()
         await sleep(3_000)
+        while (setbacks() === 0) await sleep(20)
         await servers.kafka.restart()
       })
-      expect(setbacks).toBeGreaterThan(0)
     })
 
     it('goes on over cut and refused connections to Redis', async () => {
       await using proxy = await startProxy(servers.redis)
-      const { setbacks } = await through(`redis://${proxy.address}`, async (service) => {
+      await through(`redis://${proxy.address}`, async (service, setbacks) => {
         for (let round = 0; round < 3; round++) {
-          expect(proxy.cut()).toBeGreaterThan(0)
+          while (proxy.cut() === 0) await sleep(20)
           await sleep(300)
         }
         proxy.dropReplies(3)
-        await sleep(300)
+        while (proxy.counters.droppedReplies < 3) await sleep(20)
         await proxy.refuse()
         proxy.cut()
         await sleep(1_500)
-        const { status, body } = await service.request('GET', '/ready')
-        expect({ status, stores: body['stores'] }).toMatchObject({ status: 503, stores: { redis: false, mysql: true } })
+        const readiness = async () => {
+          const { status, body } = await service.request('GET', '/ready')
+          return { status, stores: body['stores'] }
+        }
+        // A database that takes more than a second to answer, as it may on a busy machine, is asked again.
+        const away = { status: 503, stores: { redis: false, mysql: true } }
+        await expect.poll(readiness, { timeout: 60_000 }).toMatchObject(away)
+        while (setbacks() === 0) await sleep(20)
         await proxy.accept()
       })
-      expect(proxy.counters.cuts).toBeGreaterThan(0)
-      expect(setbacks).toBeGreaterThan(0)
     })
 
     it('writes what waits once the database is back', async () => {
       const { args } = await stackArguments(servers)
       await using service = await startService(...args)
       const id = await service.open({ quantity: units, door: wideOpen })
-      await service.buy(id, 'first')
+      expect((await insist(service, id, 'first')).status).toBe(202)
       await servers.mysql.pause()
-      // What the workers know of the sale is enough to sell.
-      const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => service.buy(id, `paused${i}`)))
-      const accepted = answers.filter(({ status }) => status === 202).length
+      // What the workers know of the sale is enough to sell; a worker that was not asked yet knows nothing.
+      let accepted = 0
+      for (let round = 0; accepted === 0; round++) {
+        const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => service.buy(id, `paused${round}-${i}`)))
+        accepted = answers.filter(({ status }) => status === 202).length
+      }
       expect((await service.request('GET', '/ready')).status).toBe(503)
       expect((await service.request('GET', `/sales/${id}`)).status).toBe(503)
       await servers.mysql.unpause()
-      expect(accepted).toBeGreaterThan(0)
       const audit = await service.settled(id)
       expect(audit.ok).toBe(true)
       expect(audit.rows).toBeGreaterThanOrEqual(accepted + 1)

@@ -9,7 +9,7 @@ import { projectPath } from '../../../examples/shared/files.js'
 import { requireProgram } from '../../services/apt.js'
 import { freePort } from '../../services/net.js'
 import { describeWithServices } from '../../services/vitest.js'
-import { createClient, readEvents, wideOpen } from './service.js'
+import { createClient, patiently, readEvents, wideOpen } from './service.js'
 import { stackArguments, startService } from './stack.js'
 
 interface Proxy extends AsyncDisposable {
@@ -72,7 +72,8 @@ describeWithServices('two servers behind a balancer', ['redis', 'kafka', 'mysql'
     const statuses = new Map<number, number>()
     let going = false
     for (let wave = 0; wave < 30; wave++) {
-      const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => service.buy(id, `k${wave}-${i}`)))
+      const asked = Array.from({ length: 8 }, (_, i) => patiently(() => service.buy(id, `k${wave}-${i}`)))
+      const answers = await Promise.all(asked)
       for (const { status } of answers) statuses.set(status, (statuses.get(status) ?? 0) + 1)
       if (wave === 10) {
         going = true

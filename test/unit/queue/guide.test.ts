@@ -5,6 +5,8 @@ import { memoryQueue, startConsumer, startPublisher, type Message } from 'spillw
 import { sqlInbox } from 'spillway/queue/sql'
 import { expect, it, onTestFinished } from 'vitest'
 
+const patient = { timeout: 20_000 }
+
 interface Order {
   readonly buyer: string
   readonly cents: number
@@ -39,7 +41,7 @@ it('publishes and consumes', async () => {
   await using publisher = await startPublisher<Order>(queue, { topic: 'orders' })
   await publisher.publish({ id: 'order-1', key: 'ann', body: { buyer: 'ann', cents: 990 } })
   // #endregion start
-  await expect.poll(() => consumer.lag()).toBe(0)
+  await expect.poll(() => consumer.lag(), patient).toBe(0)
   expect(shipped).toEqual(['ann'])
 })
 
@@ -65,7 +67,7 @@ it('has each effect once', async () => {
   const order = { id: 'order-1', body: { buyer: 'ann', cents: 990 } }
   await publisher.publish([order, order])
   await publisher.publish(order)
-  await expect.poll(() => consumer.lag()).toBe(0)
+  await expect.poll(() => consumer.lag(), patient).toBe(0)
   expect(await db.selectFrom('orders').selectAll().execute()).toEqual([{ id: 'order-1', buyer: 'ann', cents: 990 }])
 })
 
@@ -90,9 +92,9 @@ it('buries what cannot be handled', async () => {
   })
   await using publisher = await startPublisher<Order>(queue, { topic: 'orders' })
   await publisher.publish({ id: 'order-1', body: { buyer: 'nobody', cents: 1 } })
-  await expect.poll(() => dead.length).toBe(1)
-  expect(await undertaker.lag()).toBe(0)
-  expect(await consumer.lag()).toBe(0)
+  await expect.poll(() => dead.length, patient).toBe(1)
+  await expect.poll(() => undertaker.lag(), patient).toBe(0)
+  await expect.poll(() => consumer.lag(), patient).toBe(0)
   expect(dead[0]).toMatchObject({ id: 'order-1', body: { buyer: 'nobody' } })
   expect(dead[0]?.headers).toMatchObject({
     'spillway-dead-attempts': '3',
