@@ -58,8 +58,9 @@ const backoff = exponentialBackoff({ baseMs: 100, maxMs: 5_000 })
 export async function startWriteBehind(driver: WriteBehindDriver, options: WriteBehindOptions): Promise<WriteBehind> {
   const { delayMs, timeoutMs, flush, clock, report } = checked(options)
   const owner = randomUUID()
-  // A flusher that dies must be noticed within ten seconds, and its keys not be flushed twice within a delay.
-  const leaseMs = Math.max(5_000, delayMs + 1_000)
+  // A flusher that dies must be noticed within ten seconds, and its keys not be flushed twice within a delay, which begins
+  // when the claim arrives.
+  const leaseMs = Math.max(5_000, delayMs + Math.min(timeoutMs, 8_000))
   const mine = createOwnKeys(clock)
   let wakeAtMs = Infinity
   let cancelTimer: (() => void) | undefined
@@ -150,7 +151,11 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
     } catch (error) {
       stopRenewing()
       failedFlushes++
-      await settle(claimed, { verb: 'failed', retryMs: backoff(failedFlushes) }).catch(() => undefined)
+      // The store counts the delay from the claim, which may have been long on its way here.
+      const restMs = startedMs + delayMs - clock.nowMs()
+      await settle(claimed, { verb: 'failed', retryMs: Math.max(backoff(failedFlushes), restMs) }).catch(
+        () => undefined,
+      )
       throw error
     }
   }

@@ -149,7 +149,8 @@ const native = async (): Promise<KafkaService> => {
       args: [...HEAP, ...SHORT_LIVED, ...QUIET, '-cp', classPath, 'kafka.Kafka', properties],
       prepare: async () => {
         await writeFile(properties, asProperties(settings))
-        const format = ['format', '--cluster-id', randomBytes(16).toString('base64url'), '--config', properties]
+        // An id may begin with a dash.
+        const format = ['format', `--cluster-id=${randomBytes(16).toString('base64url')}`, '--config', properties]
         await run(java, ['-Xmx256m', ...SHORT_LIVED, '-cp', classPath, 'kafka.tools.StorageTool', ...format])
       },
       ready: () => kafkaAnswers(brokers),

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { sleep } from '../../../src/core/clock.js'
 import { memoryWriteBehind, startWriteBehind, type WriteBehindDriver } from '../../../src/cache/index.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { outcomeOf } from './support.js'
@@ -59,4 +60,35 @@ it('asks now and then what others have flushed, and keeps no more in mind than i
   expect(closing.state).toBe('answered')
   expect(Math.max(...asked), 'it had forgotten most of them').toBeLessThan(30)
   await helper.close()
+})
+
+it('tries no sooner than after the delay again, however late the claim came', async () => {
+  const clock = virtualClock()
+  const shared = memoryWriteBehind({ clock })
+  let first = true
+  const late: WriteBehindDriver = {
+    ...shared,
+    async claim(request, trip) {
+      const claimed = await shared.claim(request, trip)
+      if (claimed.claims.length === 0) return claimed
+      if (first) await sleep(delayMs / 2, { clock })
+      first = false
+      return claimed
+    },
+  }
+  const tries: number[] = []
+  const behind = await startWriteBehind(late, {
+    delayMs,
+    clock,
+    async flush() {
+      tries.push(clock.nowMs())
+      if (tries.length < 3) throw new Error('the database is away')
+    },
+  })
+  await behind.touch('k')
+  while (tries.length < 3) await clock.advance(10)
+  for (const gap of [1, 2].map((i) => (tries[i] as number) - (tries[i - 1] as number))) {
+    expect(gap).toBeGreaterThanOrEqual(delayMs)
+  }
+  await behind.close()
 })
