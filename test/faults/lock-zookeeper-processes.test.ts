@@ -10,7 +10,7 @@ import { suiteProgram } from '../support/bundle.js'
 import { startLineProcess } from '../support/line-process.js'
 import { openTree } from '../support/zookeeper-tree.js'
 
-const sessionTimeoutMs = 4_000
+const sessionTimeoutMs = 6_000
 const key = 'order-7'
 
 describeWithServices('several processes that lock over ZooKeeper', ['zookeeper'], ({ zookeeper }) => {
@@ -29,10 +29,13 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
     await writeFile(file, '0')
     onTestFinished(() => rm(file))
     const workers = Array.from({ length: 4 }, () => start('count', path, file))
+    // None begins before the last is ready.
+    await Promise.all(workers.map((worker) => worker.hear(/^ready/)))
+    for (const worker of workers) worker.say('go')
     expect(await Promise.all(workers.map(({ ended }) => ended))).toEqual(workers.map(() => 0))
     const total = workers.length * 16 * 5
     expect(await readFile(file, 'utf8')).toBe(String(total))
-    const tokens = workers.map(({ lines }) => lines.map(BigInt))
+    const tokens = workers.map(({ lines }) => lines.filter((line) => line !== 'ready').map(BigInt))
     expect(new Set(tokens.flat()).size).toBe(total)
     for (const own of tokens) expect(own).toEqual([...own].sort((a, b) => (a < b ? -1 : 1)))
     const owners = tokens.flatMap((own, worker) => own.map((token) => ({ token, worker })))
@@ -57,9 +60,9 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
     while ((await line()) < 2) await sleep(5)
     const second = others.run(key, async () => void served.push('second'))
     while ((await line()) < 3) await sleep(5)
+    const killedMs = performance.now()
     holder.signal('SIGKILL')
     await holder.ended
-    const killedMs = performance.now()
     expect(await line(), 'the node outlives the process').toBe(3)
     await Promise.all([first, second])
     const waitedMs = performance.now() - killedMs

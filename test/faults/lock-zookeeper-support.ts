@@ -6,7 +6,7 @@ import { uniqueName } from '../services/vitest.js'
 import { startProxy } from '../support/proxy.js'
 import { openTree } from '../support/zookeeper-tree.js'
 
-export const sessionTimeoutMs = 4_000
+export const sessionTimeoutMs = 6_000
 export const key = 'order-7'
 
 export const until = (what: () => unknown, ms = 30_000): Promise<void> =>
@@ -23,12 +23,6 @@ export const outcomeOf = (call: Promise<unknown>) => {
   return outcome
 }
 
-export const lossOf = (lease: Lease) => {
-  const loss: { atMs?: number } = {}
-  lease.signal.addEventListener('abort', () => (loss.atMs = performance.now()))
-  return loss
-}
-
 export const held = async (lease: Promise<Lease | null>): Promise<Lease> => {
   const got = await lease
   expect(got).not.toBeNull()
@@ -36,11 +30,13 @@ export const held = async (lease: Promise<Lease | null>): Promise<Lease> => {
 }
 
 /** Locks of two drivers on one tree: one behind a proxy, one with a connection that no fault touches. */
-export const setUp = async (server: string, options: LockOptions = {}) => {
+export const setUp = async (server: string, options: LockOptions = {}, sessionMs = sessionTimeoutMs) => {
   const path = `/${uniqueName('faults')}`
   const proxy = await startProxy(parseAddress(server))
   const tree = await openTree(server)
-  const drivers = [proxy.address, server].map((servers) => zookeeperLock({ servers, path, sessionTimeoutMs }))
+  const drivers = [proxy.address, server].map((servers) =>
+    zookeeperLock({ servers, path, sessionTimeoutMs: sessionMs }),
+  )
   const [driver, direct] = drivers as [(typeof drivers)[0], (typeof drivers)[0]]
   const lock = createLock(driver, options)
   const patient = createLock(driver, { timeoutMs: 30_000 })
