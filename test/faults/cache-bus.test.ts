@@ -166,7 +166,7 @@ describeWithServices(
       const reads = await callsOf(direct, 'mget')
       const untilMs = performance.now() + 15_000
       // Every loss that was noticed has made it open another connection.
-      while (performance.now() < untilMs || proxy.counters.connections < 8) {
+      while (performance.now() < untilMs || proxy.counters.connections < 8 || highest <= 100) {
         const oldestMs = performance.now() - noticedWithinMs - slackMs
         while (due + 1 < acked.length && (acked[due + 1]?.atMs ?? Infinity) <= oldestMs) due++
         const n = Number(await cache.get('k'))
@@ -180,7 +180,6 @@ describeWithServices(
       await Promise.all([changing, storm])
       proxy.thaw()
       expect((await callsOf(direct, 'mget')) - reads, 'some were answered from memory').toBeLessThan(gets)
-      expect(highest).toBeGreaterThan(100)
       expect(proxy.counters.cuts).toBeGreaterThan(0)
       await other.close()
     })
