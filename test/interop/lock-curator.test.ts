@@ -75,7 +75,7 @@ function besideCurator(server: string, startJava: StartJava): void {
     jvm.say('b mutex acquire')
     await inLine(5)
     const names = await line()
-    await vi.waitFor(async () => expect(await tree.watches(path)).toBe(4))
+    await vi.waitFor(async () => expect(await tree.watches(path)).toBe(4), { timeout: 30_000 })
     for (const name of names) expect(name).toMatch(/^_c_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-lock-\d{10}$/)
     expect(served).toEqual([])
     await lease.release()
@@ -97,12 +97,15 @@ function besideCurator(server: string, startJava: StartJava): void {
 
   it('counts exactly together with it', async () => {
     const key = 'order-7'
-    const { driver, jvm } = await setUp(key)
+    const { driver, jvm, inLine } = await setUp(key)
     const file = join(tmpdir(), uniqueName('spillway-counter'))
     await writeFile(file, '0')
     await using lock = createLock(driver, { timeoutMs: 30_000 })
     const threads = ['a', 'b', 'c', 'd']
+    // All of its threads are in line before anybody begins.
+    const lease = (await lock.tryAcquire(key)) as Lease
     for (const thread of threads) jvm.say(`${thread} mutex count 30 ${file}`)
+    await inLine(1 + threads.length)
     let last = 0
     let changes = 0
     const caller = async (): Promise<void> => {
@@ -116,7 +119,9 @@ function besideCurator(server: string, startJava: StartJava): void {
         })
       }
     }
-    await Promise.all(Array.from({ length: 8 }, caller))
+    const callers = Promise.all(Array.from({ length: 8 }, caller))
+    expect(await lease.release()).toBe(true)
+    await callers
     expect(changes, 'the JVM had its turns in between').toBeGreaterThan(10)
     const heard = new Set<string>()
     while (heard.size < threads.length) heard.add(await jvm.hear(/counted|failed/))
