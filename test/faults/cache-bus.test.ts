@@ -28,7 +28,7 @@ describeWithServices(
       options: Partial<CacheOptions<string>> = {},
     ): Promise<{ proxy: FaultProxy; cache: Cache<string>; fleet: Fleet; other: Worker }> => {
       const fleet = createFleet(program.path, server, direct, server.url)
-      const other = await fleet.start()
+      const other = await fleet.start({ options: { timeoutMs: 30_000 } })
       const proxy = await startProxy(server)
       const redis = Object.assign(Object.create(connect(server)) as Redis, { duplicate: () => connect(proxy) })
       const cache = createCache<string>(

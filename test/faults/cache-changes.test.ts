@@ -23,7 +23,8 @@ describeWithServices('a change while several processes load the key', ['redis'],
 
   it('is seen by a process that was stopped meanwhile as soon as it is awake', async () => {
     const fleet = createFleet(program.path, server, source, server.url)
-    const [changer, stopped] = [await fleet.start(), await fleet.start()]
+    const options = { timeoutMs: 30_000 }
+    const [changer, stopped] = [await fleet.start({ options }), await fleet.start({ options })]
     for (const change of changes) {
       const key = `stopped for ${change}`
       await source.hset(fleet.names.values, key, 'old')

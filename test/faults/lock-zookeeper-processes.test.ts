@@ -12,6 +12,7 @@ import { openTree } from '../support/zookeeper-tree.js'
 
 const sessionTimeoutMs = 6_000
 const key = 'order-7'
+const patient = { timeoutMs: 30_000 }
 
 describeWithServices('several processes that lock over ZooKeeper', ['zookeeper'], ({ zookeeper }) => {
   const server = zookeeper.servers[0] as string
@@ -50,8 +51,8 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
     const path = `/${uniqueName('killed')}`
     await using tree = await openTree(server)
     await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    await using locks = createLock(driver)
-    await using others = createLock(driver)
+    await using locks = createLock(driver, patient)
+    await using others = createLock(driver, patient)
     const holder = start('hold', path)
     await holder.hear(/^held/)
     const served: string[] = []
@@ -74,7 +75,7 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
   it('know on waking that they were stopped for too long, and free nobody', async () => {
     const path = `/${uniqueName('stopped')}`
     await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    await using lock = createLock(driver)
+    await using lock = createLock(driver, patient)
     const worker = start('hold', path)
     const token = BigInt((await worker.hear(/^held/)).split(' ')[1] as string)
     await sleep(sessionTimeoutMs * 1.5)
@@ -93,7 +94,7 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
   it('end by themselves when their lock is closed', async () => {
     const path = `/${uniqueName('left')}`
     await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    await using lock = createLock(driver)
+    await using lock = createLock(driver, patient)
     await lock.run(key, async () => {
       const { ended, lines } = start('leave', path)
       expect(await ended).toBe(0)

@@ -5,7 +5,7 @@ import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { openTree } from '../support/zookeeper-tree.js'
-import { held, key, outcomeOf, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
+import { held, key, outcomeOf, patient, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
 
 describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper }) => {
   const server = zookeeper.servers[0] as string
@@ -69,7 +69,7 @@ describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper })
       await again.remove(path)
     })
     await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    const lock = createLock(driver)
+    const lock = createLock(driver, patient)
     await lock.run(key, async () => undefined)
     await lock.close()
     expect(await tree.below(path)).toEqual([path])
@@ -79,7 +79,7 @@ describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper })
     await using tree = await openTree(server)
     const path = `/${uniqueName('disposed')}`
     const driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    const lock = createLock(driver)
+    const lock = createLock(driver, patient)
     const lease = await lock.acquire(key)
     const waiting = outcomeOf(lock.acquire(key))
     await driver[Symbol.asyncDispose]()
@@ -104,9 +104,9 @@ describeWithServices(
       const sessions = await tree.sessions()
       await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
       for (let round = 0; round < 2; round++) {
-        const lock = createLock(driver)
-        const shared = createReadWriteLock(driver)
-        const semaphore = createSemaphore(driver, { permits: 2 })
+        const lock = createLock(driver, patient)
+        const shared = createReadWriteLock(driver, patient)
+        const semaphore = createSemaphore(driver, { permits: 2, ...patient })
         const leases = await Promise.all([
           lock.acquire('a'),
           lock.acquire('a/b/c'),
@@ -128,7 +128,7 @@ describeWithServices(
       const path = `/${uniqueName('kept')}`
       await using tree = await openTree(server)
       await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-      await using lock = createLock(driver)
+      await using lock = createLock(driver, patient)
       await (await lock.acquire('a/b')).release()
       expect(await tree.below(path)).toEqual([path, `${path}/a`, `${path}/a/b`])
       for (const each of ['/a/b', '/a', '']) await tree.remove(path + each)
@@ -143,8 +143,8 @@ describeWithServices(
       const path = `/${uniqueName('paused')}`
       await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
       await using direct = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-      await using lock = createLock(driver)
-      await using elsewhere = createLock(direct)
+      await using lock = createLock(driver, patient)
+      await using elsewhere = createLock(direct, patient)
       const lease = await held(lock.tryAcquire(key))
       const theirs = await held(elsewhere.tryAcquire('theirs'))
       const waits = [outcomeOf(lock.acquire('theirs')), outcomeOf(elsewhere.acquire(key))]
@@ -179,8 +179,8 @@ describeWithServices(
         await using tree = await openTree(server)
         await using driver = zookeeperLock(long)
         await using direct = zookeeperLock(long)
-        await using lock = createLock(driver)
-        await using elsewhere = createLock(direct)
+        await using lock = createLock(driver, patient)
+        await using elsewhere = createLock(direct, patient)
         const lease = await held(lock.tryAcquire(key))
         const waiting = outcomeOf(elsewhere.acquire(key))
         const line = async (): Promise<number> => (await tree.children(`${path}/${key}`))?.length ?? 0

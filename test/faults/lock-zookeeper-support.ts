@@ -8,6 +8,8 @@ import { openTree } from '../support/zookeeper-tree.js'
 
 export const sessionTimeoutMs = 6_000
 export const key = 'order-7'
+/** Longer than a busy machine holds a process up. */
+export const patient = { timeoutMs: 3_000 }
 
 export const until = (what: () => unknown, ms = 30_000): Promise<void> =>
   vi.waitFor(async () => expect(await what()).toBeTruthy(), { timeout: ms, interval: 5 })
@@ -30,7 +32,7 @@ export const held = async (lease: Promise<Lease | null>): Promise<Lease> => {
 }
 
 /** Locks of two drivers on one tree: one behind a proxy, one with a connection that no fault touches. */
-export const setUp = async (server: string, options: LockOptions = {}, sessionMs = sessionTimeoutMs) => {
+export const setUp = async (server: string, options: LockOptions = patient, sessionMs = sessionTimeoutMs) => {
   const path = `/${uniqueName('faults')}`
   const proxy = await startProxy(parseAddress(server))
   const tree = await openTree(server)
@@ -39,13 +41,13 @@ export const setUp = async (server: string, options: LockOptions = {}, sessionMs
   )
   const [driver, direct] = drivers as [(typeof drivers)[0], (typeof drivers)[0]]
   const lock = createLock(driver, options)
-  const patient = createLock(driver, { timeoutMs: 30_000 })
+  const connecting = createLock(driver, { timeoutMs: 30_000 })
   const elsewhere = createLock(direct, { timeoutMs: 30_000 })
   onTestFinished(async () => {
     proxy.thaw()
     proxy.dropReplies(false)
     await proxy.accept()
-    await Promise.all([lock, patient, elsewhere].map((each) => each.close()))
+    await Promise.all([lock, connecting, elsewhere].map((each) => each.close()))
     await Promise.all(drivers.map((each) => each[Symbol.asyncDispose]()))
     await until(async () => (await tree.below(path)).length === 0)
     await proxy.stop()
@@ -54,6 +56,6 @@ export const setUp = async (server: string, options: LockOptions = {}, sessionMs
   const folder = `${path}/${key}`
   const line = async (): Promise<string[]> => (await tree.children(folder)) ?? []
   /** The driver behind the proxy has a connection after this. */
-  const connect = (): Promise<void> => patient.run('connects', async () => undefined)
+  const connect = (): Promise<void> => connecting.run('connects', async () => undefined)
   return { path, folder, proxy, tree, direct, lock, elsewhere, line, connect }
 }

@@ -8,14 +8,14 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy } from '../support/proxy.js'
 import { openTree } from '../support/zookeeper-tree.js'
 import { knewWhenFreed } from './lock-support.js'
-import { held, key, outcomeOf, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
+import { held, key, outcomeOf, patient, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
 
 describeWithServices('zookeeperLock on a broken connection', ['zookeeper'], ({ zookeeper }) => {
   const server = zookeeper.servers[0] as string
 
   it('keeps a hold over a cut that is shorter than the session, and the waiters their place', async () => {
     const { proxy, direct, lock, elsewhere, line } = await setUp(server)
-    await using third = createLock(direct)
+    await using third = createLock(direct, patient)
     const mine = await held(lock.tryAcquire('mine'))
     const theirs = await held(elsewhere.tryAcquire(key))
     const waiting = outcomeOf(lock.acquire(key))

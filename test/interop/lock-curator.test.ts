@@ -8,6 +8,7 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { openTree } from '../support/zookeeper-tree.js'
 import { describeWithJava, type StartJava } from './java.js'
 
+const patient = { timeoutMs: 30_000 }
 const curator = { group: 'org.apache.curator', name: 'curator-recipes', version: '5.9.0' }
 
 const program = { source: new URL('./curator/CuratorLock.java', import.meta.url), artifact: curator }
@@ -40,7 +41,7 @@ function besideCurator(server: string, startJava: StartJava): void {
 
   it.each(['order-7', 'orders/2026/7'])('excludes a JVM from %s, and is excluded by it', async (key) => {
     const { driver, jvm } = await setUp(key)
-    await using lock = createLock(driver)
+    await using lock = createLock(driver, patient)
     const lease = (await lock.tryAcquire(key)) as Lease
     expect(lease).not.toBeNull()
     jvm.say('a mutex try 300')
@@ -60,7 +61,7 @@ function besideCurator(server: string, startJava: StartJava): void {
   it('serves both in the order in which they came, and both wait for one node only', async () => {
     const key = 'order-7'
     const { path, driver, jvm, line, inLine, tree } = await setUp(key)
-    const fronts = [createLock(driver), createLock(driver), createLock(driver)]
+    const fronts = [createLock(driver, patient), createLock(driver, patient), createLock(driver, patient)]
     const served: string[] = []
     const lease = (await fronts[0]?.tryAcquire(key)) as Lease
     jvm.say('a mutex acquire')
@@ -133,7 +134,7 @@ function besideCurator(server: string, startJava: StartJava): void {
     const key = 'price list'
     const { path, driver, jvm, inLine } = await setUp('price list')
     const folder = `${path}/.read-write/${key}`
-    await using lock = createReadWriteLock(driver)
+    await using lock = createReadWriteLock(driver, patient)
     const reader = await lock.read.acquire(key)
     jvm.say('a read acquire')
     await jvm.hear(/^a acquired/)
