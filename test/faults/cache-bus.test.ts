@@ -121,7 +121,7 @@ describeWithServices(
         await held
         return 'old'
       }
-      const options = { ttlMs: 200, jitter: 0, staleMs: 600_000 }
+      const options = { ttlMs: 200, jitter: 0, staleMs: 600_000, timeoutMs: 30_000 }
       const { proxy, cache, fleet, other } = await setUp({ ...options, load })
       const short = await fleet.start({ options })
       await short.change('set', 'k', 'old')

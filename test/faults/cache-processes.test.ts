@@ -58,7 +58,7 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     await fleet.letGo()
     for (const got of await Promise.all(gets)) expect(got).toEqual(all({ v1: 2_500 }))
     expect(await fleet.loadsOf('k')).toBe(4)
-    const late = await fleet.start()
+    const late = await fleet.start({ options: { timeoutMs: 60_000 } })
     expect(await late.get('k', 100)).toEqual(all({ v1: 100 }))
     expect(await fleet.loadsOf('k'), 'it is in Redis').toBe(4)
     await closeAll([...workers, late])

@@ -261,7 +261,10 @@ describeWithServices(
         return keys
       }
       for (const [i, some] of quotas.entries()) {
-        const limiter = createRateLimiter(redisTokenBucket(direct, { prefix: `${prefix}:${i}:` }), { quotas: some })
+        const limiter = createRateLimiter(redisTokenBucket(direct, { prefix: `${prefix}:${i}:` }), {
+          quotas: some,
+          timeoutMs: 30_000,
+        })
         for (let n = 0; n < 40; n++) {
           await Promise.all([limiter.take('k'), limiter.take('k', { cost: 1, atMost: true }), limiter.take(`k${n}`)])
           if (n % 10 === 0) await Promise.all([limiter.refund('k', 1), limiter.reset(`k${n}`), limiter.peek(`k${n}`)])
