@@ -28,7 +28,7 @@ describeWithServices(
       options: Partial<CacheOptions<string>> = {},
     ): Promise<{ proxy: FaultProxy; cache: Cache<string>; fleet: Fleet; other: Worker }> => {
       const fleet = createFleet(program.path, server, direct, server.url)
-      const other = await fleet.start()
+      const other = await fleet.start({ options: { timeoutMs: 30_000 } })
       const proxy = await startProxy(server)
       const redis = Object.assign(Object.create(connect(server)) as Redis, { duplicate: () => connect(proxy) })
       const cache = createCache<string>(
@@ -121,7 +121,7 @@ describeWithServices(
         await held
         return 'old'
       }
-      const options = { ttlMs: 200, jitter: 0, staleMs: 600_000 }
+      const options = { ttlMs: 200, jitter: 0, staleMs: 600_000, timeoutMs: 30_000 }
       const { proxy, cache, fleet, other } = await setUp({ ...options, load })
       const short = await fleet.start({ options })
       await short.change('set', 'k', 'old')
@@ -166,7 +166,7 @@ describeWithServices(
       const reads = await callsOf(direct, 'mget')
       const untilMs = performance.now() + 15_000
       // Every loss that was noticed has made it open another connection.
-      while (performance.now() < untilMs || proxy.counters.connections < 8) {
+      while (performance.now() < untilMs || proxy.counters.connections < 8 || highest <= 100) {
         const oldestMs = performance.now() - noticedWithinMs - slackMs
         while (due + 1 < acked.length && (acked[due + 1]?.atMs ?? Infinity) <= oldestMs) due++
         const n = Number(await cache.get('k'))
@@ -180,7 +180,6 @@ describeWithServices(
       await Promise.all([changing, storm])
       proxy.thaw()
       expect((await callsOf(direct, 'mget')) - reads, 'some were answered from memory').toBeLessThan(gets)
-      expect(highest).toBeGreaterThan(100)
       expect(proxy.counters.cuts).toBeGreaterThan(0)
       await other.close()
     })

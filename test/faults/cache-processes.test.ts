@@ -58,7 +58,7 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     await fleet.letGo()
     for (const got of await Promise.all(gets)) expect(got).toEqual(all({ v1: 2_500 }))
     expect(await fleet.loadsOf('k')).toBe(4)
-    const late = await fleet.start()
+    const late = await fleet.start({ options: { timeoutMs: 60_000 } })
     expect(await late.get('k', 100)).toEqual(all({ v1: 100 }))
     expect(await fleet.loadsOf('k'), 'it is in Redis').toBe(4)
     await closeAll([...workers, late])
@@ -73,9 +73,9 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     await loader.loading('k')
     const gets = others.map((worker) => worker.get('k', 100))
     await sleep(300)
+    const killedMs = performance.now()
     loader.process.signal('SIGKILL')
     expect(await loader.process.ended).toBe('SIGKILL')
-    const killedMs = performance.now()
     expect(await fleet.loadsOf('k')).toBe(1)
     await eventually(async () => (await fleet.loadsOf('k')) > 1, 'another loads', fleetLoadMs + slackMs)
     const tookMs = performance.now() - killedMs
@@ -89,11 +89,11 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
   })
 
   it('leave a loader its turn that lives and takes several times fleetLoadMs', async () => {
-    const fleetLoadMs = 2_000
+    const fleetLoadMs = 4_000
     const { fleet, workers } = await setUp({ options: { fleetLoadMs, timeoutMs: 60_000 } })
     await fleet.hold()
     const gets = workers.map((worker) => worker.get('k', 20))
-    await sleep(4 * fleetLoadMs)
+    await sleep(3 * fleetLoadMs)
     await fleet.letGo()
     for (const got of await Promise.all(gets)) expect(got).toEqual(all({ v1: 20 }))
     expect(await fleet.loadsOf('k')).toBe(1)

@@ -101,8 +101,8 @@ describeWithServices(
         return key === 'none' ? undefined : `of ${key}`
       }
       const caches = [
-        cacheOver(connect(server), prefix, { load, tags: (key) => [key], absentTtlMs: 1_000, ttlMs: 5_000 }),
-        cacheOver(connect(server), prefix, { load, fleetLoadMs: 2_000, ttlMs: 5_000, staleMs: 1_000 }),
+        cacheOver(connect(server), prefix, { load, tags: (key) => [key], absentTtlMs: 1_000, ttlMs: 60_000 }),
+        cacheOver(connect(server), prefix, { load, fleetLoadMs: 2_000, ttlMs: 60_000, staleMs: 1_000 }),
       ]
       let seen = 0
       for (let i = 0; i < 30; i++) {

@@ -44,6 +44,8 @@ export interface Worker {
   /** When it was done by the wall clock, or with what it failed. */
   change(change: Change, key: string, value?: string): Promise<{ readonly atMs?: number; readonly error?: string }>
   watch(key: string, atOnce?: boolean): Promise<void>
+  /** Waits until the watch has seen the value that often. */
+  seen(value: string, times: number): Promise<void>
   watched(): Promise<Watched>
   /** A load of the key has begun, and has read its value. */
   loading(key: string): Promise<void>
@@ -91,6 +93,10 @@ export function createFleet(
         get: (key, times = 1) => tell({ do: 'get', key, times }),
         change: (change, key, value = '') => tell({ do: 'change', change, key, value }),
         watch: (key, atOnce = false) => tell({ do: 'watch', key, atOnce }),
+        async seen(value, times) {
+          const seen = async (): Promise<number> => (await tell<Watched>({ do: 'seen' }))[value]?.times ?? 0
+          await eventually(async () => (await seen()) >= times, `${value} is answered`)
+        },
         watched: () => tell({ do: 'watched' }),
         async loading(key) {
           const word = `loading ${JSON.stringify(key)}`

@@ -26,6 +26,8 @@ export type Order =
   | { readonly do: 'change'; readonly change: Change; readonly key: string; readonly value: string }
   /** Gets of the key one after the other, until `watched`. `atOnce`: also before a process that wakes reads what it was sent. */
   | { readonly do: 'watch'; readonly key: string; readonly atOnce: boolean }
+  /** What `watch` has seen so far. */
+  | { readonly do: 'seen' }
   | { readonly do: 'watched' }
   | { readonly do: 'close' }
 
@@ -94,9 +96,10 @@ async function change({ change, key, value }: Order & { do: 'change' }): Promise
 
 let watching: string | undefined
 let watch: Promise<Watched> | undefined
+let seen: Record<string, { times: number; lastMs: number }> = {}
 
 async function watchGets(key: string, atOnce: boolean): Promise<Watched> {
-  const seen: Record<string, { times: number; lastMs: number }> = {}
+  seen = {}
   while (watching === key) {
     // A process that has slept reads what has arrived meanwhile before it asks.
     if (!atOnce) {
@@ -123,6 +126,8 @@ async function obey(order: Order): Promise<unknown> {
       watching = order.key
       watch = watchGets(order.key, order.atOnce)
       return {}
+    case 'seen':
+      return seen
     case 'watched':
       watching = undefined
       return watch

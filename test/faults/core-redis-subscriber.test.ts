@@ -90,7 +90,7 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
         await eventually(() => told.slice(known).includes('lost'), 'it notices')
         await eventually(isHeard, 'it hears again')
       }
-      await sleep(50)
+      await eventually(() => heardPeriods(told).flat().length > 200, 'much is heard')
       over = true
       await publishing
       await eventually(() => told.at(-1) === sent, 'the last message arrives')

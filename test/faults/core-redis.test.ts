@@ -11,11 +11,14 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy, type ProxyTarget } from '../support/proxy.js'
 import { watched } from '../unit/core/held-backend.js'
 
+/** Long enough for a call that is to succeed on a busy machine. */
+const patientMs = 1_500
+
 /** A script of its own for each test, so that no server knows it already: it notes who came and counts them. */
 const newScript = () => redisScript(`-- ${uniqueName('script')}\nreturn redis.call('RPUSH', KEYS[1], unpack(ARGV))`)
 
 const visitors = (redis: RedisClient, options: { timeoutMs?: number; script?: ReturnType<typeof newScript> } = {}) => {
-  const { timeoutMs = 300, script = newScript() } = options
+  const { timeoutMs = patientMs, script = newScript() } = options
   const key = uniqueName('visitors')
   const onUnwanted = vi.fn<(name: string, count: number) => void>()
   const commit = createGroupCommit<string, number>({
@@ -185,7 +188,7 @@ describe.each(clients)('a server that is down, and %s with its default options',
           const startedMs = performance.now()
           const calls = Array.from({ length: 50 }, (_, i) => visit(`down ${round} ${i}`))
           expect(new Set(await outcomes(calls))).toEqual(new Set(['no']))
-          expect(performance.now() - startedMs).toBeGreaterThanOrEqual(299)
+          expect(performance.now() - startedMs).toBeGreaterThanOrEqual(patientMs - 1)
           expect(queued.offlineQueue.length).toBe(0)
         }
         const crowd = Array.from({ length: 30 }, () => visitors(redis))
@@ -245,13 +248,13 @@ describeWithServices('a connection that fails', ['redis'], ({ redis: server }) =
       const call = visit(`v${i}`)
       calls.push(call)
       call.catch(() => tookMs.push(performance.now() - startedMs))
-      await delay(40)
+      await delay(150)
     }
     const told = await outcomes(calls)
     expect(told[0]).toBe('unknown')
     expect(told.every((outcome) => outcome === 'unknown' || outcome === 'no')).toBe(true)
     for (const ms of tookMs) {
-      expect(ms).toBeGreaterThanOrEqual(299)
+      expect(ms).toBeGreaterThanOrEqual(patientMs - 1)
       expect(ms).toBeLessThan(10_000)
     }
 
@@ -295,7 +298,7 @@ describeWithServices('a connection that fails', ['redis'], ({ redis: server }) =
     const calls: Promise<number>[] = []
     const until5s = performance.now() + 5_000
     let round = 0
-    while (performance.now() < until5s) {
+    while (performance.now() < until5s || proxy.counters.cuts <= 2 || round < 80) {
       for (let i = 0; i < 10; i++) calls.push(visit(`v${calls.length}`))
       for (const call of calls.slice(-10)) call.catch(() => undefined)
       const mood = round++ % 40
@@ -319,7 +322,6 @@ describeWithServices('a connection that fails', ['redis'], ({ redis: server }) =
       if (outcome === 'ok') expect(arrived).toContain(`v${index}`)
       if (outcome === 'no') expect(arrived).not.toContain(`v${index}`)
     }
-    expect(proxy.counters.cuts).toBeGreaterThan(2)
     expect(seen.ok).toBeGreaterThan(0)
     expect(seen.no).toBeGreaterThan(0)
   })

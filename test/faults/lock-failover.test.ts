@@ -10,7 +10,7 @@ import { redisCommand } from '../services/redis-fleet.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { closing, connect, contend, descents, proxied, taken, until } from './lock-support.js'
 
-const patient = { timeoutMs: 30_000 }
+const patient = { timeoutMs: 60_000 }
 const restless: LockOptions = { timeoutMs: 500, ttlMs: 4_000 }
 
 /** Disconnects it when the test ends. */
@@ -96,7 +96,7 @@ describeWithServices(
       ]
       const before = await lock.acquire(key)
       await before.release()
-      const lease = await lock.acquire(key, { ttlMs: 20_000 })
+      const lease = await lock.acquire(key, { ttlMs: 180_000 })
       const waiting = elsewhere.acquire(key)
       expect(await redis.wait(2, 10_000)).toBe(2)
       const { kill, replaced } = await fault()
@@ -108,7 +108,7 @@ describeWithServices(
       const releasedMs = performance.now()
       expect(await lease.release()).toBe(true)
       const next = await waiting
-      expect(performance.now() - releasedMs, 'woken by the new master').toBeLessThan(15_000)
+      expect(performance.now() - releasedMs, 'woken by the new master').toBeLessThan(40_000)
       expect(next.fencingToken).toBeGreaterThan(lease.fencingToken as bigint)
       expect(await next.release()).toBe(true)
     })
@@ -134,8 +134,9 @@ describeWithServices(
       await until(async () => (await admin.info('replication')).includes('master_link_status:up'))
       const target = { host: master.host, port: master.port }
       const proxy = await proxied(target)
+      const ttlMs = 6_000
       const [here, there] = [1, 2].map(() =>
-        closing(createLock(redisLock(connect(proxy, { retryStrategy: () => 50 })), { ttlMs: 6_000, ...patient })),
+        closing(createLock(redisLock(connect(proxy, { retryStrategy: () => 50 })), { ttlMs, ...patient })),
       ) as [Lock, Lock]
       const key = uniqueName('key')
       const known = await here.acquire(key)
@@ -150,9 +151,9 @@ describeWithServices(
 
       const second = await taken(there.tryAcquire(key))
       expect([lease.fencingToken, second.fencingToken], 'fencing cannot tell them apart').toEqual([2n, 2n])
-      await until(() => lease.signal.aborted)
+      await sleep(grantedMs + ttlMs - performance.now())
+      expect(lease.signal.aborted, 'by its deadline at the latest').toBe(true)
       expect(lease.signal.reason).toBeInstanceOf(LockLostError)
-      expect(performance.now() - grantedMs, 'by its deadline at the latest').toBeLessThan(6_000)
       expect(await lease.release()).toBe(false)
       expect(second.signal.aborted, 'and it freed nobody').toBe(false)
       expect(await here.tryAcquire(key)).toBeNull()

@@ -137,7 +137,7 @@ describeWithServices('a lock on Redis', ['redis'], ({ redis: server }) => {
     const here = closing(createLock(redisLock(connect(server, { stringNumbers: true })), patient))
     const there = closing(createLock(redisLock(connect(server)), patient))
     const key = uniqueName('key')
-    const lease = await here.acquire(key, { ttlMs: 1_500 })
+    const lease = await here.acquire(key, { ttlMs: 15_000 })
     expect(await here.tryAcquire(key)).toBeNull()
     const waiting = there.acquire(key)
     expect(lease.fencingToken).toBe(1n)

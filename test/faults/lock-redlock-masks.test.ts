@@ -48,7 +48,7 @@ describeWithNodes('Redlock over nodes of which some are taken, failing or silent
     const places = await placesOf(servers.slice(0, mask.length))
     const driver = redlockLock(
       places.map(({ node }) => node),
-      { nodeTimeoutMs: 1_500 },
+      { nodeTimeoutMs: 3_000 },
     )
     // The front would give up much later: whatever settles before that has been settled by the driver.
     await using lock = createLock(driver, { timeoutMs: 60_000 })

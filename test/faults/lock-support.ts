@@ -47,10 +47,10 @@ export interface Outcome {
   readonly ms: number
 }
 
-export async function timed(work: Promise<unknown>): Promise<Outcome> {
+export async function timed(call: () => Promise<unknown>): Promise<Outcome> {
   const startedMs = performance.now()
   try {
-    const value = await work
+    const value = await call()
     return { value, ms: performance.now() - startedMs }
   } catch (error) {
     return { error, ms: performance.now() - startedMs }
@@ -81,6 +81,17 @@ export function watchOverlaps() {
     },
     leave: (lease: Lease): void => void inside.delete(lease),
   }
+}
+
+/** Resolves when the server has freed what was held, with whether the holder had been told by then. */
+export async function knewWhenFreed(lease: Lease, isFree: () => Promise<boolean>): Promise<boolean> {
+  const { signal } = lease
+  let isTold = signal.aborted
+  signal.addEventListener('abort', () => (isTold = true))
+  while (!(await isFree())) await sleep(1)
+  // After the machine has held the process up, the answer may be read before a timer that was due long ago has its turn.
+  await sleep(1)
+  return isTold
 }
 
 /** How often a token was not greater than the one before it. */

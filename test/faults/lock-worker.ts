@@ -15,7 +15,7 @@ export type Task = { readonly url: string; readonly key: string } & (
 )
 
 const task = JSON.parse(process.argv[2] as string) as Task
-const redis = new Redis(task.url)
+const redis = new Redis(task.url, { connectionName: task.key })
 const driver = redisLock(redis)
 const print = (word: string, ...more: unknown[]): void => void process.stdout.write(`${[word, ...more].join(' ')}\n`)
 const many = (callers: number, call: (caller: number) => Promise<void>): Promise<unknown> =>
@@ -121,6 +121,7 @@ async function readOrWrite({ do: what, key, callers, pair }: Task & { do: 'read'
         await sleep(20)
       }
       times++
+      if (what === 'read' && times === 20) print('read', times)
     }
   })
   print('times', times)

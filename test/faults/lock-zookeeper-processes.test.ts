@@ -10,8 +10,9 @@ import { suiteProgram } from '../support/bundle.js'
 import { startLineProcess } from '../support/line-process.js'
 import { openTree } from '../support/zookeeper-tree.js'
 
-const sessionTimeoutMs = 4_000
+const sessionTimeoutMs = 6_000
 const key = 'order-7'
+const patient = { timeoutMs: 30_000 }
 
 describeWithServices('several processes that lock over ZooKeeper', ['zookeeper'], ({ zookeeper }) => {
   const server = zookeeper.servers[0] as string
@@ -29,10 +30,13 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
     await writeFile(file, '0')
     onTestFinished(() => rm(file))
     const workers = Array.from({ length: 4 }, () => start('count', path, file))
+    // None begins before the last is ready.
+    await Promise.all(workers.map((worker) => worker.hear(/^ready/)))
+    for (const worker of workers) worker.say('go')
     expect(await Promise.all(workers.map(({ ended }) => ended))).toEqual(workers.map(() => 0))
     const total = workers.length * 16 * 5
     expect(await readFile(file, 'utf8')).toBe(String(total))
-    const tokens = workers.map(({ lines }) => lines.map(BigInt))
+    const tokens = workers.map(({ lines }) => lines.filter((line) => line !== 'ready').map(BigInt))
     expect(new Set(tokens.flat()).size).toBe(total)
     for (const own of tokens) expect(own).toEqual([...own].sort((a, b) => (a < b ? -1 : 1)))
     const owners = tokens.flatMap((own, worker) => own.map((token) => ({ token, worker })))
@@ -47,8 +51,8 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
     const path = `/${uniqueName('killed')}`
     await using tree = await openTree(server)
     await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    await using locks = createLock(driver)
-    await using others = createLock(driver)
+    await using locks = createLock(driver, patient)
+    await using others = createLock(driver, patient)
     const holder = start('hold', path)
     await holder.hear(/^held/)
     const served: string[] = []
@@ -57,9 +61,9 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
     while ((await line()) < 2) await sleep(5)
     const second = others.run(key, async () => void served.push('second'))
     while ((await line()) < 3) await sleep(5)
+    const killedMs = performance.now()
     holder.signal('SIGKILL')
     await holder.ended
-    const killedMs = performance.now()
     expect(await line(), 'the node outlives the process').toBe(3)
     await Promise.all([first, second])
     const waitedMs = performance.now() - killedMs
@@ -71,7 +75,7 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
   it('know on waking that they were stopped for too long, and free nobody', async () => {
     const path = `/${uniqueName('stopped')}`
     await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    await using lock = createLock(driver)
+    await using lock = createLock(driver, patient)
     const worker = start('hold', path)
     const token = BigInt((await worker.hear(/^held/)).split(' ')[1] as string)
     await sleep(sessionTimeoutMs * 1.5)
@@ -90,7 +94,7 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
   it('end by themselves when their lock is closed', async () => {
     const path = `/${uniqueName('left')}`
     await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    await using lock = createLock(driver)
+    await using lock = createLock(driver, patient)
     await lock.run(key, async () => {
       const { ended, lines } = start('leave', path)
       expect(await ended).toBe(0)

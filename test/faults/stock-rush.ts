@@ -12,7 +12,7 @@ export interface Rush {
   replayed: number
 }
 
-const newRush = (): Rush => ({ answers: new Map(), failed: { no: 0, unknown: 0 }, replayed: 0 })
+export const newRush = (): Rush => ({ answers: new Map(), failed: { no: 0, unknown: 0 }, replayed: 0 })
 
 /**
  * Asks for every order, `callers` at a time, and asks again with the same id until the store answers. That is all a

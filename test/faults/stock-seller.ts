@@ -1,4 +1,5 @@
 // A process that sells until nothing is left, and prints the ids that it sold. Test programs start and kill several.
+import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import { createStock } from '../../src/stock/index.js'
 import { redisStock } from '../../src/stock/redis/index.js'
@@ -27,6 +28,11 @@ async function caller(number: number): Promise<void> {
   }
 }
 
+// All begin together.
+await redis.ping()
+process.stdout.write('ready\n')
+await once(process.stdin, 'data')
+process.stdin.unref()
 await Promise.all(Array.from({ length: 32 }, (_, number) => caller(number)))
 clearInterval(printing)
 print()

@@ -8,6 +8,7 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { openTree } from '../support/zookeeper-tree.js'
 import { describeWithJava, type StartJava } from './java.js'
 
+const patient = { timeoutMs: 30_000 }
 const curator = { group: 'org.apache.curator', name: 'curator-recipes', version: '5.9.0' }
 
 const program = { source: new URL('./curator/CuratorLock.java', import.meta.url), artifact: curator }
@@ -40,7 +41,7 @@ function besideCurator(server: string, startJava: StartJava): void {
 
   it.each(['order-7', 'orders/2026/7'])('excludes a JVM from %s, and is excluded by it', async (key) => {
     const { driver, jvm } = await setUp(key)
-    await using lock = createLock(driver)
+    await using lock = createLock(driver, patient)
     const lease = (await lock.tryAcquire(key)) as Lease
     expect(lease).not.toBeNull()
     jvm.say('a mutex try 300')
@@ -60,7 +61,7 @@ function besideCurator(server: string, startJava: StartJava): void {
   it('serves both in the order in which they came, and both wait for one node only', async () => {
     const key = 'order-7'
     const { path, driver, jvm, line, inLine, tree } = await setUp(key)
-    const fronts = [createLock(driver), createLock(driver), createLock(driver)]
+    const fronts = [createLock(driver, patient), createLock(driver, patient), createLock(driver, patient)]
     const served: string[] = []
     const lease = (await fronts[0]?.tryAcquire(key)) as Lease
     jvm.say('a mutex acquire')
@@ -75,7 +76,7 @@ function besideCurator(server: string, startJava: StartJava): void {
     jvm.say('b mutex acquire')
     await inLine(5)
     const names = await line()
-    await vi.waitFor(async () => expect(await tree.watches(path)).toBe(4))
+    await vi.waitFor(async () => expect(await tree.watches(path)).toBe(4), { timeout: 30_000 })
     for (const name of names) expect(name).toMatch(/^_c_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-lock-\d{10}$/)
     expect(served).toEqual([])
     await lease.release()
@@ -97,12 +98,15 @@ function besideCurator(server: string, startJava: StartJava): void {
 
   it('counts exactly together with it', async () => {
     const key = 'order-7'
-    const { driver, jvm } = await setUp(key)
+    const { driver, jvm, inLine } = await setUp(key)
     const file = join(tmpdir(), uniqueName('spillway-counter'))
     await writeFile(file, '0')
     await using lock = createLock(driver, { timeoutMs: 30_000 })
     const threads = ['a', 'b', 'c', 'd']
+    // All of its threads are in line before anybody begins.
+    const lease = (await lock.tryAcquire(key)) as Lease
     for (const thread of threads) jvm.say(`${thread} mutex count 30 ${file}`)
+    await inLine(1 + threads.length)
     let last = 0
     let changes = 0
     const caller = async (): Promise<void> => {
@@ -116,7 +120,9 @@ function besideCurator(server: string, startJava: StartJava): void {
         })
       }
     }
-    await Promise.all(Array.from({ length: 8 }, caller))
+    const callers = Promise.all(Array.from({ length: 8 }, caller))
+    expect(await lease.release()).toBe(true)
+    await callers
     expect(changes, 'the JVM had its turns in between').toBeGreaterThan(10)
     const heard = new Set<string>()
     while (heard.size < threads.length) heard.add(await jvm.hear(/counted|failed/))
@@ -128,7 +134,7 @@ function besideCurator(server: string, startJava: StartJava): void {
     const key = 'price list'
     const { path, driver, jvm, inLine } = await setUp('price list')
     const folder = `${path}/.read-write/${key}`
-    await using lock = createReadWriteLock(driver)
+    await using lock = createReadWriteLock(driver, patient)
     const reader = await lock.read.acquire(key)
     jvm.say('a read acquire')
     await jvm.hear(/^a acquired/)

@@ -1,10 +1,11 @@
 import fc from 'fast-check'
 import { Redis } from 'ioredis'
-import { afterAll, describe, expect, it } from 'vitest'
-import { createCache, memoryTier, type Cache, type CacheTier } from '../../src/cache/index.js'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createCache, memoryTier, type Cache, type CacheTier, type SharedTier } from '../../src/cache/index.js'
 import { redisTier } from '../../src/cache/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { startProxy, type FaultProxy } from '../support/proxy.js'
 import { CacheSpec } from './cache-spec.js'
 
 type Command =
@@ -44,16 +45,24 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 
 const seed = process.env['SEED'] === undefined ? Date.now() % 2 ** 31 : Number(process.env['SEED'])
 
+/** The tiers of one run. */
+interface Tiers {
+  /** Those of the next process. */
+  readonly make: () => [CacheTier, ...CacheTier[]]
+  /** All processes are told of changes from now on, and trust their memory. */
+  readonly allHear: () => Promise<unknown>
+}
+
 /** Runs commands against caches over the same values, and against the specification. */
 async function agree(
   commands: readonly Command[],
   fronts: number,
-  makeTiers: () => [CacheTier, ...CacheTier[]],
+  { make, allHear }: Tiers,
   note: (what: string) => void,
 ): Promise<void> {
   const spec = new CacheSpec(keyNames, fronts)
   const caches = Array.from({ length: fronts }, (): Cache<string> =>
-    createCache<string>(makeTiers(), {
+    createCache<string>(make(), {
       load: async (key) => spec.load(key),
       loadMany: async (keys) => {
         const found = keys.map((key) => [key, spec.load(key)] as const)
@@ -106,6 +115,8 @@ async function agree(
   }
 
   try {
+    for (const cache of caches) await cache.get('another')
+    await allHear()
     for (const command of commands) {
       if (command.verb === 'source') {
         spec.setSource(command.key, command.has)
@@ -160,39 +171,63 @@ async function agree(
 
 const memory = (): CacheTier => memoryTier({ maxEntries: 100 })
 
-const check =
-  (numRuns: number, fronts: number, tiersOf: () => () => [CacheTier, ...CacheTier[]], places: string[]) => async () => {
-    const seen = new Map<string, number>()
-    const note = (what: string): void => void seen.set(what, (seen.get(what) ?? 0) + 1)
-    await fc.assert(
-      fc.asyncProperty(fc.array(command, { minLength: 20, maxLength: 60 }), (commands) =>
-        agree(commands, fronts, tiersOf(), note),
-      ),
-      { seed, numRuns },
-    )
-    for (const what of [...places, 'raced', 'kept', 'loaded', 'absent']) expect(seen.get(what), what).toBeGreaterThan(0)
-  }
+const check = (numRuns: number, fronts: number, tiersOf: () => Tiers, places: string[]) => async () => {
+  const seen = new Map<string, number>()
+  const note = (what: string): void => void seen.set(what, (seen.get(what) ?? 0) + 1)
+  await fc.assert(
+    fc.asyncProperty(fc.array(command, { minLength: 20, maxLength: 60 }), (commands) =>
+      agree(commands, fronts, tiersOf(), note),
+    ),
+    { seed, numRuns },
+  )
+  for (const what of [...places, 'raced', 'kept', 'loaded', 'absent']) expect(seen.get(what), what).toBeGreaterThan(0)
+}
 
 describe('a cache does as the specification says', () => {
   it(
     `with memory alone (SEED=${seed} repeats it)`,
-    check(300, 1, () => () => [memory()], []),
+    check(300, 1, () => ({ make: () => [memory()], allHear: async () => undefined }), []),
   )
 })
 
 describeWithServices('a cache over Redis does as the specification says', ['redis'], (services) => {
   const clients = [new Redis(services.redis.url), new Redis(services.redis.url)]
-  afterAll(() => clients.forEach((redis) => redis.disconnect()))
+  let proxy: FaultProxy
+  beforeAll(async () => {
+    proxy = await startProxy(services.redis)
+    // The bus is slower than what is asked of Redis: a process is always told later of what another has changed.
+    proxy.latency(3)
+  })
+  afterAll(async () => {
+    clients.forEach((redis) => redis.disconnect())
+    await proxy.stop()
+  })
 
   /** The tiers of two processes that share a prefix, one after the other. */
-  const shared = (nearest: () => CacheTier[]) => () => {
+  const shared = (nearest: () => CacheTier[]) => (): Tiers => {
     const prefix = `${uniqueName('model')}:`
+    const hearing: Promise<void>[] = []
     let process = 0
-    return (): [CacheTier, ...CacheTier[]] => {
-      const far = redisTier(clients[process++] as Redis, { prefix })
+    const slowly = (redis: Redis): Redis =>
+      Object.assign(Object.create(redis) as Redis, {
+        duplicate: () => redis.duplicate({ host: proxy.host, port: proxy.port }),
+      })
+    const make = (): [CacheTier, ...CacheTier[]] => {
+      const tier = redisTier(slowly(clients[process++] as Redis), { prefix })
+      let onHeard = (): void => undefined
+      hearing.push(new Promise((resolve) => (onHeard = resolve)))
+      const listen: SharedTier['listen'] = (origin, listener) => {
+        const heard = (): void => {
+          listener.heard()
+          onHeard()
+        }
+        return tier.listen(origin, { ...listener, heard })
+      }
+      const far = { ...tier, listen }
       const [first] = nearest()
       return first ? [first, far] : [far]
     }
+    return { make, allHear: () => Promise.all(hearing) }
   }
 
   it(
