@@ -6,7 +6,8 @@ import { sleep } from '../services/net.js'
 import { describeWithServices } from '../services/vitest.js'
 import { suiteProgram } from '../support/bundle.js'
 import { startProxy, type FaultProxy } from '../support/proxy.js'
-import { callsOf, connect, createFleet, eventually, type Fleet, type Worker } from './cache-support.js'
+import { until } from '../support/until.js'
+import { callsOf, connect, createFleet, type Fleet, type Worker } from './cache-support.js'
 
 /** A loss that nothing tells of is noticed within a second. The rest is for a busy machine. */
 const noticedWithinMs = 1_000
@@ -50,7 +51,7 @@ describeWithServices(
 
     /** Memory answers with it: Redis is not asked. */
     const isAtHand = async (cache: Cache<string>, key: string, value: string): Promise<void> =>
-      eventually(async () => {
+      until(async () => {
         const reads = await callsOf(direct, 'mget')
         const found = await cache.get(key)
         return found === value && (await callsOf(direct, 'mget')) === reads
@@ -104,7 +105,7 @@ describeWithServices(
           await ends(proxy)
           await isAtHand(cache, key, 'set 4')
           await other.change('set', key, 'last')
-          await eventually(async () => (await cache.get(key)) === 'last', 'it hears again', noticedWithinMs + slackMs)
+          await until(async () => (await cache.get(key)) === 'last', 'it hears again', noticedWithinMs + slackMs)
         }
         if (name.startsWith('hears')) expect(proxy.counters.droppedReplies).toBeGreaterThan(0)
         expect(proxy.counters.connections, 'the bus had to be opened again').toBeGreaterThan(1)
@@ -126,7 +127,7 @@ describeWithServices(
       const short = await fleet.start({ options })
       await short.change('set', 'k', 'old')
       await sleep(250)
-      await eventually(async () => (await cache.get('k')) === 'old' && loads === 1, 'a load runs in the background')
+      await until(async () => (await cache.get('k')) === 'old' && loads === 1, 'a load runs in the background')
       await proxy.refuse()
       proxy.cut()
       await short.change('set', 'k', 'new')

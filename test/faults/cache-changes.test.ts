@@ -3,7 +3,8 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { sleep } from '../services/net.js'
 import { describeWithServices } from '../services/vitest.js'
 import { suiteProgram } from '../support/bundle.js'
-import { createFleet, eventually, type Worker } from './cache-support.js'
+import { until } from '../support/until.js'
+import { createFleet, type Worker } from './cache-support.js'
 import type { Change } from './cache-worker.js'
 
 /** While connected, other processes see a change within a second. The rest is for a busy machine, and for a look after it. */
@@ -79,10 +80,10 @@ describeWithServices('a change while several processes load the key', ['redis'],
           const loads = await fleet.loadsOf(key)
           await fleet.hold()
           await loader.watch(key)
-          await eventually(async () => (await fleet.loadsOf(key)) > loads, 'a load has begun')
+          await until(async () => (await fleet.loadsOf(key)) > loads, 'a load has begun')
           for (const worker of others) await worker.watch(key)
           const loading = fleetLoadMs === undefined ? 3 : 1
-          await eventually(async () => (await fleet.loadsOf(key)) === loads + loading, 'those load who may')
+          await until(async () => (await fleet.loadsOf(key)) === loads + loading, 'those load who may')
           await source.hset(fleet.names.values, key, 'new')
           const { atMs } = await changer.change(change, key, 'new')
           expect(atMs, 'it was made').toBeDefined()

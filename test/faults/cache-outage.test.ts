@@ -8,7 +8,8 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startRedis, type RedisService } from '../services/index.js'
 import { suiteProgram } from '../support/bundle.js'
 import { startProxy, type FaultProxy } from '../support/proxy.js'
-import { callsOf, connect, createFleet, eventually } from './cache-support.js'
+import { until } from '../support/until.js'
+import { callsOf, connect, createFleet } from './cache-support.js'
 
 /** What a busy machine may add to a time-out. */
 const slackMs = 3_000
@@ -119,7 +120,7 @@ describeWithServices(
         await outage.begins(proxy)
         isDown = true
         await sleep(4_000)
-        await eventually(() => tookMs.length > 1_000, 'many have asked meanwhile')
+        await until(() => tookMs.length > 1_000, 'many have asked meanwhile')
         isDown = false
         await outage.ends(proxy)
         await sleep(1_000)
@@ -141,9 +142,9 @@ describeWithServices(
 
         // Values are taken from Redis and put into it again.
         const [a, b] = caches as [Cache<string>, Cache<string>]
-        await eventually(() => a.set('after', 'set').then(() => true), 'a set works')
-        await eventually(async () => (await b.get('after')) === 'set', 'the other process finds it')
-        await eventually(async () => {
+        await until(() => a.set('after', 'set').then(() => true), 'a set works')
+        await until(async () => (await b.get('after')) === 'set', 'the other process finds it')
+        await until(async () => {
           const [before, loaded] = [await callsOf(direct, 'mget'), loads]
           await b.get('k1')
           return (await callsOf(direct, 'mget')) > before && loads === loaded
@@ -151,7 +152,7 @@ describeWithServices(
         const fresh = cacheOver(connect(server), prefix, load)
         let tries = 0
         // A busy machine may not let it be stored in time.
-        await eventually(async () => {
+        await until(async () => {
           const [key, loaded] = [`new ${++tries}`, loads]
           await a.get(key)
           expect(await fresh.get(key)).toBe(`of ${key}`)
@@ -192,7 +193,7 @@ describeWithServices(
       await outage.ends(proxy)
       for (const key of all.slice(0, 3)) {
         for (const other of others) {
-          await eventually(async () => (await other.get(key)).values['new'] === 1, `${key} is new elsewhere`)
+          await until(async () => (await other.get(key)).values['new'] === 1, `${key} is new elsewhere`)
         }
       }
       const late = await fleet.start({ plain: true })

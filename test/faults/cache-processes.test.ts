@@ -3,7 +3,8 @@ import { afterAll, expect, it } from 'vitest'
 import { describeWithServices } from '../services/vitest.js'
 import { sleep } from '../services/net.js'
 import { suiteProgram } from '../support/bundle.js'
-import { createFleet, eventually, type Fleet, type Worker } from './cache-support.js'
+import { until } from '../support/until.js'
+import { createFleet, type Fleet, type Worker } from './cache-support.js'
 import type { Got } from './cache-worker.js'
 
 /** What a busy machine may add. */
@@ -37,7 +38,7 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     )
     await fleet.hold()
     const gets = workers.map((worker) => worker.get('k', 2_500))
-    await eventually(async () => (await fleet.loadsOf('k')) > 0, 'somebody loads')
+    await until(async () => (await fleet.loadsOf('k')) > 0, 'somebody loads')
     // All the others have come to wait by now, or come late and find it: neither may load.
     await sleep(1_500)
     await fleet.letGo()
@@ -54,7 +55,7 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     const { fleet, workers } = await setUp({ options: { timeoutMs: 60_000 } })
     await fleet.hold()
     const gets = workers.map((worker) => worker.get('k', 2_500))
-    await eventually(async () => (await fleet.loadsOf('k')) === 4, 'each loads')
+    await until(async () => (await fleet.loadsOf('k')) === 4, 'each loads')
     await fleet.letGo()
     for (const got of await Promise.all(gets)) expect(got).toEqual(all({ v1: 2_500 }))
     expect(await fleet.loadsOf('k')).toBe(4)
@@ -77,7 +78,7 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     loader.process.signal('SIGKILL')
     expect(await loader.process.ended).toBe('SIGKILL')
     expect(await fleet.loadsOf('k')).toBe(1)
-    await eventually(async () => (await fleet.loadsOf('k')) > 1, 'another loads', fleetLoadMs + slackMs)
+    await until(async () => (await fleet.loadsOf('k')) > 1, 'another loads', fleetLoadMs + slackMs)
     const tookMs = performance.now() - killedMs
     await fleet.letGo()
     for (const got of await Promise.all(gets)) expect(got).toEqual(all({ v1: 100 }))
@@ -116,7 +117,7 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     // It began before the change of the source, and so did the get.
     expect(await old).toEqual(all({ v1: 1 }))
     for (const worker of [other, ...rest]) expect(await worker.get('k')).toEqual(all({ v2: 1 }))
-    await eventually(async () => (await loader.get('k')).values['v2'] === 1, 'the loader asks Redis')
+    await until(async () => (await loader.get('k')).values['v2'] === 1, 'the loader asks Redis')
     expect(await fleet.loadsOf('k')).toBe(2)
     await closeAll(workers)
   })
@@ -125,7 +126,7 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     const { fleet, workers } = await setUp({ options: { fleetLoadMs: 30_000, timeoutMs: 60_000 } }, { k: 'fails' })
     await fleet.hold()
     const gets = workers.map((worker) => worker.get('k', 250))
-    await eventually(async () => (await fleet.loadsOf('k')) > 0, 'somebody loads')
+    await until(async () => (await fleet.loadsOf('k')) > 0, 'somebody loads')
     await sleep(1_000)
     expect(await fleet.loadsOf('k'), 'the others wait').toBe(1)
     await fleet.letGo()
@@ -139,7 +140,7 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     // The second of them succeeds: the others have its value.
     await fleet.hold()
     const mixed = workers.map((worker) => worker.get('k', 50))
-    await eventually(async () => (await fleet.loadsOf('k')) > 4, 'somebody loads')
+    await until(async () => (await fleet.loadsOf('k')) > 4, 'somebody loads')
     await source.hset(fleet.names.values, 'k', 'v1')
     await sleep(1_000)
     await fleet.letGo()

@@ -4,7 +4,8 @@ import { createCache, memoryTier, type Cache, type CacheOptions } from '../../sr
 import { redisTier } from '../../src/cache/redis/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy } from '../support/proxy.js'
-import { connect, eventually } from './cache-support.js'
+import { until } from '../support/until.js'
+import { connect } from './cache-support.js'
 
 type Options = Partial<CacheOptions<string>> & { readonly plain?: boolean }
 
@@ -76,12 +77,12 @@ describeWithServices(
         const dropped = proxy.counters.droppedReplies
         proxy.dropReplies(1)
         const setting = a.set('k', `older ${i}`)
-        await eventually(async () => (await direct.get(`${prefix}{k}`))?.includes(`older ${i}`) ?? false, 'it is there')
+        await until(async () => (await direct.get(`${prefix}{k}`))?.includes(`older ${i}`) ?? false, 'it is there')
         await b.set('k', `newer ${i}`)
         await setting
         expect(proxy.counters.droppedReplies).toBe(dropped + 1)
         // Both were under way at once, so either may come last, but for both processes the same.
-        await eventually(async () => (await a.get('k')) === (await b.get('k')), 'both have the same value')
+        await until(async () => (await a.get('k')) === (await b.get('k')), 'both have the same value')
         expect([`older ${i}`, `newer ${i}`]).toContain(await a.get('k'))
       }
     })

@@ -1,29 +1,11 @@
 import { Redis } from 'ioredis'
 import { onTestFinished } from 'vitest'
-import { sleep } from '../services/net.js'
 import { uniqueName } from '../services/vitest.js'
 import { startLineProcess, type LineProcess } from '../support/line-process.js'
 import type { ProxyTarget } from '../support/proxy.js'
+import { until } from '../support/until.js'
 import { sourceNames } from './cache-source.js'
 import type { Change, Got, Order, Watched, WorkerSetting } from './cache-worker.js'
-
-/** Waits until it holds; what throws does not. */
-export async function eventually(
-  holds: () => boolean | Promise<boolean>,
-  what: string,
-  mostMs = 60_000,
-): Promise<void> {
-  const deadlineMs = performance.now() + mostMs
-  for (;;) {
-    try {
-      if (await holds()) return
-    } catch {
-      // It is away just now.
-    }
-    if (performance.now() > deadlineMs) throw new Error(`${what} has not come true`)
-    await sleep(5)
-  }
-}
 
 /** A client as ioredis makes it by default, disconnected when the test ends. Its complaints are what tests provoke. */
 export function connect({ host, port }: ProxyTarget): Redis {
@@ -95,7 +77,7 @@ export function createFleet(
         watch: (key, atOnce = false) => tell({ do: 'watch', key, atOnce }),
         async seen(value, times) {
           const seen = async (): Promise<number> => (await tell<Watched>({ do: 'seen' }))[value]?.times ?? 0
-          await eventually(async () => (await seen()) >= times, `${value} is answered`)
+          await until(async () => (await seen()) >= times, `${value} is answered`)
         },
         watched: () => tell({ do: 'watched' }),
         async loading(key) {

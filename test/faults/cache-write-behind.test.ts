@@ -5,7 +5,7 @@ import { startRedis, type RedisService } from '../services/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { suiteProgram } from '../support/bundle.js'
 import { startLineProcess, type LineProcess } from '../support/line-process.js'
-import { eventually } from './cache-support.js'
+import { until } from '../support/until.js'
 import type { FlusherSetting } from './cache-flusher.js'
 
 const delayMs = 400
@@ -88,7 +88,7 @@ describeWithServices(
           const begun = async (): Promise<number> =>
             (await database.lrange(`${prefix}begun`, 0, -1)).filter((line) => line.endsWith(` ${pid}`)).length
           const before = await begun()
-          await eventually(async () => (await begun()) > before, 'it flushes')
+          await until(async () => (await begun()) > before, 'it flushes')
         },
         stopWatching: () => (over = true),
         slowestMs: () => slowestMs,
@@ -134,13 +134,13 @@ describeWithServices(
       const workers = [await start(), await start(), await start(), await start()]
       const watching = watch(2 * delayMs + slackMs)
       await sleep(3_000)
-      await eventually(async () => (await flushes()).gaps.length > 25, 'keys are flushed again')
+      await until(async () => (await flushes()).gaps.length > 25, 'keys are flushed again')
       // It closes while the others go on touching the same keys.
       const closingMs = performance.now()
       await end(workers[0] as LineProcess)
       expect(performance.now() - closingMs, 'whoever flushes them').toBeLessThan(2 * delayMs + slackMs)
       await sleep(2_000)
-      await eventually(async () => {
+      await until(async () => {
         const { gaps, processes } = await flushes()
         return gaps.length > 50 && processes > 1 && touched() > 1_000
       }, 'they share the work')
@@ -165,7 +165,7 @@ describeWithServices(
         worker.signal('SIGKILL')
         expect(await worker.ended).toBe('SIGKILL')
       }
-      await eventually(() => touched() > 500, 'much is touched')
+      await until(() => touched() > 500, 'much is touched')
       expect(failed).toBeUndefined()
       await end(first)
       // What the dead ones had in hand is left for one that has touched nothing itself.
@@ -195,7 +195,7 @@ describeWithServices(
         await sleep(1_000 * turn)
         await server.restart()
         for (const [i, worker] of workers.entries()) {
-          await eventually(() => {
+          await until(() => {
             const since = worker.lines.slice(marks[i])
             return since
               .slice(since.findIndex((line) => line.startsWith('refused')))
@@ -203,7 +203,7 @@ describeWithServices(
           }, 'it touches again')
         }
       }
-      await eventually(() => touched() > 200, 'much is touched')
+      await until(() => touched() > 200, 'much is touched')
       expect(failed).toBeUndefined()
       await Promise.all(workers.map(end))
       stopWatching()

@@ -6,7 +6,8 @@ import { listenTo, type Listening, type RedisSubscribable } from '../../src/core
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy, type FaultProxy, type ProxyTarget } from '../support/proxy.js'
-import { connect, eventually } from './cache-support.js'
+import { until } from '../support/until.js'
+import { connect } from './cache-support.js'
 
 type Told = 'heard' | 'lost' | number
 
@@ -77,7 +78,7 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
       const publisher = connect(server)
       const channel = uniqueName('channel')
       const { told, isHeard } = ear(quiet(create(proxy)), channel)
-      await eventually(isHeard, 'it hears')
+      await until(isHeard, 'it hears')
       let sent = 0
       let over = false
       const publishing = (async () => {
@@ -87,13 +88,13 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
         await sleep(5 + 7 * turn)
         const known = told.length
         proxy.cut()
-        await eventually(() => told.slice(known).includes('lost'), 'it notices')
-        await eventually(isHeard, 'it hears again')
+        await until(() => told.slice(known).includes('lost'), 'it notices')
+        await until(isHeard, 'it hears again')
       }
-      await eventually(() => heardPeriods(told).flat().length > 200, 'much is heard')
+      await until(() => heardPeriods(told).flat().length > 200, 'much is heard')
       over = true
       await publishing
-      await eventually(() => told.at(-1) === sent, 'the last message arrives')
+      await until(() => told.at(-1) === sent, 'the last message arrives')
       const periods = heardPeriods(told)
       expect(periods.length).toBeGreaterThanOrEqual(13)
       let heard = 0
@@ -117,17 +118,17 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
         Object.assign(Object.create(redis) as Client, { duplicate: () => quiet(create(proxy)) }),
         channel,
       )
-      await eventually(isHeard, 'it hears')
+      await until(isHeard, 'it hears')
       for (let turn = 0; turn < 4; turn++) {
         const known = told.length
         if (turn % 2) proxy.cut()
         else listening.reopen()
-        await eventually(() => told.length > known && isHeard(), 'it hears again')
-        await eventually(async () => (await listenersOf(publisher, channel)) === 1, 'one listens')
+        await until(() => told.length > known && isHeard(), 'it hears again')
+        await until(async () => (await listenersOf(publisher, channel)) === 1, 'one listens')
       }
       listening.close()
-      await eventually(async () => (await listenersOf(publisher, channel)) === 0, 'none listens')
-      await eventually(() => proxy.counters.open === 0, 'its connection is closed')
+      await until(async () => (await listenersOf(publisher, channel)) === 0, 'none listens')
+      await until(() => proxy.counters.open === 0, 'its connection is closed')
       const { connections } = proxy.counters
       await publisher.publish(channel, '1')
       await sleep(300)
@@ -140,7 +141,7 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
     const publisher = connect(server)
     const channel = uniqueName('channel')
     const { told, listening, isHeard } = ear(connect(server), channel)
-    await eventually(isHeard, 'it hears')
+    await until(isHeard, 'it hears')
     for (let i = 1; i <= 200; i++) {
       await publisher.publish(channel, `${i}`)
       await listening.check()
@@ -155,7 +156,7 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
     const publisher = connect(server)
     const channel = uniqueName('channel')
     const { told, listening, isHeard } = ear(connect(proxy), channel)
-    await eventually(isHeard, 'it hears')
+    await until(isHeard, 'it hears')
     proxy.freeze()
     let checked = 0
     void listening.check().then(
@@ -168,11 +169,11 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
     const { connections } = proxy.counters
     listening.reopen()
     expect(told).toEqual(['heard', 'lost'])
-    await eventually(() => proxy.counters.connections > connections, 'another is opened')
+    await until(() => proxy.counters.connections > connections, 'another is opened')
     proxy.thaw()
-    await eventually(isHeard, 'it hears again')
+    await until(isHeard, 'it hears again')
     await publisher.publish(channel, '2')
-    await eventually(() => told.includes(2), 'messages arrive')
+    await until(() => told.includes(2), 'messages arrive')
     // The old connection, which was thawed too, is nobody's any more.
     expect(told).toEqual(['heard', 'lost', 'heard', 2])
   })
@@ -182,15 +183,15 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
     const publisher = connect(server)
     const channel = uniqueName('channel')
     const { told, listening, isHeard } = ear(connect(proxy), channel)
-    await eventually(isHeard, 'it hears')
+    await until(isHeard, 'it hears')
     await proxy.refuse()
     expect(proxy.cut()).toBe(2)
-    await eventually(() => told.at(-1) === 'lost', 'it notices')
+    await until(() => told.at(-1) === 'lost', 'it notices')
     await expect(listening.check()).rejects.toThrow('not ready')
     await proxy.accept()
-    await eventually(isHeard, 'it hears again')
+    await until(isHeard, 'it hears again')
     await publisher.publish(channel, '1')
-    await eventually(() => told.at(-1) === 1, 'messages arrive')
+    await until(() => told.at(-1) === 1, 'messages arrive')
   })
 
   it('ends with its client', async () => {
@@ -198,9 +199,9 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
     const channel = uniqueName('channel')
     const redis = connect(server)
     const { told, isHeard } = ear(redis, channel)
-    await eventually(isHeard, 'it hears')
+    await until(isHeard, 'it hears')
     redis.disconnect()
-    await eventually(async () => (await listenersOf(publisher, channel)) === 0, 'none listens')
+    await until(async () => (await listenersOf(publisher, channel)) === 0, 'none listens')
     expect(told).toEqual(['heard', 'lost'])
   })
 
@@ -211,12 +212,12 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
     const redis = quiet(new Redis6({ host: proxy.host, port: proxy.port, retryStrategy: () => null }))
     const straight = Object.assign(Object.create(connect(server)) as Redis6, { duplicate: () => redis.duplicate() })
     const { isHeard, told } = ear(straight, channel)
-    await eventually(isHeard, 'it hears')
+    await until(isHeard, 'it hears')
     for (let turn = 0; turn < 3; turn++) {
       const known = told.length
       proxy.cut()
-      await eventually(() => told.slice(known).includes('lost'), 'it notices')
-      await eventually(isHeard, 'it hears again')
+      await until(() => told.slice(known).includes('lost'), 'it notices')
+      await until(isHeard, 'it hears again')
     }
     expect(proxy.counters.connections).toBeGreaterThanOrEqual(4)
   })
@@ -233,10 +234,10 @@ describeWithServices(
       const channel = uniqueName('channel')
       // It is not connected yet, and has no nodes to choose from.
       const { told, isHeard } = ear(cluster, channel)
-      await eventually(isHeard, 'it hears')
+      await until(isHeard, 'it hears')
       for (let turn = 1; turn <= 3; turn++) {
         await cluster.publish(channel, `${turn}`)
-        await eventually(() => told.includes(turn), 'a message to any node arrives')
+        await until(() => told.includes(turn), 'a message to any node arrives')
         const known = told.length
         let killed = 0
         for (const node of cluster.nodes('master')) {
@@ -245,8 +246,8 @@ describeWithServices(
           killed += Number(await node.call('CLIENT', 'KILL', 'TYPE', 'pubsub', 'SKIPME', 'yes'))
         }
         expect(killed).toBeGreaterThan(0)
-        await eventually(() => told.slice(known).includes('lost'), 'it notices')
-        await eventually(isHeard, 'it hears again')
+        await until(() => told.slice(known).includes('lost'), 'it notices')
+        await until(isHeard, 'it hears again')
       }
       expect(told.filter((one) => one === 'lost')).toHaveLength(3)
     })

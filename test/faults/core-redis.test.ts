@@ -9,6 +9,7 @@ import type { RedisClient } from '../../src/core/redis-client.js'
 import { redisScript, runScript } from '../../src/core/redis-script.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy, type ProxyTarget } from '../support/proxy.js'
+import { until } from '../support/until.js'
 import { watched } from '../unit/core/held-backend.js'
 
 /** Long enough for a call that is to succeed on a busy machine. */
@@ -49,8 +50,6 @@ const proxied = async (target: ProxyTarget) => {
   onTestFinished(() => proxy.stop())
   return proxy
 }
-
-const until = (what: () => unknown) => vi.waitFor(async () => expect(await what()).toBeTruthy(), 30_000)
 
 /** What became of the calls; anything but the store's failure is thrown. */
 const outcomes = (calls: readonly Promise<number>[]): Promise<('ok' | 'no' | 'unknown')[]> =>

@@ -8,7 +8,8 @@ import { clusterMasters, sentinelMaster, startRedis } from '../services/index.js
 import { sleep } from '../services/net.js'
 import { redisCommand } from '../services/redis-fleet.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
-import { closing, connect, contend, descents, proxied, taken, until } from './lock-support.js'
+import { until } from '../support/until.js'
+import { closing, connect, contend, descents, proxied, taken } from './lock-support.js'
 
 const patient = { timeoutMs: 60_000 }
 const restless: LockOptions = { timeoutMs: 500, ttlMs: 4_000 }

@@ -6,7 +6,8 @@ import { createLock, createReadWriteLock } from '../../src/lock/index.js'
 import { redisLock, type RedisLockClient } from '../../src/lock/redis/index.js'
 import { redisCommand } from '../services/redis-fleet.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
-import { closing, until } from './lock-support.js'
+import { until } from '../support/until.js'
+import { closing } from './lock-support.js'
 
 const patient = { timeoutMs: 30_000 }
 type Client = RedisLockClient & { disconnect(): void; on(event: 'error', listener: () => void): unknown }

@@ -4,7 +4,8 @@ import { LockLostError } from '../../src/index.js'
 import { createLock, createReadWriteLock, createSemaphore, type Lock, type LockOptions } from '../../src/lock/index.js'
 import { redisLock } from '../../src/lock/redis/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
-import { closing, connect, taken, until } from './lock-support.js'
+import { until } from '../support/until.js'
+import { closing, connect, taken } from './lock-support.js'
 
 const patient = { timeoutMs: 30_000 }
 const untyped = (value: unknown): never => value as never

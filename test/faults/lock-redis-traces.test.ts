@@ -5,7 +5,8 @@ import { ClosedError, WaitTimeoutError, type TripEvent } from '../../src/index.j
 import { createLock, createReadWriteLock, createSemaphore, type Lease, type LockDriver } from '../../src/lock/index.js'
 import { redisLock } from '../../src/lock/redis/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
-import { closing, connect, until } from './lock-support.js'
+import { until } from '../support/until.js'
+import { closing, connect } from './lock-support.js'
 
 const patient = { timeoutMs: 30_000 }
 const key = 'order 7'

@@ -12,7 +12,8 @@ import {
 import { redisLock } from '../../src/lock/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
-import { closing, connect, proxied, taken, timed, until } from './lock-support.js'
+import { until } from '../support/until.js'
+import { closing, connect, proxied, taken, timed } from './lock-support.js'
 
 const patient = { timeoutMs: 30_000 }
 

@@ -13,6 +13,7 @@ import {
 import { redisLock } from '../../src/lock/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { until } from '../support/until.js'
 import {
   closing,
   connect,
@@ -22,7 +23,6 @@ import {
   proxied,
   taken,
   timed,
-  until,
   watchOverlaps,
 } from './lock-support.js'
 

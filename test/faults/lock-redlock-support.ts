@@ -1,7 +1,8 @@
 import { Redis } from 'ioredis'
-import { expect, onTestFinished, vi } from 'vitest'
+import { onTestFinished } from 'vitest'
 import type { RedisService } from '../services/index.js'
 import { startProxy, type FaultProxy } from '../support/proxy.js'
+import { until } from '../support/until.js'
 
 /** A server, a client of it behind a proxy of its own, and one that no fault reaches. */
 export interface Place {
@@ -34,9 +35,6 @@ export const placesOf = (servers: readonly RedisService[]): Promise<Place[]> =>
 /** What the nodes have at a key. */
 export const contents = (places: readonly Place[], key: string): Promise<(string | null)[]> =>
   Promise.all(places.map(({ admin }) => admin.get(key)))
-
-export const until = (what: () => unknown): Promise<void> =>
-  vi.waitFor(async () => expect(await what()).toBeTruthy(), 60_000)
 
 /** Refuses connections, and has ended those that there were. */
 export const fail = async ({ proxy, node }: Place): Promise<void> => {

@@ -6,8 +6,9 @@ import { redlockLock, type RedlockOptions } from '../../src/lock/redlock/index.j
 import { sleep } from '../services/net.js'
 import { uniqueName } from '../services/vitest.js'
 import { describeWithNodes } from '../support/redis-nodes.js'
+import { until } from '../support/until.js'
 import { knewWhenFreed } from './lock-support.js'
-import { contents, fail, heal, open, placesOf, until, type Place } from './lock-redlock-support.js'
+import { contents, fail, heal, open, placesOf, type Place } from './lock-redlock-support.js'
 
 describeWithNodes('Redlock under faults', 3, (servers) => {
   let key: string

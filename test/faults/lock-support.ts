@@ -1,5 +1,5 @@
 import { Redis, type RedisOptions } from 'ioredis'
-import { onTestFinished, vi, expect } from 'vitest'
+import { onTestFinished } from 'vitest'
 import { StoreUnavailableError, WaitTimeoutError } from '../../src/index.js'
 import type { Lease, Lock } from '../../src/lock/index.js'
 import { sleep } from '../services/net.js'
@@ -30,9 +30,6 @@ export function closing<T extends { close(): Promise<void> }>(made: T): T {
   onTestFinished(() => made.close())
   return made
 }
-
-export const until = (what: () => unknown): Promise<void> =>
-  vi.waitFor(async () => expect(await what()).toBeTruthy(), { timeout: 30_000, interval: 5 })
 
 export async function taken(lease: Promise<Lease | null>): Promise<Lease> {
   const got = await lease

@@ -5,7 +5,8 @@ import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { openTree } from '../support/zookeeper-tree.js'
-import { held, key, outcomeOf, patient, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
+import { until } from '../support/until.js'
+import { held, key, outcomeOf, patient, sessionTimeoutMs, setUp } from './lock-zookeeper-support.js'
 
 describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper }) => {
   const server = zookeeper.servers[0] as string
@@ -135,7 +136,7 @@ describeWithServices(
       await (await lock.acquire('a/b')).release()
       await (await lock.acquire('a')).release()
       expect(await tree.below(path)).toEqual([path, `${path}/a`, `${path}/a/b`])
-      await until(async () => (await tree.below(path)).length === 1, 30_000)
+      await until(async () => (await tree.below(path)).length === 1)
       await (await lock.acquire('a')).release()
     })
 

@@ -1,18 +1,16 @@
-import { expect, onTestFinished, vi } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { createLock, type Lease, type LockOptions } from '../../src/lock/index.js'
 import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
 import { parseAddress } from '../services/address.js'
 import { uniqueName } from '../services/vitest.js'
 import { startProxy } from '../support/proxy.js'
+import { until } from '../support/until.js'
 import { openTree } from '../support/zookeeper-tree.js'
 
 export const sessionTimeoutMs = 6_000
 export const key = 'order-7'
 /** Longer than a busy machine holds a process up. */
 export const patient = { timeoutMs: 3_000 }
-
-export const until = (what: () => unknown, ms = 30_000): Promise<void> =>
-  vi.waitFor(async () => expect(await what()).toBeTruthy(), { timeout: ms, interval: 5 })
 
 /** What became of a call, as soon as that is known. */
 export const outcomeOf = (call: Promise<unknown>) => {

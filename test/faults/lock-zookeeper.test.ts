@@ -7,8 +7,9 @@ import { freePort, sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy } from '../support/proxy.js'
 import { openTree } from '../support/zookeeper-tree.js'
+import { until } from '../support/until.js'
 import { knewWhenFreed } from './lock-support.js'
-import { held, key, outcomeOf, patient, sessionTimeoutMs, setUp, until } from './lock-zookeeper-support.js'
+import { held, key, outcomeOf, patient, sessionTimeoutMs, setUp } from './lock-zookeeper-support.js'
 
 describeWithServices('zookeeperLock on a broken connection', ['zookeeper'], ({ zookeeper }) => {
   const server = zookeeper.servers[0] as string

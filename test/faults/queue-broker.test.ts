@@ -5,15 +5,8 @@ import type { StoreUnavailableError } from '../../src/index.js'
 import { startConsumer, startPublisher } from '../../src/queue/index.js'
 import { kafkaQueue } from '../../src/queue/kafka/index.js'
 import { describeWithServices } from '../services/vitest.js'
-import {
-  client,
-  eventually,
-  makeTopic,
-  openEffects,
-  publishSteadily,
-  throughProxy,
-  type Tables,
-} from './queue-support.js'
+import { until } from '../support/until.js'
+import { client, makeTopic, openEffects, publishSteadily, throughProxy, type Tables } from './queue-support.js'
 
 describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ kafka: { brokers }, mysql }) => {
   it('has every effect once although connections are cut again and again', async () => {
@@ -36,20 +29,15 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
     })
     for (let round = 0; round < 6 || cuts <= 6; round++) {
       const before = (await count()).ids
-      await eventually('effects', async () => (await count()).ids > before)
+      await until(async () => (await count()).ids > before, 'effects')
       cuts += proxy.cut()
       const { rows, ids } = await count()
       expect(rows).toBe(ids)
     }
     await publisher.stop()
-    await eventually('all effects', async () => (await count()).ids === publisher.published.length)
+    await until(async () => (await count()).ids === publisher.published.length, 'all effects')
     expect(await count()).toEqual({ rows: publisher.published.length, ids: publisher.published.length })
-    await eventually('no lag', () =>
-      consumer.lag().then(
-        (lag) => lag === 0,
-        () => false,
-      ),
-    )
+    await until(async () => (await consumer.lag()) === 0, 'no lag')
   })
 
   it('loses nothing behind a publish whose answer was lost', async () => {
@@ -63,14 +51,14 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
     expect(proxy.counters.droppedReplies).toBeGreaterThan(0)
     proxy.dropReplies(false)
     const acknowledged: string[] = []
-    await eventually('it publishes again', async () => {
+    await until(async () => {
       const id = `after-${acknowledged.length}`
       await publishOne(id).then(
         () => acknowledged.push(id),
         () => undefined,
       )
       return acknowledged.length === 5
-    })
+    }, 'it publishes again')
     const handled = new Set<string>()
     await using consumer = await startConsumer<number>(kafkaQueue(client(brokers)), {
       topic,
@@ -78,7 +66,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
       fromBeginning: true,
       handle: async ({ id }) => void handled.add(id),
     })
-    await eventually('all handled', async () => handled.size > 0 && (await consumer.lag()) === 0)
+    await until(async () => handled.size > 0 && (await consumer.lag()) === 0, 'all handled')
     for (const id of ['first', ...acknowledged]) expect(handled).toContain(id)
   })
 
@@ -108,12 +96,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
     expect(applied).toEqual(['unknown', 'no', 'no'])
     expect(later).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', applied: 'no' })
     expect(tookMs).toBeLessThan(20_000)
-    await eventually('it publishes again', () =>
-      publisher.publish({ id: 'after', body: 1 }).then(
-        () => true,
-        () => false,
-      ),
-    )
+    await until(() => publisher.publish({ id: 'after', body: 1 }).then(() => true), 'it publishes again')
     const handled: string[] = []
     await using consumer = await startConsumer<number>(kafkaQueue(client(brokers)), {
       topic,
@@ -121,7 +104,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
       fromBeginning: true,
       handle: async ({ id }) => void handled.push(id),
     })
-    await eventually('all handled', async () => handled.includes('after') && (await consumer.lag()) === 0)
+    await until(async () => handled.includes('after') && (await consumer.lag()) === 0, 'all handled')
     for (const id of ['silent-1', 'silent-2', 'later']) expect(handled).not.toContain(id)
   })
 })
@@ -149,25 +132,20 @@ describeWithServices(
       })
       for (let round = 0; round < 2; round++) {
         const before = (await count()).ids
-        await eventually('effects', async () => (await count()).ids > before + 50)
+        await until(async () => (await count()).ids > before + 50, 'effects')
         await kafka.kill()
         const failed = publisher.failures
-        await eventually('publishing fails', () => publisher.failures > failed)
+        await until(() => publisher.failures > failed, 'publishing fails')
         const { rows, ids } = await count()
         expect(rows).toBe(ids)
         await kafka.restart()
       }
       const before = publisher.published.length
-      await eventually('publishing goes on', () => publisher.published.length > before + 50)
+      await until(() => publisher.published.length > before + 50, 'publishing goes on')
       await publisher.stop()
-      await eventually('all effects', async () => (await count()).ids === publisher.published.length)
+      await until(async () => (await count()).ids === publisher.published.length, 'all effects')
       expect(await count()).toEqual({ rows: publisher.published.length, ids: publisher.published.length })
-      await eventually('no lag', () =>
-        consumer.lag().then(
-          (lag) => lag === 0,
-          () => false,
-        ),
-      )
+      await until(async () => (await consumer.lag()) === 0, 'no lag')
     })
   },
   { private: true },

@@ -7,7 +7,8 @@ import { startConsumer, startPublisher, type ConsumerOptions } from '../../src/q
 import { kafkaQueue } from '../../src/queue/kafka/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { ensureBuilt } from '../support/build.js'
-import { client, eventually, makeTopic, openEffects, range } from './queue-support.js'
+import { until } from '../support/until.js'
+import { client, makeTopic, openEffects, range } from './queue-support.js'
 
 describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, mysql }) => {
   const consume = async <Tx = undefined>(
@@ -46,7 +47,7 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
         aborted ||= signal.aborted
       },
     })
-    await eventually('both handled', async () => handled.length >= 2 && (await consumer.lag()) === 0)
+    await until(async () => handled.length >= 2 && (await consumer.lag()) === 0, 'both handled')
     expect(handled).toEqual(['long', 'next'])
     expect(aborted).toBe(false)
     expect(faults).toEqual([])
@@ -82,13 +83,13 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
         },
       })
     await join(0)
-    await eventually('some handled', () => handled.length > 50)
+    await until(() => handled.length > 50, 'some handled')
     // There is always more to do, however long it takes a guest to come.
     const whileBusy = (what: string, holds: () => boolean): Promise<void> =>
-      eventually(what, async () => {
+      until(async () => {
         if (total - handled.length < 500) await publishMore(500)
         return holds()
-      })
+      }, what)
     for (let member = 1; member < 4; member++) {
       const guest = await join(member)
       const before = handled.length
@@ -96,7 +97,7 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
       await whileBusy('the group goes on', () => handled.length > before + 100)
       await guest.close()
     }
-    await eventually('all handled', () => new Set(handled.map(({ n }) => n)).size === total)
+    await until(() => new Set(handled.map(({ n }) => n)).size === total, 'all handled')
     expect(members.size).toBe(4)
     expect(overlaps).toEqual([])
     expect(handled).toHaveLength(total)
@@ -126,15 +127,15 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
         handled.push(id)
       },
     })
-    await eventually('the fault is told', () => faults.length > 0)
+    await until(() => faults.length > 0, 'the fault is told')
     expect(handled).toEqual([])
     expect(await consumer.lag()).toBe(2)
     await makeTopic(client(brokers), deadLetterTopic)
-    await eventually('the rest handled', async () => handled.length > 0 && (await consumer.lag()) === 0)
+    await until(async () => handled.length > 0 && (await consumer.lag()) === 0, 'the rest handled')
     expect(handled).toEqual(['behind'])
     const buried: string[] = []
     await consume({ topic: deadLetterTopic, handle: async ({ id }) => void buried.push(id) })
-    await eventually('buried', () => buried.length > 0)
+    await until(() => buried.length > 0, 'buried')
     expect(new Set(buried)).toEqual(new Set(['dead']))
   })
 
@@ -155,7 +156,7 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
     await (await send('c')).commit()
     await (await send('d')).abort()
     await producer.disconnect()
-    await eventually('no lag', async () => handled.length >= 2 && (await consumer.lag()) === 0)
+    await until(async () => handled.length >= 2 && (await consumer.lag()) === 0, 'no lag')
     expect(handled).toEqual(['a', 'c'])
   })
 
@@ -197,11 +198,11 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
         workers = [...others, start()]
       }
       expect(kills).toBeGreaterThan(0)
-      await eventually('all effects', async () => {
+      await until(async () => {
         const { rows, ids } = await count()
         expect(rows).toBe(ids)
         return ids === total
-      })
+      }, 'all effects')
       for (const child of workers) child.kill('SIGTERM')
       await Promise.all(workers.filter(({ exitCode }) => exitCode === null).map((child) => once(child, 'exit')))
       expect(await count()).toEqual({ rows: total, ids: total })

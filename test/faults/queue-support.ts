@@ -18,18 +18,6 @@ export interface Tables {
 
 export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
-export async function eventually(
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-  limitMs = 90_000,
-): Promise<void> {
-  for (const startedMs = Date.now(); Date.now() - startedMs < limitMs;) {
-    if (await holds()) return
-    await sleep(50)
-  }
-  throw new Error(`not within ${limitMs} ms: ${what}`)
-}
-
 export const client = (brokers: readonly string[], socketFactory?: ISocketFactory): Kafka =>
   new Kafka({
     brokers: [...brokers],

@@ -3,11 +3,12 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { createLock, type Lease, type Lock } from '../../src/lock/index.js'
 import { redisLock } from '../../src/lock/redis/index.js'
 import type { Task } from '../faults/lock-worker.js'
-import { closing, connect, taken, until } from '../faults/lock-support.js'
+import { closing, connect, taken } from '../faults/lock-support.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { suiteProgram } from '../support/bundle.js'
 import { startLineProcess, type LineProcess } from '../support/line-process.js'
+import { until } from '../support/until.js'
 import { describeWithJava, type StartJava } from './java.js'
 
 const redisson = {
