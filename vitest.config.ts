@@ -29,7 +29,7 @@ const servers = { testTimeout: 300_000, hookTimeout: 300_000 }
 // One project per kind of evidence: `npx vitest run --project unit`.
 export default defineConfig({
   test: {
-    maxWorkers: 2,
+    maxWorkers: 3,
     globalSetup: 'test/services/global-setup.ts',
     projects: [
       project('unit', 'test/{unit,support}/**/*.test.ts', { testTimeout: 30_000 }),

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chown, mkdtemp, open, readFile } from 'node:fs/promises'
+import { chown, mkdtemp, open, readdir, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startGuard } from './guard.js'
@@ -35,6 +35,18 @@ export interface DaemonOptions {
 
 const tail = async (file: string): Promise<string> =>
   (await readFile(file, 'utf8').catch(() => '')).trimEnd().split('\n').slice(-12).join('\n')
+
+/** Whether a SIGSTOP has reached every thread, which takes a moment; where there is no /proc, whether it should have. */
+const isStopped = async (pid: number): Promise<boolean> => {
+  try {
+    const threads = await readdir(`/proc/${pid}/task`)
+    const stats = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/stat`, 'utf8')))
+    return stats.every((stat) => /\) [TtZX] /.test(stat))
+  } catch {
+    await sleep(100)
+    return true
+  }
+}
 
 /** Starts a native server, waits until it serves, and keeps it restartable. */
 export const startDaemon = async (options: DaemonOptions): Promise<Running> => {
@@ -122,7 +134,10 @@ export const startDaemon = async (options: DaemonOptions): Promise<Running> => {
     stop,
     faults: {
       kill: () => end('SIGKILL'),
-      pause: async () => signal('SIGSTOP'),
+      pause: async () => {
+        signal('SIGSTOP')
+        while (child?.pid !== undefined && running() && !(await isStopped(child.pid))) await sleep(1)
+      },
       unpause: async () => signal('SIGCONT'),
       restart: async () => {
         await end('SIGTERM')
