@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { keyString } from '../core/check.js'
 import { ClosedError } from '../core/errors.js'
 import { createChanges, type Change, type Changes } from './changes.js'
-import { checkedOptions, nameString, type Settings } from './check.js'
+import { checkedOptions, type Settings } from './check.js'
 import { isMemoryTier, type CacheTier, type Marking, type SharedTier } from './driver.js'
 import { createEntries, type Entry } from './entry.js'
 import { isDueEarly } from './expiry.js'
@@ -118,7 +119,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
   function seek(key: string, signal: AbortSignal | undefined): Promise<V | undefined> {
     try {
       checkOpen('get')
-      nameString('key', key)
+      keyString('key', key)
       signal?.throwIfAborted()
       const entry = atHand(key)
       return entry ? Promise.resolve(entries.valueOf(entry)) : loads.join(key, signal)
@@ -172,7 +173,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       checkOpen('getMany')
       if (!Array.isArray(keys)) throw new TypeError(`keys must be an array, got ${typeof keys}`)
       const wanted: readonly string[] = keys
-      for (const key of wanted) nameString('key', key)
+      for (const key of wanted) keyString('key', key)
       options.signal?.throwIfAborted()
       const values: (V | undefined)[] = new Array<undefined>(wanted.length)
       const missing: number[] = []
@@ -190,7 +191,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
     },
     async set(key, value) {
       checkOpen('set')
-      nameString('key', key)
+      keyString('key', key)
       if (value === undefined) throw new TypeError('value must not be undefined: delete the key')
       const stored = entries.stored(key, value, 0)
       if (!stored) return
@@ -202,14 +203,14 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
     },
     async delete(...keys) {
       checkOpen('delete')
-      for (const key of keys) nameString('key', key)
+      for (const key of keys) keyString('key', key)
       changed(keys)
       const made = await Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined })))
       for (const one of made) if (one.status === 'rejected') throw one.reason
     },
     async invalidateTag(tag) {
       checkOpen('invalidateTag')
-      nameString('tag', tag)
+      keyString('tag', tag)
       tagsChanged([tag])
       await mark({ verb: 'tags', tags: [tag] })
     },

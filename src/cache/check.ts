@@ -3,16 +3,6 @@ import { systemClock, type Clock } from '../core/clock.js'
 import { jsonCodec, type Codec } from '../core/codec.js'
 import type { CacheOptions } from './types.js'
 
-/** Half a surrogate pair has no UTF-8: two different names would become one in the backend. */
-const isWellFormed = (text: string): boolean => (text as unknown as { isWellFormed(): boolean }).isWellFormed()
-
-/** A string of 1 to 1,024 characters that every tier can tell from every other. */
-export function nameString(what: string, value: unknown): string {
-  const name = keyString(what, value)
-  if (!isWellFormed(name)) throw new RangeError(`${what} must be well-formed Unicode, got ${JSON.stringify(name)}`)
-  return name
-}
-
 /** Options with their defaults, checked. */
 export interface Settings<V> extends Required<Omit<CacheOptions<V>, 'loadMany' | 'fleetLoadMs' | 'tags'>> {
   readonly loadMany: CacheOptions<V>['loadMany']
@@ -64,7 +54,7 @@ export function tagsOf<V>(settings: Settings<V>, key: string, value: V | undefin
   if (!settings.tags || value === undefined) return none
   const tags: unknown = settings.tags(key, value)
   if (!Array.isArray(tags)) throw new TypeError(`tags must answer with an array, got ${typeof tags}`)
-  return [...new Set(tags)].map((tag) => nameString('tag', tag))
+  return [...new Set(tags)].map((tag) => keyString('tag', tag))
 }
 
 const none: readonly string[] = Object.freeze([])

@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { exponentialBackoff } from '../core/backoff.js'
-import { durationMs } from '../core/check.js'
+import { durationMs, keyString } from '../core/check.js'
 import { sleep, systemClock, type Clock } from '../core/clock.js'
 import { ClosedError, LockLostError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { nameString } from './check.js'
 import type { Claim, Claimed, ClaimRequest, Settlement, Touch, WriteBehindDriver } from './write-behind-driver.js'
 
 /** How touched keys are flushed. */
@@ -205,7 +204,7 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
   wake((await claim(0)).nextMs ?? idleMs)
   return {
     async touch(key) {
-      nameString('key', key)
+      keyString('key', key)
       if (closing) throw new ClosedError('write-behind: touch after close')
       mine.add(key, await touches.call(key))
     },

@@ -44,12 +44,16 @@ export function durationMs(name: string, value: unknown, atLeast = 0): number {
   return value
 }
 
-/** A string of 1 to 1,024 characters that names something. */
+/** Half a surrogate pair has no UTF-8: two different names would become one in a backend. */
+const isWellFormed = (text: string): boolean => (text as unknown as { isWellFormed(): boolean }).isWellFormed()
+
+/** A string of 1 to 1,024 characters that names something, and that every backend can tell from every other. */
 export function keyString(name: string, value: unknown): string {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${shown(value)}`)
   if (value === '') throw new RangeError(`${name} must not be empty`)
   if (value.length > longestKey) {
     throw new RangeError(`${name} must be at most ${longestKey} characters, got ${value.length}: ${shown(value)}`)
   }
+  if (!isWellFormed(value)) throw new RangeError(`${name} must be well-formed Unicode, got ${shown(value)}`)
   return value
 }

@@ -2,25 +2,15 @@ import { keyString, positiveInteger } from '../core/check.js'
 import type { SaleRequest } from './driver.js'
 import type { Order, StockOptions } from './types.js'
 
-/** Half a surrogate pair has no UTF-8: two different ids would become one in the backend. */
-const isWellFormed = (text: string): boolean => (text as unknown as { isWellFormed(): boolean }).isWellFormed()
-
-/** A string of 1 to 1,024 characters that every backend can tell from every other. */
-export function idString(name: string, value: unknown): string {
-  const id = keyString(name, value)
-  if (!isWellFormed(id)) throw new RangeError(`${name} must be well-formed Unicode, got ${JSON.stringify(id)}`)
-  return id
-}
-
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
 
 /** Checks the parts that every order has, and says how many units it is for. */
 export function checkedQuantity(order: Order): number {
   if (!isObject(order)) throw new TypeError(`order must be an object, got ${typeof order}`)
-  idString('sku', order.sku)
-  idString('orderId', order.orderId)
+  keyString('sku', order.sku)
+  keyString('orderId', order.orderId)
   if (order.buyer) {
-    idString('buyer.id', order.buyer.id)
+    keyString('buyer.id', order.buyer.id)
     positiveInteger('buyer.limit', order.buyer.limit)
   }
   return order.quantity === undefined ? 1 : positiveInteger('quantity', order.quantity)

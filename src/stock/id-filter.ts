@@ -5,14 +5,24 @@ export interface IdFilter {
 }
 
 const bitsPerId = 32
-const probes = 8
+const probes = 9
+/** One more probe comes first and looks at so many last units alone, in which most ids differ: a stranger costs no more. */
+const tail = 4
 
 /** FNV-1a over UTF-16 code units. */
-function hash(text: string): number {
-  let value = 0x811c9dc5
-  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193)
-  return value
-}
+const hash = (() => {
+  // Where something extends String, as ioredis 6 does, V8 looks each method of a string up at each call, in four times the
+  // time. It knows a constant of a function; those of a module are variables when a bundler is done with them.
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with a `this`
+  const { charCodeAt } = String.prototype
+  return (text: string, from: number): number => {
+    let value = 0x811c9dc5
+    for (let i = from; i < text.length; i++) value = Math.imul(value ^ charCodeAt.call(text, i), 0x01000193)
+    return value
+  }
+})()
+
+const hashOfTail = (text: string): number => hash(text, Math.max(0, text.length - tail))
 
 /** The stride of the probes: odd, so that they differ, and mixed, so that it shares no pattern with the start. */
 function stride(start: number): number {
@@ -30,22 +40,22 @@ export function createIdFilter(expected: number): IdFilter {
   const bits = 2 ** Math.ceil(Math.log2(Math.max(64, expected * bitsPerId)))
   const words = new Uint32Array(bits / 32)
   const mask = bits - 1
+  const has = (at: number): boolean => ((words[(at & mask) >>> 5] as number) & (1 << (at & 31))) !== 0
+  const put = (at: number): void => {
+    words[(at & mask) >>> 5] = (words[(at & mask) >>> 5] as number) | (1 << (at & 31))
+  }
   return {
     add(id) {
-      let at = hash(id)
+      put(hashOfTail(id))
+      let at = hash(id, 0)
       const step = stride(at)
-      for (let i = 0; i < probes; i++, at = (at + step) | 0) {
-        const bit = at & mask
-        words[bit >>> 5] = (words[bit >>> 5] as number) | (1 << (bit & 31))
-      }
+      for (let i = 0; i < probes; i++, at = (at + step) | 0) put(at)
     },
     mayHave(id) {
-      let at = hash(id)
+      if (!has(hashOfTail(id))) return false
+      let at = hash(id, 0)
       const step = stride(at)
-      for (let i = 0; i < probes; i++, at = (at + step) | 0) {
-        const bit = at & mask
-        if (((words[bit >>> 5] as number) & (1 << (bit & 31))) === 0) return false
-      }
+      for (let i = 0; i < probes; i++, at = (at + step) | 0) if (!has(at)) return false
       return true
     },
   }

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { durationMs, positiveInteger } from '../core/check.js'
+import { durationMs, keyString, positiveInteger } from '../core/check.js'
 import { sleep, systemClock } from '../core/clock.js'
 import { ClosedError, StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { checkedOptions, checkedQuantity, idString, saleRequest, unitsChange } from './check.js'
+import { checkedOptions, checkedQuantity, saleRequest, unitsChange } from './check.js'
 import type {
   CloseRequest,
   OrdersPage,
@@ -134,7 +134,7 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
 
   return {
     async open(sku, quantity) {
-      idString('sku', sku)
+      keyString('sku', sku)
       positiveInteger('quantity', quantity)
       const startedMs = clock.nowMs()
       const changed = await changes.call({ sku, change: { kind: 'open', epoch: randomUUID(), quantity } })
@@ -142,8 +142,8 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       return changed.outcome === 'done'
     },
     async restock(sku, quantity, { id = randomUUID() } = {}) {
-      idString('sku', sku)
-      idString('id', id)
+      keyString('sku', sku)
+      keyString('id', id)
       unitsChange(quantity)
       const startedMs = clock.nowMs()
       const changed = await changes.call({ sku, change: { kind: 'restock', id, quantity } })
@@ -165,23 +165,23 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       }
     },
     async level(sku) {
-      idString('sku', sku)
+      keyString('sku', sku)
       const state = await levels.call({ sku })
       if (!state) throw notOnSale(sku)
       const { total, available, held, leased, sold } = state
       return { total, available, held, leased, sold }
     },
     orders(sku) {
-      idString('sku', sku)
+      keyString('sku', sku)
       return ordersOf(sku)
     },
     async find(orderId, sku) {
-      idString('orderId', orderId)
-      idString('sku', sku)
+      keyString('orderId', orderId)
+      keyString('sku', sku)
       return finds.call({ sku, orderId })
     },
     async remove(sku) {
-      idString('sku', sku)
+      keyString('sku', sku)
       const startedMs = clock.nowMs()
       const state = await levels.call({ sku })
       if (!state) return

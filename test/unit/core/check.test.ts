@@ -44,6 +44,11 @@ describe('checks', () => {
     expect(() => keyString('key', '')).toThrow(RangeError)
     expect(() => keyString('key', '')).toThrow(/^key /)
     expect(() => keyString('key', 'x'.repeat(1_025))).toThrow(/^key .*1024.*1025: "x+…$/)
+    for (const half of ['\ud800', 'a\udc00b']) {
+      expect(() => keyString('key', half)).toThrow(RangeError)
+      expect(() => keyString('key', half)).toThrow(/^key must be well-formed Unicode, got "/)
+    }
+    expect(keyString('key', '\ud83d\ude00')).toBe('😀')
     for (const value of [undefined, null, 5, {}, ['a'], Buffer.from('a')]) {
       expect(() => keyString('key', value)).toThrow(TypeError)
       expect(() => keyString('key', value)).toThrow(/^key must be a string, got .+/)
