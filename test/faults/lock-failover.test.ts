@@ -68,13 +68,17 @@ describeWithServices(
       )
     const witness = (): number => sentinel.sentinels[0]?.port as number
 
-    /** The death of the master. `replaced` waits for another, and lets the old one follow it. */
+    /**
+     * The death of the master. `replaced` waits until every Sentinel names another, and lets the old one follow it: a client
+     * may ask any of them, and would be sent to the old one, which is back and knows nothing.
+     */
     const fault = async () => {
       const master = await sentinelMaster(witness())
       return {
         kill: () => sentinel.node(master).kill(),
         replaced: async () => {
-          await until(async () => (await sentinelMaster(witness())) !== master)
+          const named = () => Promise.all(sentinel.sentinels.map(({ port }) => sentinelMaster(port)))
+          await until(async () => (await named()).every((port) => port !== master), 'all name another master')
           await sentinel.node(master).restart()
         },
       }
