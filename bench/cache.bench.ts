@@ -7,15 +7,7 @@ import { Redis } from 'ioredis'
 import { LRUCache } from 'lru-cache'
 import { createCache, memoryTier } from 'spillway/cache'
 import { redisTier } from 'spillway/cache/redis'
-
-interface Row {
-  readonly name: string
-  readonly ours: number
-  readonly theirs: number
-  readonly peer: string
-  readonly unit: string
-  readonly note?: string
-}
+import { median, type Row } from './report.js'
 
 interface Product {
   readonly id: string
@@ -53,9 +45,6 @@ async function rate(callers: number, seconds: number, inProcess: boolean, get: G
   await Promise.all(Array.from({ length: callers }, caller))
   return (answered * 1_000) / (performance.now() - startedMs)
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
 
 /** What is measured, with what has to be closed after it. */
 interface Subject {

@@ -8,7 +8,7 @@ import { zookeeperLock } from 'spillway/lock/zookeeper'
 import { requireProgram } from '../test/services/apt.js'
 import { mavenJars } from '../test/services/maven.js'
 import { contend, type Acquire, type Contention } from './contend.js'
-import type { Row } from './report.js'
+import { median, type Row } from './report.js'
 
 const redisson = { group: 'org.redisson', name: 'redisson', version: '3.52.0' }
 const curator = { group: 'org.apache.curator', name: 'curator-recipes', version: '5.9.0' }
@@ -16,9 +16,6 @@ const javaSource = fileURLToPath(new URL('../java/LockBench.java', import.meta.u
 const worker = fileURLToPath(new URL('./lock-worker.js', import.meta.url))
 
 const rounds = 3
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
-
 /** A locker under measurement: takes `key`, or a key of the caller's own. */
 type Locker = (key: string | undefined) => Acquire
 

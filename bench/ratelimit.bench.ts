@@ -2,18 +2,10 @@ import { Redis } from 'ioredis'
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible'
 import { createRateLimiter, memoryTokenBucket, type RateLimitDriver, type RateLimiterOptions } from 'spillway/ratelimit'
 import { redisTokenBucket } from 'spillway/ratelimit/redis'
+import { median, type Row } from './report.js'
 
 /** Asks for one token. Rejects, or says so, when there is none. */
 type Ask = (key: string) => Promise<{ readonly allowed?: boolean }>
-
-interface Row {
-  readonly name: string
-  readonly ours: number
-  readonly theirs: number
-  readonly peer: string
-  readonly unit: string
-  readonly note?: string
-}
 
 interface Case {
   readonly name: string
@@ -54,9 +46,6 @@ async function rate({ callers, keys, inProcess = false }: Case, seconds: number,
   await Promise.all(Array.from({ length: callers }, caller))
   return (answered * 1_000) / (performance.now() - startedMs)
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
 
 async function withOurs(
   driver: RateLimitDriver,

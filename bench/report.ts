@@ -14,6 +14,10 @@ export interface Results {
   readonly command: string
 }
 
+/** The middle one; of two, the greater. */
+export const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
+
 const figure = (value: number): string => Math.round(value).toLocaleString('en-US')
 
 function renderRow(row: Row): string {

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { requireProgram } from '../test/services/apt.js'
-import type { Row } from './report.js'
+import { median, type Row } from './report.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const program = join(root, 'build/examples/seckill/main.js')
@@ -114,9 +114,6 @@ async function prepareWrk(folder: string): Promise<Wrk> {
     return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1])
   }
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
 
 async function measure(target: Target, wrk: Wrk, seconds: number) {
   const ceilings: number[] = []

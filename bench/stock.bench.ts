@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { createStock } from 'spillway/stock'
 import { redisStock } from 'spillway/stock/redis'
+import { median, type Row } from './report.js'
 
 /** The peer: what one order costs when each has a script call of its own. It records the id and counts, no more. */
 const scriptPerOrder = `
@@ -12,15 +13,6 @@ redis.call('SET', KEYS[1], left - 1)
 redis.call('HSET', KEYS[2], ARGV[1], 1)
 return 1
 `
-
-interface Row {
-  readonly name: string
-  readonly ours: number
-  readonly theirs: number
-  readonly peer: string
-  readonly unit: string
-  readonly note?: string
-}
 
 /** What a case asks, and what it must be answered. */
 interface Rush<Answer> {
@@ -53,9 +45,6 @@ const newId = (caller: number, order: number): string => `order-${caller}-${orde
 // Nothing remembers an id that was refused. These are flat strings, as a parser of requests makes them.
 const lateIds = Array.from({ length: 65_536 }, (_, i) => Buffer.from(`late-${i}`).toString())
 const lateId = (caller: number, order: number): string => lateIds[(caller * 131 + order) & 65_535] as string
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
 
 const plenty = 1e12
 let made = 0

@@ -1,25 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { ClosedError } from '../../../src/core/errors.js'
-import { createGroupCommit } from '../../../src/core/group-commit.js'
-import { settle, virtualClock } from '../../support/virtual-clock.js'
-import { heldBackend, watched } from './held-backend.js'
-
-const setUp = (options: { lane?: (request: string) => string } = {}) => {
-  const clock = virtualClock()
-  const backend = heldBackend()
-  const commit = createGroupCommit<string, string>({
-    module: 'test',
-    verb: 'try',
-    run: backend.sent,
-    clock,
-    ...options,
-  })
-  return { clock, backend, commit }
-}
+import { settle } from '../../support/virtual-clock.js'
+import { heldCommit, watched } from './held-backend.js'
 
 describe('close', () => {
   it('waits for the trip under way and for the calls that wait, and turns new ones away', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const first = watched(commit.call('a'))
     await settle()
     const second = watched(commit.call('b'))
@@ -36,7 +22,7 @@ describe('close', () => {
   })
 
   it('waits for calls of the same turn', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const call = watched(commit.call('a'))
     const closed = watched(commit.close())
     await settle()
@@ -47,7 +33,7 @@ describe('close', () => {
   })
 
   it('waits no longer than the time-out', async () => {
-    const { clock, commit } = setUp({ lane: (request) => request })
+    const { clock, commit } = heldCommit({ lane: (request) => request })
     const calls = [watched(commit.call('a')), watched(commit.call('b'))]
     const closed = watched(commit.close())
     await clock.advance(999)
@@ -59,7 +45,7 @@ describe('close', () => {
   })
 
   it('waits for every lane', async () => {
-    const { backend, commit } = setUp({ lane: (request) => request })
+    const { backend, commit } = heldCommit({ lane: (request) => request })
     const calls = [watched(commit.call('a')), watched(commit.call('b'))]
     const closed = watched(commit.close())
     await settle()
@@ -72,10 +58,10 @@ describe('close', () => {
   })
 
   it('is done at once when idle, and when the last call was aborted', async () => {
-    const idle = setUp()
+    const idle = heldCommit()
     await idle.commit.close()
     await idle.commit.close()
-    const { commit } = setUp()
+    const { commit } = heldCommit()
     const controller = new AbortController()
     const call = watched(commit.call('a', controller.signal))
     const closed = watched(commit.close())

@@ -1,27 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { createGroupCommit, type GroupCommitOptions } from '../../../src/core/group-commit.js'
 import { SpillwayError, StoreUnavailableError } from '../../../src/core/errors.js'
-import { settle, virtualClock } from '../../support/virtual-clock.js'
-import { heldBackend, watched } from './held-backend.js'
+import { settle } from '../../support/virtual-clock.js'
+import { heldBackend, heldCommit, watched } from './held-backend.js'
 
 type Options = Partial<GroupCommitOptions<string, string>>
 
-const setUp = (options: Options = {}) => {
-  const clock = virtualClock()
-  const backend = heldBackend()
-  const commit = createGroupCommit<string, string>({
-    module: 'test',
-    verb: 'try',
-    run: backend.sent,
-    clock,
-    ...options,
-  })
-  return { clock, backend, commit }
-}
-
 describe('trips', () => {
   it('starts for an idle caller in the same turn', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const call = commit.call('a')
     await Promise.resolve()
     expect(backend.batches).toEqual([['a']])
@@ -30,7 +17,7 @@ describe('trips', () => {
   })
 
   it('joins what is called in the same turn', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const calls = Promise.all([commit.call('a'), commit.call('b'), commit.call('c')])
     await settle()
     expect(backend.batches).toEqual([['a', 'b', 'c']])
@@ -39,7 +26,7 @@ describe('trips', () => {
   })
 
   it('joins what comes during a trip into the next', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const first = commit.call('a')
     await settle()
     const rest = [commit.call('b')]
@@ -56,7 +43,7 @@ describe('trips', () => {
   })
 
   it('has one trip under way unless told otherwise, and a thousand calls in it', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const calls = Array.from({ length: 2_500 }, (_, i) => commit.call(`${i}`))
     await settle()
     expect(backend.batches.map((batch) => batch.length)).toEqual([1_000])
@@ -70,7 +57,7 @@ describe('trips', () => {
   })
 
   it('takes calls in the order they came', async () => {
-    const { backend, commit } = setUp({ maxBatch: 2 })
+    const { backend, commit } = heldCommit({ maxBatch: 2 })
     const calls = ['a', 'b', 'c', 'd', 'e'].map((name) => commit.call(name))
     for (let i = 0; i < 3; i++) {
       await settle()
@@ -81,7 +68,7 @@ describe('trips', () => {
   })
 
   it('fills as many places as there are', async () => {
-    const { backend, commit } = setUp({ maxBatch: 1, maxInFlight: 3 })
+    const { backend, commit } = heldCommit({ maxBatch: 1, maxInFlight: 3 })
     const calls = ['a', 'b', 'c', 'd', 'e'].map((name) => commit.call(name))
     await settle()
     expect(backend.batches).toEqual([['a'], ['b'], ['c']])
@@ -95,7 +82,7 @@ describe('trips', () => {
   })
 
   it('keeps lanes apart', async () => {
-    const { backend, clock, commit } = setUp({ lane: (request) => request.slice(0, 1) })
+    const { backend, clock, commit } = heldCommit({ lane: (request) => request.slice(0, 1) })
     const calls = ['a1', 'b1', 'a2'].map((name) => watched(commit.call(name)))
     await settle()
     expect(backend.batches).toEqual([['a1', 'a2'], ['b1']])
@@ -107,7 +94,7 @@ describe('trips', () => {
   })
 
   it('leaves no timer behind when idle', async () => {
-    const { backend, clock, commit } = setUp({ lane: (request) => request })
+    const { backend, clock, commit } = heldCommit({ lane: (request) => request })
     const calls = Promise.all([commit.call('a'), commit.call('b')])
     await settle()
     expect(clock.pending).toBeGreaterThan(0)
@@ -120,7 +107,7 @@ describe('trips', () => {
 
 describe('failures', () => {
   it('fails one call alone', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const calls = ['a', 'b', 'c'].map((name) => watched(commit.call(name)))
     await settle()
     const wrong = new Error('only this one')
@@ -151,7 +138,7 @@ describe('failures', () => {
   })
 
   it('passes on what is already an error of ours', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const call = watched(commit.call('a'))
     await settle()
     const error = new SpillwayError('as it is')
@@ -161,7 +148,7 @@ describe('failures', () => {
   })
 
   it('fails also without a reason', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const call = watched(commit.call('a'))
     await settle()
     backend.trips[0]?.fail(undefined)
@@ -170,7 +157,7 @@ describe('failures', () => {
   })
 
   it('goes on with the next trip after one that failed', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     const first = watched(commit.call('a'))
     await settle()
     const second = commit.call('b')
@@ -182,7 +169,7 @@ describe('failures', () => {
   })
 
   it('takes what run throws at once for a failed trip, however many wait', async () => {
-    const { commit, clock } = setUp({
+    const { commit, clock } = heldCommit({
       maxBatch: 1,
       run: () => {
         throw new Error('no driver')
@@ -198,7 +185,7 @@ describe('failures', () => {
   it.each([[[]], [['A']], [['A', 'B', 'C']], [undefined]])(
     'does not guess from %j replies to two requests, nor whether they took effect',
     async (replies) => {
-      const { commit } = setUp({ run: async () => replies as readonly string[] })
+      const { commit } = heldCommit({ run: async () => replies as readonly string[] })
       const calls = [watched(commit.call('a')), watched(commit.call('b'))]
       await settle()
       for (const call of calls) expect(call).toMatchObject({ state: 'rejected', value: { applied: 'unknown' } })
@@ -206,7 +193,7 @@ describe('failures', () => {
   )
 
   it('starts nothing for a request whose lane cannot be told', async () => {
-    const { backend, clock, commit } = setUp({
+    const { backend, clock, commit } = heldCommit({
       lane: () => {
         throw new TypeError('no lane')
       },
@@ -219,7 +206,7 @@ describe('failures', () => {
   })
 
   it('starts nothing for a call whose signal is none', async () => {
-    const { backend, commit } = setUp()
+    const { backend, commit } = heldCommit()
     await expect(commit.call('a', {} as AbortSignal)).rejects.toThrow(TypeError)
     await settle()
     expect(backend.batches).toEqual([])
@@ -236,7 +223,7 @@ describe('failures', () => {
     ['maxBatch', 'many', TypeError],
   ])('refuses %s %j at once', (name, value, kind) => {
     const options = { [name]: value } as Options
-    expect(() => setUp(options)).toThrow(kind)
-    expect(() => setUp(options)).toThrow(new RegExp(`${name}.*${String(value)}`))
+    expect(() => heldCommit(options)).toThrow(kind)
+    expect(() => heldCommit(options)).toThrow(new RegExp(`${name}.*${String(value)}`))
   })
 })

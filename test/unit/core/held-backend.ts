@@ -1,4 +1,5 @@
-import type { Trip } from '../../../src/core/group-commit.js'
+import { createGroupCommit, type GroupCommitOptions, type Trip } from '../../../src/core/group-commit.js'
+import { virtualClock } from '../../support/virtual-clock.js'
 
 /** One trip that has arrived at the backend and waits for the test to answer it. */
 export interface HeldTrip {
@@ -42,6 +43,20 @@ export function heldBackend(): HeldBackend {
       return unsent(requests, trip)
     },
   }
+}
+
+/** A group commit over such a backend, on a clock that is turned by hand. */
+export function heldCommit(options: Partial<GroupCommitOptions<string, string>> = {}) {
+  const clock = virtualClock()
+  const backend = heldBackend()
+  const commit = createGroupCommit<string, string>({
+    module: 'test',
+    verb: 'try',
+    run: backend.sent,
+    clock,
+    ...options,
+  })
+  return { clock, backend, commit }
 }
 
 /** What a promise has come to, to be looked at while it may still be pending. */
