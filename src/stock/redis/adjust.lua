@@ -21,8 +21,8 @@ for i = 2, 5 do whole = whole and stock[i] and string.find(stock[i], '^%d+$') en
 if epoch and not whole then return redis.error_reply('NOTASALE ' .. KEYS[1]) end
 -- A sale begins with nothing. What is there without its counts (they may have been evicted) would make its ids sell
 -- without counting, and its records cannot be thrown away unasked.
-if not epoch and kind == 'open' then
-  for i = 1, 4 do
+if not epoch then
+  for i = 1, kind == 'open' and 4 or 1 do
     if redis.call('EXISTS', KEYS[i]) == 1 then return redis.error_reply('NOTASALE ' .. KEYS[i]) end
   end
 end
