@@ -40,8 +40,10 @@ export function checkedDriver(driver: unknown): void {
 }
 
 /** What came, in a few words. */
-export const shown = (value: unknown): string =>
-  inspect(value, { depth: -1, compact: true, breakLength: Infinity }).slice(0, 80)
+export function shown(value: unknown): string {
+  if (typeof (value as { evalsha?: unknown } | undefined | null)?.evalsha === 'function') return 'a Redis client'
+  return inspect(value, { depth: 0, compact: true, breakLength: Infinity }).slice(0, 80)
+}
 
 /** Refuses a way of selling that does not exist. */
 export function checkedOptions(options: StockOptions): void {

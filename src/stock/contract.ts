@@ -293,6 +293,34 @@ export function stockContract(
     }
   })
 
+  check('takes names of up to 8,192 bytes and tells those apart that differ at their end', async ({ stock }) => {
+    const longest = [
+      'x'.repeat(8_192),
+      `${'x'.repeat(8_191)}y`,
+      `${'x'.repeat(8_191)} `,
+      'é'.repeat(4_096),
+      '%'.repeat(8_192),
+      '{}'.repeat(4_096),
+      '\0'.repeat(8_192),
+      '"'.repeat(8_192),
+    ]
+    for (const name of [longest[0] as string, longest[4] as string, longest[5] as string]) {
+      assert.equal(await stock.open(name, 100), true)
+      const orders = longest.map((orderId) => ({ sku: name, orderId, buyer: { id: orderId, limit: 1 } }))
+      assert.equal(soldOf(await sellAll(stock, orders)), longest.length)
+      assert.deepEqual(
+        await stock.sell({ ...(orders[0] as Order), orderId: 'more' }),
+        refused('buyer-limit', 100 - longest.length),
+      )
+      const recorded = await listed(stock, name)
+      assert.deepEqual(recorded.map(({ orderId }) => orderId).sort(), [...longest].sort())
+      for (const { orderId, buyerId } of recorded) assert.equal(buyerId, orderId)
+      assert.equal((await stock.find(longest[1] as string, name))?.buyerId, longest[1])
+      for (let i = 0; i < 2; i++) await stock.restock(name, 1, { id: longest[0] as string })
+      assert.equal((await stock.level(name)).total, 101)
+    }
+  })
+
   check('turns calls away once closed, twice closed as well', async ({ stock }) => {
     await stock.open(sku, 1)
     await stock.close()

@@ -32,7 +32,7 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
   const gatekeeper = local
     ? createGatekeeper(
         positiveInteger('local.units', local.units),
-        { sell: driver.sell.bind(driver), level: driver.level.bind(driver), pages: pagesOf },
+        { sell: (...args) => driver.sell(...args), level: (...args) => driver.level(...args), pages: pagesOf },
         clock,
       )
     : undefined

@@ -111,8 +111,7 @@ export function redisStock(
 }
 
 /** A key of another type, or one that a script found not to be a sale's. */
-const isNoSale = (error: unknown): boolean =>
-  error instanceof Error && /\b(?:WRONGTYPE|NOTASALE)\b/.test(error.message)
+const isNoSale = (error: unknown): boolean => error instanceof Error && /\b(?:WRONGTYPE|NOTASALE)\b/.test(error.message)
 
 /** Parallel JSON arrays: Redis decodes them in C, and the usual order, for one unit and nobody in particular, is its id. */
 function packed(orders: readonly SaleRequest[]): string[] {
