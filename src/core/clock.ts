@@ -64,12 +64,17 @@ export function tickReader(clock: Clock): () => number {
   if (clock !== systemClock) return () => clock.nowMs()
   let readMs = 0
   let left = 0
-  const endSharing = (): void => void (left = 0)
+  let ends = false
+  const endSharing = (): void => {
+    ends = false
+    left = 0
+  }
   return () => {
     if (left === 0) {
       left = readingsShared
       readMs = clock.nowMs()
-      queueMicrotask(endSharing)
+      if (!ends) queueMicrotask(endSharing)
+      ends = true
     }
     left--
     return readMs
