@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { Cluster, Redis } from 'ioredis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { OrderConflictError, StoreUnavailableError } from '../../src/core/errors.js'
-import { createStock, type RecordedOrder, type SaleResult, type StockOptions } from '../../src/stock/index.js'
+import { createStock, type RecordedOrder, type SaleResult } from '../../src/stock/index.js'
 import { redisStock } from '../../src/stock/redis/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import {
@@ -15,7 +15,7 @@ import {
 
 const sku = 'shoe {42}'
 const timeoutMs = 30_000
-const local: StockOptions['local'] = { mode: 'gate', units: 4 }
+const local = { mode: 'gate', units: 4 } as const
 const buyer = { id: 'ann', limit: 3 }
 
 /** A sale from its opening to its end, with and without a gate, every answer compared. */
@@ -113,7 +113,7 @@ describeWithServices('a client inside a MULTI that is not pipelined', ['redis'],
       const error: unknown = await call().catch((failure: unknown) => failure)
       expect(error).toBeInstanceOf(StoreUnavailableError)
       expect(error).toMatchObject({ applied: 'unknown' })
-      expect((error as Error).message).toContain('MULTI')
+      expect(String((error as Error).cause)).toContain('MULTI')
     }
     await client.exec()
     expect(await seen.level(sku)).toMatchObject({ sold: 2, total: 11 })

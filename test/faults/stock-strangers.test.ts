@@ -101,7 +101,10 @@ describeWithServices("strangers' data at a SKU's keys", ['redis'], ({ redis: ser
         await stock.open(sku, 10)
         if (value === undefined) await redis.hdel(key('stock'), field)
         else await redis.hset(key('stock'), field, value)
-        await expect(stock.level(sku)).rejects.toMatchObject({ applied: 'no', message: expect.stringContaining(sku) })
+        await expect(stock.level(sku)).rejects.toMatchObject({
+          applied: 'no',
+          message: expect.stringContaining(sku) as unknown,
+        })
         if (field === 'held' || field === 'leased') continue
         const before = await stored(key)
         if (field !== 'total') {
@@ -174,7 +177,7 @@ describeWithServices("strangers' data at a SKU's keys", ['redis'], ({ redis: ser
     expect(await stock.sell({ sku, orderId: 'b' })).toEqual({ ok: false, reason: 'not-open', available: 0 })
     await expect(stock.open(sku, 10)).rejects.toMatchObject({
       applied: 'no',
-      message: expect.stringContaining('a part'),
+      message: expect.stringContaining('a part') as unknown,
     })
     await redis.del(key('orders'))
     expect(await stock.open(sku, 10)).toBe(true)

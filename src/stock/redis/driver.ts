@@ -1,5 +1,6 @@
 import type { Trip } from '../../core/group-commit.js'
 import { tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
 import { redisScript, runScript, type RedisScript } from '../../core/redis-script.js'
 import type { SaleRequest, StockChanged, StockDriver } from '../driver.js'
 import { damagedOrder, damagedSale, orderConflict } from '../driver.js'
@@ -9,7 +10,6 @@ import { checkedClient } from './client.js'
 import findSource from './find.lua'
 import levelSource from './level.lua'
 import ordersSource from './orders.lua'
-import { count, list, text } from './replies.js'
 import sellSource from './sell.lua'
 
 const adjustScript = redisScript(adjustSource)
@@ -130,7 +130,8 @@ function unpacked(orders: readonly SaleRequest[], reply: unknown): (SaleResult |
   if (parts.length === 0) return orders.map(() => ({ ok: false, reason: 'not-open', available: 0 }))
   const [first, letters] = list(parts, 2)
   let available = count(first)
-  const outcomes = text(letters, orders.length)
+  const outcomes = text(letters)
+  if (outcomes.length !== orders.length) throw new TypeError(`${outcomes.length} outcomes of ${orders.length} orders`)
   return orders.map((order, i) => {
     switch (outcomes[i]) {
       case 'o':
