@@ -1,5 +1,4 @@
-import { inspect } from 'node:util'
-import { keyString, positiveInteger } from '../core/check.js'
+import { keyString, objectWith, positiveInteger, shown } from '../core/check.js'
 import type { SaleRequest, StockDriver } from './driver.js'
 import type { Order, StockOptions } from './types.js'
 
@@ -33,17 +32,8 @@ export function unitsChange(quantity: unknown): number {
 const verbs: readonly (keyof StockDriver)[] = ['adjust', 'sell', 'level', 'orders', 'find']
 
 /** Refuses what is no driver, such as a client. */
-export function checkedDriver(driver: unknown): void {
-  const has = (verb: string): boolean => typeof (driver as Record<string, unknown>)[verb] === 'function'
-  if (isObject(driver) && verbs.every(has)) return
-  throw new TypeError(`driver must be a StockDriver, such as memoryStock() or redisStock(redis), got ${shown(driver)}`)
-}
-
-/** What came, in a few words. */
-export function shown(value: unknown): string {
-  if (typeof (value as { evalsha?: unknown } | undefined | null)?.evalsha === 'function') return 'a Redis client'
-  return inspect(value, { depth: 0, compact: true, breakLength: Infinity }).slice(0, 80)
-}
+export const checkedDriver = (driver: StockDriver): StockDriver =>
+  objectWith('driver', driver, verbs, 'a StockDriver, such as memoryStock() or redisStock(redis)')
 
 /** Refuses a way of selling that does not exist. */
 export function checkedOptions(options: StockOptions): void {

@@ -87,6 +87,27 @@ describe.each(clientLibraries)('stock with a client of %s', (library) => {
   })
 })
 
+describeWithServices('many stocks over one client', ['redis'], ({ redis: server }) => {
+  it('wait for it without a warning, and leave no listener', async () => {
+    const client = serverClient(server, { lazyConnect: true })
+    onTestFinished(() => client.disconnect())
+    const warnings: string[] = []
+    const note = ({ message }: Error): void => void warnings.push(message)
+    process.on('warning', note)
+    onTestFinished(() => void process.off('warning', note))
+    const stocks = Array.from({ length: 50 }, (_, i) =>
+      createStock(redisStock(client, { prefix: `${uniqueName('many')}:` }), { timeoutMs, ...(i % 2 ? { local } : {}) }),
+    )
+    const opened = stocks.flatMap((stock) => [stock.open('a', 5), stock.open('b', 5)])
+    expect(await Promise.all(opened)).toEqual(Array(100).fill(true))
+    const sold = stocks.map((stock) => stock.sell({ sku: 'a', orderId: 'o' }))
+    for (const result of await Promise.all(sold)) expect(result.ok).toBe(true)
+    await Promise.all(stocks.map((stock) => stock.close()))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(warnings).toEqual([])
+  })
+})
+
 describeWithServices('a client inside a MULTI that is not pipelined', ['redis'], ({ redis: server }) => {
   it.each([undefined, local])('is told so, and nothing is said of its orders (gate: %o)', async (gate) => {
     const prefix = `${uniqueName('multi')}:`

@@ -1,12 +1,11 @@
 import type { Trip } from '../../core/group-commit.js'
-import { tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { checkRedisClient, tagSafe, type RedisClient } from '../../core/redis-client.js'
 import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
 import { redisScript, runScript, type RedisScript } from '../../core/redis-script.js'
 import type { SaleRequest, StockChanged, StockDriver } from '../driver.js'
 import { damagedOrder, damagedSale, orderConflict } from '../driver.js'
 import type { RecordedOrder, SaleResult } from '../types.js'
 import adjustSource from './adjust.lua'
-import { checkedClient } from './client.js'
 import findSource from './find.lua'
 import levelSource from './level.lua'
 import ordersSource from './orders.lua'
@@ -35,7 +34,7 @@ export function redisStock(
   redis: RedisClient,
   options: { /** @defaultValue 'spillway:stock:' */ readonly prefix?: string } = {},
 ): StockDriver {
-  checkedClient(redis)
+  checkRedisClient('redis', redis)
   const { prefix = 'spillway:stock:' } = options
   if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
   // Redis takes the first braces of a key for its hash tag, and none at all if they are empty.

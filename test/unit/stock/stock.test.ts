@@ -104,12 +104,12 @@ describe('createStock: wrong arguments', () => {
     ['nothing', undefined, /undefined/],
     ['null', null, /null/],
     ['a URL', 'redis://localhost', /redis:/],
-    ['options of a client', { host: 'localhost' }, /localhost/],
+    ['options of a client', { host: 'localhost' }, /with host/],
     ['a driver', memoryStock(), /adjust/],
   ])('refuses %s for a client, and names what came', (_what, redis, named) => {
     const make = () => redisStock(redis as unknown as Redis)
     expect(make).toThrow(TypeError)
-    expect(make).toThrow(/redis must be an ioredis or iovalkey client/)
+    expect(make).toThrow(/redis must be a Redis or Cluster of ioredis/)
     expect(make).toThrow(named)
   })
 
