@@ -46,8 +46,8 @@ const all = <T>(call: (i: number) => Promise<T>): Promise<T[]> =>
 const soldOf = (results: readonly SaleResult[]): number => results.filter((one) => one.ok && !one.replayed).length
 
 const modes: [string, StockOptions][] = [
-  ['without a gate', {}],
-  ['with a gate', { local: { mode: 'gate', units: 120 } }],
+  ['without a gate', { timeoutMs: 30_000 }],
+  ['with a gate', { timeoutMs: 30_000, local: { mode: 'gate', units: 120 } }],
 ]
 
 function herds(newDriver: () => StockDriver): void {
