@@ -32,24 +32,23 @@ if not nowUs then
 end
 
 local quotas = tonumber(ARGV[3])
-local capacity, rate, initial, rememberMs, inPlace, none = {}, {}, {}, {}, {}, {}
+local capacity, rate, initial, rememberMs, none, size = {}, {}, {}, {}, {}, 24 * quotas
 for q = 1, quotas do
   capacity[q] = tonumber(ARGV[3 * q + 1])
   rate[q] = tonumber(ARGV[3 * q + 2])
   initial[q] = tonumber(ARGV[3 * q + 3])
   rememberMs[q] = initial[q] < capacity[q] and 86400000 or 0
-  inPlace[q] = q
 end
 
 local function earned(perUs, us)
   return us > 0 and floor(us * perUs) or 0
 end
 
--- The bucket at hand: what is stored of it, whoever wrote that; which of it each quota goes on with, and what is left
--- over; and what these quotas hold by it.
+-- The bucket at hand: what these quotas hold by it and, where quotas of other rates wrote it, what is stored, which of it
+-- each quota goes on with, and what is left over.
+local tokens, sinceUs = {}, {}
 local held, heldTokens, heldAtUs, heldRate = 0, {}, {}, {}
 local from, others = none, none
-local tokens, sinceUs = {}, {}
 
 local function read(value)
   held = #value / 24
@@ -65,9 +64,6 @@ end
 
 -- Each quota goes on with what was stored at the rate that is closest to its own; see `assign` in bucket.ts.
 local function assign()
-  local same = held == quotas
-  for q = 1, quotas do same = same and heldRate[q] == rate[q] end
-  if same then return inPlace, none end
   local found, used, rest = {}, {}, {}
   for _ = 1, min(held, quotas) do
     local least, own, other
@@ -85,9 +81,26 @@ local function assign()
   return found, rest
 end
 
--- What cannot be read counts as empty: it must not open the door.
-local function look(value)
+-- Looks at a bucket that quotas of these rates wrote, and answers how many tokens there are within some time; nothing
+-- if others wrote it.
+local function lookAtOwn(value, withinUs)
+  local room, at = huge, 1
+  for q = 1, quotas do
+    local left, atUs, perUs
+    left, atUs, perUs, at = unpackAt('<ddd', value, at)
+    if perUs ~= rate[q] then return nil end
+    local since = nowUs - atUs
+    if left + earned(perUs, since) >= capacity[q] then left, since = capacity[q], 0 end
+    tokens[q], sinceUs[q] = left, since
+    room = min(room, left + earned(perUs, since + withinUs))
+  end
+  return room
+end
+
+-- The same for one that is unused, that others wrote, or that cannot be read. The last is empty: it must open no door.
+local function lookAtOther(value, withinUs)
   local readable = value and read(value)
+  local room = huge
   from, others = none, none
   if readable then from, others = assign() end
   for q = 1, quotas do
@@ -102,7 +115,9 @@ local function look(value)
       if left + earned(rate[q], since) >= capacity[q] then left, since = capacity[q], 0 end
     end
     tokens[q], sinceUs[q] = left, since
+    room = min(room, left + earned(rate[q], since + withinUs))
   end
+  return room
 end
 
 -- Whether a refusal leaves the bucket as it is; see `staysRefused` in bucket.ts.
@@ -120,25 +135,28 @@ local function write(key, taken, set)
   local keepMs, state = 0, ''
   for q = 1, quotas do
     local left, since = tokens[q] - taken, sinceUs[q]
-    local full = left + earned(rate[q], since) >= capacity[q]
-    -- A millisecond more than it needs: a key must not expire before its bucket is full.
-    local fullMs = full and 0 or max(0, ((capacity[q] - left) / rate[q] - since) / 1000) + 1
+    local fullMs = 0
+    if taken > 0 or left + earned(rate[q], since) < capacity[q] then
+      -- A millisecond more than it needs: a key must not expire before its bucket is full.
+      fullMs = max(0, ((capacity[q] - left) / rate[q] - since) / 1000) + 1
+    end
     keepMs = max(keepMs, fullMs + rememberMs[q])
     state = state .. pack('<ddd', left, nowUs - since, rate[q])
   end
-  for i = 1, #others do
-    local h = others[i]
-    local there = heldTokens[h] + earned(heldRate[h], nowUs - heldAtUs[h])
-    state = state .. pack('<ddd', heldTokens[h] - max(0, min(taken, there)), heldAtUs[h], heldRate[h])
+  if others[1] then
+    for _, h in ipairs(others) do
+      local there = heldTokens[h] + earned(heldRate[h], nowUs - heldAtUs[h])
+      state = state .. pack('<ddd', heldTokens[h] - max(0, min(taken, there)), heldAtUs[h], heldRate[h])
+    end
+    keepMs = max(keepMs, call('PTTL', key))
   end
-  if #others > 0 then keepMs = max(keepMs, call('PTTL', key)) end
   if keepMs == 0 then
     call('DEL', key)
     written[key] = false
-    return
+  else
+    set('SET', key, state, 'PX', min(ceil(keepMs), 1e15))
+    written[key] = state
   end
-  set('SET', key, state, 'PX', min(ceil(keepMs), 1e15))
-  written[key] = state
 end
 
 local reply, n = { nowUs }, 1
@@ -150,12 +168,20 @@ while run <= #KEYS do
   for _ = 1, runs do
     local key = KEYS[run]
     local value = written[key]
-    if value == nil then value = stored[run] end
-    -- MGET does not tell a key of another type from none.
-    if not value and written[key] == nil and call('EXISTS', key) == 1 then value = '' end
-    look(value)
-    reply[n + 1] = 0
-    for q = 1, quotas do reply[n + 2 * q], reply[n + 2 * q + 1] = tokens[q], sinceUs[q] end
+    if value == nil then
+      -- MGET does not tell a key of another type from none.
+      value = stored[run] or call('EXISTS', key) == 1 and ''
+    end
+    local room = value and #value == size and lookAtOwn(value, withinUs)
+    local own = room
+    if own then others = none else room = lookAtOther(value, withinUs) end
+    n = n + 1
+    reply[n] = 0
+    local takenAt = n
+    for q = 1, quotas do
+      reply[n + 1], reply[n + 2] = tokens[q], sinceUs[q]
+      n = n + 2
+    end
 
     if cost < 0 then
       local back, worth = tonumber(ARGV[arg]), false
@@ -173,17 +199,15 @@ while run <= #KEYS do
       end
       arg = arg + 1 + quotas
     elseif cost > 0 then
-      local room = huge
-      for q = 1, quotas do room = min(room, tokens[q] + earned(rate[q], sinceUs[q] + withinUs)) end
       local count, taken = tonumber(ARGV[arg]), 0
       if room > 0 then
         taken = atMost and min(room, cost * count) or min(count, floor(room / cost)) * cost
       end
       if taken > 0 then
         changed = true
-        reply[n + 1] = taken
+        reply[takenAt] = taken
         write(key, taken, call)
-      elseif not stays(atMost and 1 or cost, withinUs) then
+      elseif not own and not stays(atMost and 1 or cost, withinUs) then
         -- A refusal is one also when Redis is full and cannot note it.
         write(key, 0, pcall)
       end
@@ -191,7 +215,6 @@ while run <= #KEYS do
     else
       arg = arg + 1
     end
-    n = n + 1 + 2 * quotas
     run = run + 1
   end
 end

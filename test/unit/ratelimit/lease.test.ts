@@ -194,6 +194,33 @@ describe('lease', () => {
     expect(await inStore()).toBe(90)
   })
 
+  it('gets blocks for all keys of a moment in one trip, and has one timer for all of them', async () => {
+    const { clock, driver, limiter } = setUp()
+    const keys = Array.from({ length: 2_500 }, (_, i) => `k${i}`)
+    const decisions = await Promise.all(keys.map((key) => limiter.take(key)))
+    expect(decisions.every((one) => one.granted === 1 && one.remaining === 99)).toBe(true)
+    expect(driver.sent.splice(0)).toEqual(['take', 'take', 'take'])
+    expect(clock.pending).toBe(1)
+    await Promise.all(keys.map((key) => limiter.take(key, { cost: 9 })))
+    expect(driver.sent).toEqual([])
+    await clock.advance(1_000)
+    expect(clock.pending).toBe(0)
+  })
+
+  it('keeps nothing of a key whose block has ended, nor more than 100,000 blocks', async () => {
+    const { clock, driver, limiter } = setUp({ lease: { tokens: 2, leaseMs: 60_000 }, timeoutMs: 600_000 })
+    const herd = (name: string, size: number): Promise<unknown> =>
+      Promise.all(Array.from({ length: size }, (_, i) => limiter.take(`${name}${i}`)))
+    await limiter.take('k')
+    await herd('a', 100_000)
+    driver.sent.length = 0
+    await settle()
+    await limiter.take('k')
+    expect(driver.sent, 'the first block had gone back').toContain('take')
+    await clock.advance(60_000)
+    expect(clock.pending).toBe(0)
+  })
+
   it('answers within timeoutMs though a second block is needed', async () => {
     const { clock, driver, limiter } = setUp({ timeoutMs: 300 })
     driver.state = 'silent'
