@@ -33,7 +33,7 @@ export interface RateLimiter extends AsyncDisposable {
    *
    * A cost above the capacity of a quota could never be allowed and is a RangeError. What happens when the store cannot
    * be asked is `whenStoreFails`; by default StoreUnavailableError. A call that timed out and yet took tokens gives them
-   * back when its reply comes.
+   * back when its reply comes; so much of them as would still be there had they never been taken.
    */
   take(key: string, options?: { readonly cost?: number; readonly atMost?: boolean }): Promise<Decision>
   /**
@@ -83,7 +83,7 @@ export interface RateLimiterOptions {
    * @defaultValue no lease
    */
   readonly lease?: { readonly tokens: number; readonly leaseMs: number }
-  /** @defaultValue systemClock */
+  /** For sleeps, time-outs and leases; buckets go by their store's clock. @defaultValue systemClock */
   readonly clock?: Clock
 }
 

@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import { afterAll, expect, it } from 'vitest'
 import { createRateLimiter, type RateLimiter, type RateLimiterOptions } from '../../src/ratelimit/index.js'
 import { redisTokenBucket } from '../../src/ratelimit/redis/index.js'
@@ -93,6 +93,12 @@ describeWithServices('what redisTokenBucket keeps', ['redis'], ({ redis: server 
       expect(() => redisTokenBucket(redis, { prefix })).toThrow(RangeError)
       expect(() => redisTokenBucket(redis, { prefix })).toThrow(prefix)
     }
+  })
+
+  it.each(['{}', '{}app:', '{'])('turns a keyPrefix of a Cluster away that would do that: %s', (keyPrefix) => {
+    const cluster = new Cluster([], { lazyConnect: true, keyPrefix })
+    expect(() => redisTokenBucket(cluster, { prefix: '}' })).toThrow(RangeError)
+    expect(() => redisTokenBucket(cluster, { prefix: '}' })).toThrow(`${keyPrefix}}`)
   })
 
   it.each([[undefined], [null], ['redis://localhost'], [{}], [Redis], [redisTokenBucket(redis)]])(

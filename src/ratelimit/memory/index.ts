@@ -23,9 +23,10 @@ interface Bucket {
 /**
  * Buckets in the memory of this process: for one process, for tests, and as the fallback of a shared limiter. A bucket
  * that has been full and idle is forgotten. At `maxKeys` (a positive integer) the one idle for longest goes, full or
- * not, so that a flood of keys cannot exhaust the memory; some 300 bytes each are needed.
+ * not, so that a flood of keys cannot exhaust the memory; some 300 bytes each are needed, and the key's own.
  *
- * Every call makes its own, empty set of buckets. Give limiters with different quotas different ones.
+ * Every call makes its own, empty set of buckets. Limiters of other things use other ones; a limiter with changed quotas
+ * goes on with the tokens that are there.
  */
 export function memoryTokenBucket(
   options: {

@@ -1,4 +1,4 @@
-import { checkRedisClient, redisLane, tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { checkRedisClient, keyPrefixOf, redisLane, tagSafe, type RedisClient } from '../../core/redis-client.js'
 import { integersReply } from '../../core/redis-reply.js'
 import { redisScript } from '../../core/redis-script.js'
 import type { Level, Limit, Outcome, Run } from '../bucket.js'
@@ -12,11 +12,15 @@ const resetScript = redisScript(resetSource)
 
 /**
  * Buckets in Redis 6.2 or later, or Valkey, shared by all processes and decided by the server's clock. A bucket is one
- * small key with a TTL, gone once the bucket is full (a day later where `initial` is below capacity); `refund` and
- * `reset` leave a marker for 20 seconds, so that they count once though the client sends them twice. On a Cluster calls
- * share trips by slot. A changed quota takes over the tokens that are in the buckets.
+ * small key with a TTL, gone once the bucket is full (a day later where `initial` is below capacity). A call that the
+ * client sends again, because its connection broke before the answer, has its effect once: for that each driver keeps one
+ * small key, for 20 seconds after its last use (on a Cluster one for each slot). On a Cluster calls share trips by slot.
  *
- * `prefix` goes in front of every key. Limiters with other quotas use other prefixes. The client stays the caller's.
+ * Changing a limiter's quotas (their rates, capacities, number or order) keeps the tokens as far as they can be, also while
+ * old and new processes run side by side: then what is admitted lies between the two. What cannot be read counts as empty.
+ *
+ * `prefix` goes in front of every key. Limiters of other things use other prefixes. The client stays the caller's. What is
+ * no client is a TypeError, and a prefix that contains `{}` a RangeError.
  */
 export function redisTokenBucket(
   redis: RedisClient,
@@ -36,8 +40,12 @@ export function redisTokenBucketAt(
 ): RateLimitDriver {
   checkRedisClient('redis', redis)
   if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
-  // Redis takes no hash tag from a key that begins with an empty one.
+  // An empty hash tag is none: each key would be in a slot of its own, those of one call in several.
   if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
+  const inFront = `${keyPrefixOf(redis)}${prefix}`
+  if (redis.isCluster === true && inFront.includes('{}')) {
+    throw new RangeError(`the client's keyPrefix and prefix must not contain '{}', got ${JSON.stringify(inFront)}`)
+  }
   const bucketOf = (key: string): string => `${prefix}{${tagSafe(key)}}`
   const send = createOnce(redis, bucketOf)
 

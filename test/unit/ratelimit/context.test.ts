@@ -12,13 +12,15 @@ function setUp() {
   const asked: (string | undefined)[] = []
   const woken: (string | undefined)[] = []
   const below = memoryTokenBucket()
-  const note = <Args extends unknown[], R>(call: (...args: Args) => R) => {
-    return (...args: Args): R => {
-      asked.push(requests.getStore())
-      return call(...args)
-    }
+  const noted = <R>(answer: R): R => {
+    asked.push(requests.getStore())
+    return answer
   }
-  const driver: RateLimitDriver = { take: note(below.take), refund: note(below.refund), reset: note(below.reset) }
+  const driver: RateLimitDriver = {
+    take: (...args) => noted(below.take(...args)),
+    refund: (...args) => noted(below.refund(...args)),
+    reset: (...args) => noted(below.reset(...args)),
+  }
   const clock: Clock = {
     ...systemClock,
     after: (delayMs, run) =>
