@@ -8,9 +8,6 @@ import { fullMs, untilMs, wholeTokens, type Decision, type GiveBack, type TakeRe
 /** How many takes in a row believe the last look at the clock: looking costs more than all the rest of a take. */
 const takesPerLook = 64
 
-/** Blocks that a process keeps at most; with more, the one that was asked for first goes back. */
-const mostBlocks = 100_000
-
 /** The bucket as it was when a block came, which is all that the process knows of it. */
 interface View {
   readonly outcome: Outcome
@@ -62,8 +59,10 @@ export function createLease(options: {
   readonly leaseMs: number
   readonly clock: Clock
   readonly giveBack: (unused: GiveBack) => void
+  /** Blocks that are kept at most; with more, the one that was asked for first goes back. */
+  readonly mostBlocks?: number
 }): Lease {
-  const { driver, limits, tokens, leaseMs, clock, giveBack } = options
+  const { driver, limits, tokens, leaseMs, clock, giveBack, mostBlocks = 100_000 } = options
   // In the order in which they came, which is about the order in which they end.
   const blocks = new Map<string, Block>()
   let cancelTimer: (() => void) | undefined
