@@ -1,0 +1,5 @@
+import type { Check } from './contract-shared.js'
+
+export function strangersContract(check: Check): void {
+  void check
+}
