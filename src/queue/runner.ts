@@ -161,6 +161,8 @@ export function createRunner<T>(options: RunnerOptions<T>): Runner {
       if (outcome === 'handled' || outcome === 'duplicate') finish(entry, outcome)
       else left[outcome].push(entry)
     }
+    // Told to give up, neither the handler nor the inbox has failed at these messages.
+    if (run.abort.aborted) return park([...left.busy, ...left.unready, ...left.failed], 0)
     if (left.busy.length > 0) postpone(run, left.busy, () => options.busyMs)
     if (left.unready.length > 0) {
       const waited = postpone(run, left.unready, delayMs)
@@ -169,8 +171,6 @@ export function createRunner<T>(options: RunnerOptions<T>): Runner {
     }
     const { failed } = left
     if (failed.length === 0) return
-    // Told to give up, a handler that throws has not failed at its messages.
-    if (run.abort.aborted) return park(failed, 0)
     if (failed.length === 1) return fail(run, failed[0] as ThisEntry, error)
     const middle = failed.length >> 1
     await attempt(run, failed.slice(0, middle))
