@@ -56,7 +56,16 @@ export function strangersContract(check: Check): void {
     }
     const bodies = new Map([...new Set(handled.map(({ body }) => body))].map((body) => [body, 0]))
     for (const { body } of handled) bodies.set(body, (bodies.get(body) ?? 0) + 1)
-    assert.deepEqual(bodies, new Map([['', 16], ['v', 8], ['\ufffd', 8]].sort() as [string, number][]))
+    assert.deepEqual(
+      bodies,
+      new Map(
+        [
+          ['', 16],
+          ['v', 8],
+          ['\ufffd', 8],
+        ].sort() as [string, number][],
+      ),
+    )
     assert.equal(handled.filter(({ key }) => key === undefined).length, 8)
   })
 
@@ -68,9 +77,9 @@ export function strangersContract(check: Check): void {
     await consume(bench, dead, 'raw', (message) => void letters.push(message))
     await bench.eventually('all buried', () => letters.length === 16)
     for (const { headers } of letters) {
-      const { ['spillway-dead-topic']: topic, ...others } = readable
-      for (const [name, value] of Object.entries(others)) assert.equal(headers?.[name], value, name)
-      assert.equal(topic, 'value of spillway-dead-topic')
+      for (const [name, value] of Object.entries(readable)) {
+        if (name !== 'spillway-dead-topic') assert.equal(headers?.[name], value, name)
+      }
       assert.equal(headers?.['spillway-dead-topic'], bench.topic)
       assert.ok(Object.hasOwn(headers ?? {}, '__proto__'))
     }

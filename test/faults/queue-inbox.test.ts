@@ -1,7 +1,7 @@
 import { Kysely, MysqlDialect, sql } from 'kysely'
 import { createPool } from 'mysql2'
 import { expect, it, onTestFinished } from 'vitest'
-import { memoryQueue, startConsumer, startPublisher } from '../../src/queue/index.js'
+import { memoryQueue, startConsumer, startPublisher, type Message } from '../../src/queue/index.js'
 import { sqlInbox } from '../../src/queue/sql/index.js'
 import { createDatabase } from '../services/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
@@ -52,7 +52,7 @@ describeWithServices('a queue over MySQL or MariaDB', ['mysql'], ({ mysql }) => 
       inbox,
       deadLetterTopic: 'dead',
       onBackgroundError: (error) => void faults.push(error),
-      handle: async ({ body }, { tx }) => {
+      handle: async ({ body }: Message<number>, { tx }) => {
         try {
           // Two rows in any order, which is what deadlocks are made of.
           for (const id of [body % 6, (body * 5 + 1) % 6]) {
@@ -99,7 +99,7 @@ describeWithServices('a queue over MySQL or MariaDB', ['mysql'], ({ mysql }) => 
       inbox,
       onStalled: (_, error) => void stalled.push(error),
       onBackgroundError: () => undefined,
-      handle: async ({ body }, { tx }) => {
+      handle: async ({ body }: Message<number>, { tx }) => {
         if (body % 3 === 0 && cuts++ < 15) proxy.cut()
         await tx.updateTable('accounts').set({ balance: sql`balance + 1` }).where('id', '=', 0).execute() // prettier-ignore
       },
