@@ -1,7 +1,7 @@
-import { Kysely, MysqlDialect, sql } from 'kysely'
+import { Kysely, MysqlDialect, sql, type Transaction } from 'kysely'
 import { createPool } from 'mysql2'
 import { expect, it, onTestFinished } from 'vitest'
-import { memoryQueue, startConsumer, startPublisher, type Message } from '../../src/queue/index.js'
+import { memoryQueue, startConsumer, startPublisher } from '../../src/queue/index.js'
 import { sqlInbox } from '../../src/queue/sql/index.js'
 import { createDatabase } from '../services/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
@@ -42,7 +42,7 @@ describeWithServices('a queue over MySQL or MariaDB', ['mysql'], ({ mysql }) => 
       fromBeginning: true,
       handle: async ({ id }) => void dead.push(id),
     })
-    await using consumer = await startConsumer(queue, {
+    await using consumer = await startConsumer<number, Transaction<Tables>>(queue, {
       topic: 'bookings',
       group: 'g',
       fromBeginning: true,
@@ -52,7 +52,7 @@ describeWithServices('a queue over MySQL or MariaDB', ['mysql'], ({ mysql }) => 
       inbox,
       deadLetterTopic: 'dead',
       onBackgroundError: (error) => void faults.push(error),
-      handle: async ({ body }: Message<number>, { tx }) => {
+      handle: async ({ body }, { tx }) => {
         try {
           // Two rows in any order, which is what deadlocks are made of.
           for (const id of [body % 6, (body * 5 + 1) % 6]) {
@@ -90,7 +90,7 @@ describeWithServices('a queue over MySQL or MariaDB', ['mysql'], ({ mysql }) => 
     let cuts = 0
     await using publisher = await startPublisher<number>(queue, { topic: 'bookings' })
     await publisher.publish(range(60).map((n) => ({ id: `booking-${n}`, body: n })))
-    await using consumer = await startConsumer(queue, {
+    await using consumer = await startConsumer<number, Transaction<Tables>>(queue, {
       topic: 'bookings',
       group: 'g',
       fromBeginning: true,
@@ -99,7 +99,7 @@ describeWithServices('a queue over MySQL or MariaDB', ['mysql'], ({ mysql }) => 
       inbox,
       onStalled: (_, error) => void stalled.push(error),
       onBackgroundError: () => undefined,
-      handle: async ({ body }: Message<number>, { tx }) => {
+      handle: async ({ body }, { tx }) => {
         if (body % 3 === 0 && cuts++ < 15) proxy.cut()
         await tx.updateTable('accounts').set({ balance: sql`balance + 1` }).where('id', '=', 0).execute() // prettier-ignore
       },

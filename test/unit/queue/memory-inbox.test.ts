@@ -94,7 +94,7 @@ describe('memoryInbox', () => {
     await expect(inbox.finish([7 as never], 'one')).rejects.toThrow('id must be a string, got 7')
   })
 
-  it('takes a herd of 20,000 calls, and handles a million ids at one speed', async () => {
+  it('takes a herd of 20,000 calls, and handles half a million ids at one speed', async () => {
     const inbox = memoryInbox({ maxIds: 50_000 })
     const states = await Promise.all(Array.from({ length: 20_000 }, (_, n) => inbox.begin([`${n}`], 'one', 60_000)))
     expect(new Set(states.flat())).toEqual(new Set(['new']))
@@ -109,7 +109,7 @@ describe('memoryInbox', () => {
     }
     const first = await round(0)
     let last = 0
-    for (let n = 1; n < 10; n++) last = await round(n * 100_000)
+    for (let n = 1; n < 5; n++) last = await round(n * 100_000)
     // What has been forgotten must cost nothing: the last hundred thousand took as long as the first, about.
     expect(last).toBeLessThan(20 * first)
   })
