@@ -133,7 +133,6 @@ describe('a message is buried whatever its handler throws', () => {
       deadLetterTopic: 'dead',
       maxAttempts: 2,
       handle: async ({ id }) => {
-         
         if (id === 'bad') throw thrown
       },
     })
