@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { backgroundReporter } from '../../core/background.js'
 import type { Trip } from '../../core/group-commit.js'
 import { redisLane, tagSafe, whenReady, type RedisBinaryClient } from '../../core/redis-client.js'
 import type { RedisSubscribable } from '../../core/redis-subscriber.js'
@@ -7,7 +8,7 @@ import type { KeyChange, Marks, SharedTier, TierFound, TierRead, TurnEnd, TurnTe
 import { createBus, said } from './bus.js'
 import changeSource from './change.lua'
 import endSource from './end.lua'
-import { entryArguments, readEntry } from './entry.js'
+import { entryArguments, readEntry, readMarks } from './entry.js'
 import { createServerTime } from './server-time.js'
 import marksSource from './marks.lua'
 import takeSource from './take.lua'
@@ -46,8 +47,15 @@ export function redisTier(
   const channel = `${prefix}:bus`
   const serverTime = createServerTime(redis)
   const bus = createBus(redis, channel)
+  const report = backgroundReporter('cache')
   /** ioredis puts its prefix before keys and before the channels that it subscribes to, but not into arguments. */
   const published = `${ownPrefix(redis)}${channel}`
+
+  /** The changes are made, but no other process hears of them. */
+  function tellRefused(why: string): void {
+    if (why === '') return
+    report(new Error(`Redis refuses to publish on ${published}, so other processes hear of no change: ${why}`))
+  }
 
   const keysOf = (requests: readonly { readonly key: string }[]): string[] => {
     const keys: string[] = []
@@ -95,21 +103,24 @@ export function redisTier(
       // Most reads find something fresh, and a plain command finds it in a third of a script's time.
       const values = redis.callBuffer('mget', ...names) as Promise<(Buffer | null)[]>
       const [bytes, atMs] = await Promise.all([values, serverTime.now(names[0] as string, trip)])
-      const marks = redis.isCluster === true ? undefined : readMarks(bytes.pop() ?? null)
+      const marksBytes = redis.isCluster === true ? undefined : bytes.pop()
       const found: TierFound[] = bytes.map((one) => ({ entry: one ? readEntry(one, atMs) : undefined }))
       const missing = found.flatMap((one, i) => (needsTurn(one, reads[i] as TierRead) ? [i] : []))
       if (missing.length > 0) await take(missing, reads, found, terms, trip)
-      return { found, marks, atMs }
+      return { found, marks: marksBytes ? readMarks(marksBytes) : undefined, atMs }
     },
     async end(ends, trip) {
       const args = [published, ...ends.flatMap(endArguments)]
-      const reply = await runScript(redis, endScript, keysOf(ends), args, trip)
-      return (reply as number[]).map((was) => was === 1)
+      const [refused, ...were] = (await runScript(redis, endScript, keysOf(ends), args, trip)) as [string, ...number[]]
+      tellRefused(refused)
+      return were.map((was) => was === 1)
     },
     async change(origin, changes, trip) {
       const message = said('keys', origin, ...changes.map(({ key }) => key))
       const args = [published, message, ...changes.flatMap(changeArguments)]
-      const [atMs = 0, ...done] = (await runScript(redis, changeScript, keysOf(changes), args, trip)) as number[]
+      const reply = await runScript(redis, changeScript, keysOf(changes), args, trip)
+      const [atMs, refused, ...done] = reply as [number, string, ...number[]]
+      tellRefused(refused)
       return { done: done.map((one) => one === 1), atMs }
     },
     async marks(origin, tags, marking, trip): Promise<Marks> {
@@ -117,13 +128,15 @@ export function redisTier(
       const message = marking?.verb === 'tags' ? said('tags', origin, ...marked) : said('clear', origin)
       const head = [marking?.verb ?? 'read', newEpoch(), published, message, marked.length]
       const reply = await runScript(redis, marksScript, marksKeys, [...head, ...marked, ...tags], trip)
-      const [epoch, count, cleared, floor, ...counts] = reply as [string, number, number, number, ...number[]]
+      const [epoch, count, cleared, floor, refused, ...counts] = reply as MarksReply
+      tellRefused(refused)
       return { epoch, count, cleared, floor, tags: counts }
     },
     listen: (origin, listener) => bus.listen(origin, listener),
   }
 }
 
+type MarksReply = [epoch: string, count: number, cleared: number, floor: number, refused: string, ...number[]]
 type TakeReply = [nowMs: number, ...(Buffer | number | null)[]]
 
 const newEpoch = (): string => randomUUID().slice(0, 8)
@@ -136,13 +149,6 @@ function ownPrefix(redis: RedisCacheClient): string {
 function needsTurn({ entry }: TierFound, { takes, over }: TierRead): boolean {
   if (!takes) return false
   return !entry || entry.freshMs <= 0 || (over !== undefined && entry.sinceMs <= over)
-}
-
-/** The marks as `marks.lua` writes them; `undefined` if there are none yet. */
-function readMarks(bytes: Buffer | null): Marks | undefined {
-  const [epoch = '', count, cleared, floor] = bytes?.toString('latin1').split('|') ?? []
-  if (floor === undefined) return undefined
-  return { epoch, count: Number(count), cleared: Number(cleared), floor: Number(floor), tags: [] }
 }
 
 function endArguments(end: TurnEnd): (string | Buffer | number)[] {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { RedisClient } from '../../core/redis-client.js'
 import { redisScript, runScript } from '../../core/redis-script.js'
 import type { Claim, WriteBehindDriver } from '../write-behind-driver.js'
@@ -22,11 +23,10 @@ export function redisWriteBehind(
   const { prefix = 'spillway:write-behind:' } = options
   if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
   if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
-  const [due, states, touches] = ['due', 'states', 'touches'].map((part) => `${prefix}{keys}:${part}`) as [
-    string,
-    string,
-    string,
-  ]
+  const name = (part: string): string => `${prefix}{keys}:${part}`
+  const [due, states, touches] = [name('due'), name('states'), name('touches')]
+  const id = randomUUID()
+  let claimed = 0
   return {
     async touch(keys, delayMs, trip) {
       const reply = await runScript(redis, touchScript, [due, states, touches], [delayMs, ...keys], trip)
@@ -34,11 +34,10 @@ export function redisWriteBehind(
       return { dueMs, touch }
     },
     async claim({ owner, delayMs, leaseMs, limit, keys = [] }, trip) {
-      const args = [owner, delayMs, leaseMs, limit, ...keys.flatMap(({ key, touch }) => [key, touch])]
-      const [nextMs, ...flat] = (await runScript(redis, claimScript, [due, states], args, trip)) as [
-        number,
-        ...string[],
-      ]
+      const args = [owner, `${id}:${++claimed}`, delayMs, leaseMs, limit]
+      for (const { key, touch } of keys) args.push(key, touch)
+      const scriptKeys = [due, states, touches, name(`claim:${owner}`)]
+      const [nextMs, ...flat] = (await runScript(redis, claimScript, scriptKeys, args, trip)) as [number, ...string[]]
       const claims = Array.from({ length: flat.length / 2 }, (_, i): Claim => {
         return { key: flat[2 * i] as string, touch: flat[2 * i + 1] as string }
       })
