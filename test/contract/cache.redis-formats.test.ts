@@ -157,11 +157,24 @@ describeWithServices('bytes in Redis', ['redis'], ({ redis: server }) => {
       const { redis, name } = setUp()
       await redis.set(name, text)
       await redis.zadd(`${name}:tags`, 1, 'a tag')
-      const reply = (await redis.eval(marksSource, 2, name, `${name}:tags`, 'read', 'ffffffff', 'bus', '', 0)) as unknown[]
+      const reply = (await redis.eval(
+        marksSource,
+        2,
+        name,
+        `${name}:tags`,
+        'read',
+        'ffffffff',
+        'bus',
+        '',
+        0,
+      )) as unknown[]
       const read = readMarks(Buffer.from(text))
       expect([read !== undefined, reply[0] === '0a1b2c3d']).toEqual([valid, valid])
       if (!read) return expect(reply).toEqual(['ffffffff', 0, 0, 0, ''])
-      expect(reply).toEqual([...(['epoch', 'count', 'cleared', 'floor'] as const).map((name: keyof Marks) => read[name]), ''])
+      expect(reply).toEqual([
+        ...(['epoch', 'count', 'cleared', 'floor'] as const).map((name: keyof Marks) => read[name]),
+        '',
+      ])
     })
   })
 

@@ -87,7 +87,7 @@ describeWithServices("strangers' data beside a cache", ['redis'], ({ redis: serv
         expect(await cache.get('k')).toBe('k of the source')
         expect(loads.slice(before)).toEqual(['k'])
         await seeOthers()
-        expect([await commands() < mostCommands, errors]).toEqual([true, []])
+        expect([(await commands()) < mostCommands, errors]).toEqual([true, []])
       })
 
       it('at the key of an entry: set and delete mend it', async () => {
@@ -139,7 +139,7 @@ describeWithServices("strangers' data beside a cache", ['redis'], ({ redis: serv
       await cache.invalidateTag('tag')
       expect(await cache.get('k')).toBe('k of the source')
       await cache.clear()
-      expect([await commands() < mostCommands, errors]).toEqual([true, []])
+      expect([(await commands()) < mostCommands, errors]).toEqual([true, []])
     })
 
     it('at the key of the tags: every verb works, and a tag ends what has it', async () => {
@@ -175,7 +175,10 @@ describeWithServices("strangers' data beside a cache", ['redis'], ({ redis: serv
       await until(() => ['before', 'again', 'after'].every((key) => flushed.includes(key)), 'they are flushed')
       const times = flushed.length
       await Promise.all([behind.touch('again'), behind.touch('after')])
-      await until(() => flushed.slice(times).includes('again') && flushed.slice(times).includes('after'), 'they are again')
+      await until(
+        () => flushed.slice(times).includes('again') && flushed.slice(times).includes('after'),
+        'they are again',
+      )
       expect(errors).toEqual([])
     })
   })
@@ -200,7 +203,20 @@ describeWithServices("strangers' data beside a cache", ['redis'], ({ redis: serv
       { load: async (key) => `${key} of the source`, ttlMs: 600_000, timeoutMs: 30_000 },
     )
     onTestFinished(() => cache.close())
-    const words = ['', '[', '[]', '{}', '1', 'null', '"keys"', '["keys"', '["keys",1]', '[["keys"]]', '["keys"]', '["turn"]']
+    const words = [
+      '',
+      '[',
+      '[]',
+      '{}',
+      '1',
+      'null',
+      '"keys"',
+      '["keys"',
+      '["keys",1]',
+      '[["keys"]]',
+      '["keys"]',
+      '["turn"]',
+    ]
     words.push('["tags"]', JSON.stringify(['x'.repeat(100_000)]))
     await cache.get('k')
     for (const word of words) await direct.publish(`${prefix}:bus`, word)
