@@ -35,7 +35,7 @@ export function listReply(reply: unknown, length?: number): unknown[] {
 /** A list of integers; of exactly `length` where that is given. */
 export function integersReply(reply: unknown, length?: number): number[] {
   const list = listReply(reply, length)
-  for (let i = 0; i < list.length; i++) if (typeof list[i] !== 'number') list[i] = integerReply(list[i])
+  for (let i = 0; i < list.length; i++) if (!Number.isSafeInteger(list[i])) list[i] = integerReply(list[i])
   return list as number[]
 }
 
