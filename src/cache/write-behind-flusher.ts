@@ -32,7 +32,7 @@ export class Flusher {
   /** Flushes that have failed since the last one that worked. */
   failures = 0
   private readonly suspects = new Suspects()
-  private current: AbortController | undefined
+  private stop: ((reason: unknown) => void) | undefined
   private ended = false
 
   constructor(private readonly parts: FlusherParts) {}
@@ -46,8 +46,11 @@ export class Flusher {
     const most = isClosing ? mostFailuresOnClose : mostFailures
     const held = new Set(claims)
     const lost = new AbortController()
-    this.current = lost
     const stopRenewing = this.renew(held, lost)
+    this.stop = (reason) => {
+      stopRenewing()
+      lost.abort(reason)
+    }
     const left = this.suspects.sorted(claims)
     const failures: Failure[] = []
     let inRow = 0
@@ -67,14 +70,14 @@ export class Flusher {
       await this.parts.settle(claims, { verb: 'failed', retryMs: failure.retryMs }).catch(() => undefined)
     }
     stopRenewing()
-    this.current = undefined
+    this.stop = undefined
     return failures
   }
 
   /** Aborts what runs. Its keys are another's once their claim has ended. */
   abort(reason: unknown): void {
     this.ended = true
-    this.current?.abort(reason)
+    this.stop?.(reason)
   }
 
   /** `undefined` if it worked. */

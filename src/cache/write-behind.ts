@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { backgroundReporter } from '../core/background.js'
 import { exponentialBackoff } from '../core/backoff.js'
-import { durationMs, keyString } from '../core/check.js'
+import { durationMs, keyString, objectWith } from '../core/check.js'
 import { sleep, systemClock, type Clock } from '../core/clock.js'
 import { outsideRequests } from '../core/context.js'
 import { ClosedError, WaitTimeoutError } from '../core/errors.js'
@@ -87,7 +87,7 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
   let asked = mostKeys
   let closing: Promise<void> | undefined
 
-  const trips = { module: 'write-behind', timeoutMs, clock }
+  const trips = { module: 'cache', timeoutMs, clock }
   const touches = createGroupCommit<string, string>({
     ...trips,
     verb: 'touch',
@@ -135,25 +135,19 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
     )
   }
 
-  /** Flushes what is due. */
+  /** Flushes what is due, up to a batch. More follows by another timer, so that the process does other things between. */
   async function work(): Promise<void> {
     let againMs = idleMs
     try {
-      for (;;) {
-        const claimed = await claim(mostKeys)
-        failures = 0
-        againMs = Math.min(idleMs, claimed.nextMs ?? Infinity)
-        if (claimed.claims.length === 0 && againMs > 0) break
-        for (const { cause } of await flusher.flush(claimed.claims, false)) report(cause)
-        if (closing) return
-        if (flusher.failures >= mostFailures) {
-          restUntilMs = clock.nowMs() + Math.min(idleMs, backoff(flusher.failures))
-          return wake(0)
-        }
-        // A store in memory answers within the tick, and so may a flush.
-        await new Promise((resolve) => setImmediate(resolve))
-      }
-      await forgetOthers()
+      const claimed = await claim(mostKeys)
+      failures = 0
+      againMs = Math.min(idleMs, claimed.nextMs ?? Infinity)
+      for (const { cause } of await flusher.flush(claimed.claims, false)) report(cause)
+      if (flusher.failures >= mostFailures) {
+        restUntilMs = clock.nowMs() + Math.min(idleMs, backoff(flusher.failures))
+      } else if (againMs > 0) await forgetOthers()
+      // More has come due while they were flushed.
+      if (claimed.claims.length > 0) againMs = 0
     } catch (error) {
       if (failures++ === 0) report(error)
       againMs = backoff(failures)
@@ -233,14 +227,9 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
 }
 
 function checked(driver: WriteBehindDriver, options: WriteBehindOptions) {
-  for (const verb of ['touch', 'claim', 'settle'] as const) {
-    if (typeof (driver as Partial<WriteBehindDriver> | undefined)?.[verb] === 'function') continue
-    throw new TypeError(
-      `driver must be a write-behind driver, as redisWriteBehind(redis) makes one, got ${String(driver)}`,
-    )
-  }
+  objectWith('driver', driver, ['touch', 'claim', 'settle'], 'a driver of write-behind')
   if (typeof options !== 'object' || (options as unknown) === null) {
-    throw new TypeError(`startWriteBehind needs options with delayMs and flush, got ${String(options)}`)
+    throw new TypeError(`options must be an object with delayMs and flush, got ${typeof options}`)
   }
   const { flush, onBackgroundError, clock = systemClock } = options
   if (typeof flush !== 'function') throw new TypeError(`flush must be a function, got ${typeof flush}`)

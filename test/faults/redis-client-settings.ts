@@ -81,7 +81,8 @@ export function serverClient(
   library: ClientLibrary = 'ioredis 6',
 ): Redis {
   const Client = library === 'ioredis 6' ? Redis : (ioredis5.Redis as unknown as typeof Redis)
-  return silenced(new Client({ ...options, host, port }))
+  // Its own type of options does not fit its constructor with exactOptionalPropertyTypes.
+  return silenced(new Client({ ...options, host, port } as never))
 }
 
 /** A client of a Cluster, as `serverClient` makes one of a server. */
@@ -92,5 +93,5 @@ export function clusterClient(
 ): Cluster {
   const Client = library === 'ioredis 6' ? Cluster : (ioredis5.Cluster as unknown as typeof Cluster)
   const startNodes = nodes.map(({ host, port }) => ({ host, port }))
-  return silenced(new Client(startNodes, options))
+  return silenced(new Client(startNodes, options as never))
 }

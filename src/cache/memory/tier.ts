@@ -56,7 +56,7 @@ const mostTags = 10_000
  */
 export function memoryTier(options: MemoryTierOptions): MemoryTier {
   if (typeof options !== 'object' || (options as unknown) === null) {
-    throw new TypeError(`memoryTier needs options with maxEntries, got ${String(options)}`)
+    throw new TypeError(`options must be an object with maxEntries, got ${typeof options}`)
   }
   const maxEntries = positiveInteger('maxEntries', options.maxEntries)
   const ttlMs = durationMs('ttlMs', options.ttlMs ?? Infinity, 1)

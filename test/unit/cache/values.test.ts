@@ -15,7 +15,7 @@ function cacheOver<V>(kind: (typeof kinds)[number], options: Options<V>): Cache<
   const all = { load: async () => undefined, ttlMs: 60_000, earlyRefresh: 0, ...options }
   const cache = createCache<V>(
     kind === 'memory' ? [memory] : kind === 'a shared tier' ? [shared] : [memory, shared],
-    all as CacheOptions<V>,
+    all,
   )
   onTestFinished(() => cache.close())
   return cache
@@ -184,7 +184,7 @@ describe('freeze', () => {
     expect(freeze(value)).toBe(plain)
     if (!plain) return
     const seen = new Set<unknown>()
-    const open = [value as unknown]
+    const open = [value]
     for (let part = open.pop(); open.length > 0 || part !== undefined; part = open.pop()) {
       if (typeof part !== 'object' || part === null || seen.has(part)) continue
       seen.add(part)
