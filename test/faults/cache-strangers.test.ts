@@ -195,6 +195,51 @@ describeWithServices("strangers' data beside a cache", ['redis'], ({ redis: serv
     expect([loads.length - before, (await commands()) < mostCommands]).toEqual([10, true])
   })
 
+  it('two versions of a cache with other options over one tier: no value is answered by both that only one can read', async () => {
+    const prefix = `${uniqueName('versions')}:`
+    const direct = connect(server)
+    const loads = { old: 0, new: 0 }
+    const oldCodec = { encode: (value: string) => `old ${value}`, decode: (bytes: Uint8Array) => decoded('old', bytes) }
+    const newCodec = { encode: (value: string) => `new ${value}`, decode: (bytes: Uint8Array) => decoded('new', bytes) }
+    function decoded(version: string, bytes: Uint8Array): string {
+      const text = Buffer.from(bytes).toString()
+      if (!text.startsWith(`${version} `)) throw new Error('it is of another version')
+      return text.slice(4)
+    }
+    const versionOf = (version: 'old' | 'new', options: Partial<CacheOptions<string>>): Cache<string> => {
+      const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+        load: async (key) => `${key} ${version} ${++loads[version]}`,
+        ttlMs: 600_000,
+        timeoutMs: 30_000,
+        ...options,
+      })
+      onTestFinished(() => cache.close())
+      return cache
+    }
+    const old = versionOf('old', { codec: oldCodec, ttlMs: 1_000_000 })
+    const fresh = versionOf('new', { codec: newCodec, tags: () => ['tag'], staleMs: 60_000, fleetLoadMs: 5_000 })
+    await direct.config('RESETSTAT')
+    for (let i = 1; i <= 10; i++) {
+      for (const [cache, version] of [
+        [old, 'old'],
+        [fresh, 'new'],
+      ] as const) {
+        expect(await cache.get('k')).toBe(`k ${version} ${i}`)
+        await until(
+          async () => (await direct.get(`${prefix}{k}`))?.includes(`${version} k ${version} ${i}`),
+          'it is stored',
+        )
+        expect(await cache.get('k')).toBe(`k ${version} ${i}`)
+      }
+    }
+    await fresh.invalidateTag('tag')
+    expect(await fresh.get('k')).toBe('k new 11')
+    await old.set('k', 'set by old')
+    expect(await old.get('k')).toBe('set by old')
+    expect(await fresh.get('k')).toBe('k new 12')
+    expect((await callsOf(direct, 'evalsha')) + (await callsOf(direct, 'mget'))).toBeLessThan(mostCommands)
+  })
+
   it('words on the bus that are none of ours change nothing', async () => {
     const prefix = `${uniqueName('strangers')}:`
     const direct = connect(server)
