@@ -129,7 +129,7 @@ export function writeBehindContract(
     const good = ['a', 'b', 'c', 'd', 'e', 'f', 'g']
     await Promise.all([...good, 'bad'].map((key) => writer.touch(key)))
     await until(() => flushed.size === good.length && failed.at(-1) === 1, 'the others are flushed, and it is alone')
-    assert.ok(errors.length === failed.length)
+    await until(() => errors.length > 0, 'that is told')
     isBad = false
     await until(() => flushed.has('bad'), 'it is flushed when it can be')
   })
