@@ -92,7 +92,8 @@ const refusals =
 /** A right that the user lacks stops a script wherever it is, so it says that nothing was applied only outside of one. */
 const deniedInScript = /script: [0-9a-f]{40}|Error running script/
 
-function understood(error: unknown): unknown {
+/** NothingApplied where Redis refused a command, or a script before its first write; else the error itself. */
+export function understood(error: unknown): unknown {
   if (!(error instanceof Error)) return error
   const denied = error.message.startsWith('NOPERM ') && !deniedInScript.test(error.message)
   return denied || refusals.test(error.message) ? new NothingApplied(error) : error

@@ -89,6 +89,11 @@ export interface LockDriver {
    * which the watch stands must not be missed: `wake` is called then too. Absent: the backend cannot tell.
    */
   watch?(claim: Claim, wake: () => void): () => void
+  /**
+   * Calls `ended` when the driver is closed under its locks, before it frees anything: all holds of this front are lost
+   * then. Returns what takes that back. Absent: the driver is not closed by itself.
+   */
+  onEnd?(ended: () => void): () => void
   /** Closes what the driver opened by itself and nobody uses now; it opens it again when it is needed. */
   rest?(): Promise<void>
 }

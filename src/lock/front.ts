@@ -348,6 +348,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
 
   async function drain(): Promise<void> {
     while (busy.size > 0) await Promise.allSettled(busy)
+    offEnd?.()
     await trips.close()
     await driver.rest?.()
   }
@@ -358,16 +359,20 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     track(giveUp(lineOf(hold.claim.key), hold, undefined)).catch(() => undefined)
   }
 
+  function close(): Promise<void> {
+    if (!closing) {
+      // Before the holds are ended: listeners of their signals run then, and what those ask for comes after the close.
+      closing = Promise.resolve().then(drain)
+      endAll()
+    }
+    return closing
+  }
+
+  const offEnd = driver.onEnd?.(() => void close().catch(() => undefined))
+
   return {
     tryAcquire: (key, permits, options) => track(tryAcquire(key, permits, options)),
     acquire,
-    close() {
-      if (!closing) {
-        // Before the holds are ended: listeners of their signals run then, and what those ask for comes after the close.
-        closing = Promise.resolve().then(drain)
-        endAll()
-      }
-      return closing
-    },
+    close,
   }
 }

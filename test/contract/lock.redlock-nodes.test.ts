@@ -88,8 +88,9 @@ describeWithNodes('the nodes of redlockLock', 4, (servers) => {
     it('takes a key of another type for a fault of the node, and says so', async () => {
       const lock = createLock(redlockLock(open(), ample), { timeoutMs: 30_000 })
       await Promise.all(admin.slice(0, 2).map((node) => node.rpush(key, 'a list')))
+      // The script reads the key before it writes, and the third node has taken its vote back.
       await expect(lock.tryAcquire(key)).rejects.toMatchObject({
-        applied: 'unknown',
+        applied: 'no',
         message: expect.stringContaining('WRONGTYPE') as string,
         cause: { errors: [{ message: expect.stringContaining('WRONGTYPE') as string }, {}] },
       })

@@ -49,6 +49,19 @@ const inFrontOfRedis = ({ redis: server }: Pick<Services, 'redis'>): void => {
     expect(await ask('127.0.0.1', proxy.port, 'PING\r\n')).toBe('+PONG\r\n')
   })
 
+  it('leaves stranded connections open and silent for good, and forwards new ones', async () => {
+    expect(proxy.strand()).toBe(1)
+    const { bytesUp } = proxy.counters
+    const lost = client.incr('n')
+    lost.catch(() => undefined)
+    expect(await ask('127.0.0.1', proxy.port, 'PING\r\n')).toBe('+PONG\r\n')
+    proxy.thaw()
+    expect(await direct.get('n')).toBeNull()
+    expect(proxy.counters.bytesUp).toBe(bytesUp + 'PING\r\n'.length)
+    expect(proxy.cut()).toBeGreaterThan(0)
+    expect(await client.incr('m'), 'over another connection').toBe(1)
+  })
+
   it('falls silent when frozen, and delivers what it held in order when thawed', async () => {
     proxy.freeze()
     const before = proxy.counters

@@ -1,6 +1,6 @@
 import { createServer, connect, type Server, type Socket } from 'node:net'
 import { freePort } from '../services/net.js'
-import { createLane, type Lane } from './proxy-lane.js'
+import { createLane, type Lane, type LaneState } from './proxy-lane.js'
 
 /** What a proxy has done so far. A fault test asserts with these that its fault happened. */
 export interface ProxyCounters {
@@ -38,6 +38,11 @@ export interface FaultProxy extends AsyncDisposable {
   /** Forwards all that was held back, in order. */
   thaw(): void
   /**
+   * The connections that are open now stay open and silent for good: they take bytes and forward none, in neither
+   * direction. New ones work as before. Says how many.
+   */
+  strand(): number
+  /**
    * The requests reach the server and the replies are swallowed. A number: that many chunks, each of which takes its
    * connection along, which is how a reply is lost in life. `true`: all, with connections that stay open and silent;
    * `false` ends that and cuts them, since a stream with a hole is not one.
@@ -61,6 +66,7 @@ interface Connection {
   readonly up: Lane
   readonly down: Lane
   holed: boolean
+  stranded: boolean
 }
 
 const listen = (server: Server, port: number): Promise<void> =>
@@ -107,6 +113,14 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   const serve = (client: Socket): void => {
     counters.connections++
     const server = connect({ host: target.host, port: target.port, allowHalfOpen: true })
+    const state: LaneState = {
+      get frozen() {
+        return lanes.frozen || connection.stranded
+      },
+      get latencyMs() {
+        return lanes.latencyMs
+      },
+    }
     // Listens before the lane does, so that the chunk itself is held back.
     client.on('data', (chunk: Buffer) => {
       if (freezing === undefined || !chunk.includes(freezing)) return
@@ -117,11 +131,12 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
       client,
       server,
       holed: false,
-      up: createLane(client, server, lanes, (bytes) => {
+      stranded: false,
+      up: createLane(client, server, state, (bytes) => {
         counters.bytesUp += bytes
         return true
       }),
-      down: createLane(server, client, lanes, (bytes) => {
+      down: createLane(server, client, state, (bytes) => {
         if (!passes(connection)) return false
         counters.bytesDown += bytes
         return true
@@ -178,6 +193,10 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
         up.flush()
         down.flush()
       }
+    },
+    strand: () => {
+      for (const connection of connections) connection.stranded = true
+      return connections.size
     },
     dropReplies: (replies) => {
       if (typeof replies === 'number' && !(Number.isInteger(replies) && replies > 0)) {

@@ -1,4 +1,4 @@
-import zookeeper from 'node-zookeeper-client'
+import zookeeper, { type ACL } from 'node-zookeeper-client'
 import { ask } from '../services/net.js'
 import { parseAddress } from '../services/address.js'
 
@@ -8,13 +8,25 @@ export interface Tree extends AsyncDisposable {
   children(path: string): Promise<string[] | undefined>
   /** A node and all below it. */
   below(path: string): Promise<string[]>
-  create(path: string): Promise<void>
+  /** Creates a node; `mode` is one of `zookeeper.CreateMode`, and without `acl` it is open to all. */
+  create(path: string, node?: { data?: string; mode?: number; acl?: ACL[] }): Promise<void>
+  setAcl(path: string, acl: ACL[]): Promise<void>
+  /** What a node holds. */
+  data(path: string): Promise<string>
   remove(path: string): Promise<void>
   /** How many watches the server keeps for a node and all below it. */
   watches(path: string): Promise<number>
   /** How many sessions it keeps. */
   sessions(): Promise<number>
 }
+
+/** The rights that everybody has. */
+export const anyone = (...rights: (keyof typeof zookeeper.Permission)[]): ACL[] => [
+  new zookeeper.ACL(
+    rights.reduce((all, right) => all | zookeeper.Permission[right], 0),
+    new zookeeper.Id('world', 'anyone'),
+  ),
+]
 
 const bySequence = (a: string, b: string): number => (a.slice(-10) < b.slice(-10) ? -1 : 1)
 
@@ -43,7 +55,13 @@ export const openTree = async (server: string): Promise<Tree> => {
   return {
     children,
     below,
-    create: (path) => done((callback) => client.create(path, callback)),
+    create: (path, { data = '', mode = zookeeper.CreateMode.PERSISTENT, acl = anyone('ALL') } = {}) =>
+      done((callback) => client.create(path, Buffer.from(data), acl, mode, callback)),
+    setAcl: (path, acl) => done((callback) => client.setACL(path, acl, callback)),
+    data: (path) =>
+      new Promise((resolve, reject) =>
+        client.getData(path, (error, data) => (error instanceof Error ? reject(error) : resolve(String(data)))),
+      ),
     remove: (path) => done((callback) => client.remove(path, callback)),
     watches: async (path) => {
       const watched = (await tell('wchp')).split(/^(?=\/)/m).filter((text) => text.startsWith(path))

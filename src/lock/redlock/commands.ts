@@ -56,7 +56,10 @@ export function createCommands(nodes: readonly LockNode[], clock: Clock, nodeTim
 
   const failed = (verb: string, claim: Claim, round: Round): StoreUnavailableError => {
     const { yes, no } = round.count()
-    return fault(verb, claim, `${yes + no} of ${nodes.length} nodes answered`, round.failures, 'unknown')
+    // The votes for an acquire have been taken back.
+    const isApplied = verb !== 'acquire' && yes > 0
+    const applied = isApplied || round.isUncertain ? 'unknown' : 'no'
+    return fault(verb, claim, `${yes + no} of ${nodes.length} nodes answered`, round.failures, applied)
   }
 
   /** What could not be decided is not even begun. */

@@ -1,4 +1,4 @@
-import type { Clock } from '../../core/clock.js'
+import { callTimeout, type Clock } from '../../core/clock.js'
 
 /** A moment before which several answers have to come. Costs one timer, and none once they are in. */
 export interface Deadline {
@@ -20,8 +20,7 @@ export function createDeadline(clock: Clock, ms: number): Deadline {
   return {
     watch(late) {
       watching.add(late)
-      // After the process itself was held up, timers run before what has arrived is read: look there once more.
-      cancel ??= clock.after(Math.max(0, atMs - clock.nowMs()), () => (cancel = clock.after(1, pass)))
+      cancel ??= callTimeout(clock, Math.max(0, atMs - clock.nowMs()), pass)
       return () => {
         if (!watching.delete(late) || watching.size > 0) return
         cancel?.()

@@ -1,12 +1,17 @@
-import { durationMs } from '../../core/check.js'
+import { durationMs, shown } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
+import { StoreUnavailableError } from '../../core/errors.js'
 import type { RedisClient } from '../../core/redis-client.js'
 import type { Claim, LockCommand, LockDriver, LockReply } from '../driver.js'
+import { createWindow } from '../window.js'
 import { checkedNodes } from './check.js'
 import { createCommands } from './commands.js'
 import { createGathering } from './node.js'
 import { isForOthers } from './times.js'
 import { majorityOf } from './votes.js'
+
+/** So many keys are tried for at a time: of a herd that is sent at once, no node could answer within its time. */
+const triesAtOnce = 100
 
 /** How to treat the nodes. */
 export interface RedlockOptions {
@@ -45,9 +50,13 @@ export interface RedlockOptions {
  * @throws TypeError for what is no client of one server, RangeError for no nodes or the same client twice.
  */
 export function redlockLock(nodes: readonly RedisClient[], options: RedlockOptions = {}): LockDriver {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`options must be an object, got ${shown(options)}`)
+  }
   const { clock = systemClock } = options
   const nodeTimeoutMs = durationMs('nodeTimeoutMs', options.nodeTimeoutMs ?? 300, 1)
   const servers = checkedNodes(nodes)
+  const window = createWindow(triesAtOnce)
   const gather = createGathering(servers, majorityOf(servers.length), nodeTimeoutMs, clock)
   const commands = createCommands(servers, clock, nodeTimeoutMs)
   /** How many times in a row a claim's process had passed the key on when the claim got it. */
@@ -71,16 +80,50 @@ export function redlockLock(nodes: readonly RedisClient[], options: RedlockOptio
     return command.next ? releaseAndTry(claim, command.next, sentMs) : commands.release(claim)
   }
 
+  /** Tries that came together share one: where it is granted or refused, none of the others can be granted. */
+  function carryOutAll(batch: readonly LockCommand[], sentMs: number): Promise<(LockReply | Error)[]> {
+    let first: Promise<LockReply> | undefined
+    return Promise.all(
+      batch.map((command) => {
+        const isTry = command.verb === 'acquire' && !command.claim.waits
+        const reply = isTry && first ? first.then(refusedLike, notTried) : carryOut(command, sentMs)
+        if (isTry) first ??= reply
+        return reply.catch((error: Error) => error)
+      }),
+    )
+  }
+
   return {
     fences: false,
     shares: false,
     // A node that is slow must hold up only those whose key it decides.
     lane: (_, key) => key,
     async commit(batch, trip) {
-      const sentMs = clock.nowMs()
-      await gather(trip)
-      trip.sending()
-      return Promise.all(batch.map((command) => carryOut(command, sentMs).catch((error: Error) => error)))
+      const calledMs = clock.nowMs()
+      const tries = batch.every(({ verb }) => verb === 'acquire')
+      const waiting = tries ? window.enter(() => trip.signal) : undefined
+      if (waiting) await waiting
+      try {
+        const sentMs = waiting ? clock.nowMs() : calledMs
+        await gather(trip)
+        trip.sending()
+        const replies = await carryOutAll(batch, sentMs)
+        return waiting ? replies.map((reply) => countedFrom(calledMs - sentMs, reply)) : replies
+      } finally {
+        if (tries) window.leave()
+      }
     },
   }
+}
+
+/** Holds count from when they were asked for here, which the wait for others delayed. */
+function countedFrom(offsetMs: number, reply: LockReply | Error): LockReply | Error {
+  if (reply instanceof Error || reply.heldMs === undefined) return reply
+  return { ...reply, heldMs: reply.heldMs - offsetMs }
+}
+
+const refusedLike = ({ retryAfterMs = 0 }: LockReply): LockReply => ({ ok: false, retryAfterMs })
+
+const notTried = (cause: unknown): never => {
+  throw new StoreUnavailableError((cause as Error).message, { applied: 'no', cause })
 }

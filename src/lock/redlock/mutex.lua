@@ -13,7 +13,7 @@
 -- ARGV[5]  ttlMs
 -- ARGV[6]  for how many ms a refused claim that waits is wanted, or 0
 -- returns  3 yes (as many as there are KEYS, which is what the package counts as a vote for), 0 no, -1 withdrawn,
---          -2 after others; of a renewal 1: it was not held here, and is now, since nobody else held it
+--          -2 after others, -3 what the lock's key holds has no TTL, so it is no lock; of a renewal 1: it was not held here, and is now, since nobody else held it
 local lock, latch, wanted = KEYS[1], KEYS[2], KEYS[3]
 local verb, front, number, attempt, ttlMs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local latchMs = 20000
@@ -40,6 +40,7 @@ if verb == 'acquire' or verb == 'next' then
   elseif withdrawn() >= number then
     return -1
   elseif held then
+    if redis.call('PTTL', lock) == -1 then return -3 end
     if ARGV[6] ~= '0' then redis.call('SET', wanted, front, 'PX', ARGV[6]) end
     return 0
   elseif verb == 'next' and (redis.call('GET', wanted) or front) ~= front then

@@ -1,6 +1,6 @@
 import { onAbort } from '../../core/abort.js'
 import type { Clock } from '../../core/clock.js'
-import { whenReady, type RedisClient } from '../../core/redis-client.js'
+import { onClient, whenReady, type RedisClient } from '../../core/redis-client.js'
 import { runScript, type RedisScript } from '../../core/redis-script.js'
 import type { Deadline } from './deadline.js'
 
@@ -18,6 +18,7 @@ export class LockNode {
   /** Commands that were sent over the connection that there is, and are not answered. */
   private readonly underWay = new Set<{ isLate: boolean }>()
   private late = 0
+  private offReady: (() => void) | undefined
 
   constructor(
     readonly client: RedisClient,
@@ -59,36 +60,48 @@ export class LockNode {
 
   /**
    * Sends what takes something back: behind all that is under way, or, if that cannot be now, when the client is ready
-   * again, behind what it resends then. Resolves when it is done, or is not to be had before `deadline`.
+   * again, behind what it resends then. Resolves to whether it is done before `deadline`, as soon as that is known.
    */
-  async takeBack({ script, keys, args }: Command, deadline: Deadline): Promise<void> {
+  async takeBack({ script, keys, args }: Command, deadline: Deadline): Promise<boolean> {
     const run = (): Promise<unknown> =>
       runScript(this.client, script, keys, args, { signal: never, sending: () => undefined })
     const later = (): void => void run().catch(() => undefined)
-    if (this.client.status !== 'ready') return later()
+    if (this.client.status !== 'ready') {
+      later()
+      return false
+    }
     const isAwake = this.late === 0
-    const done = run().catch(() => {
-      if (this.client.status !== 'ready') later()
-    })
-    if (isAwake) await this.send(() => done, deadline).catch(() => undefined)
+    const done = run().then(
+      () => true,
+      () => {
+        if (this.client.status !== 'ready') later()
+        return false
+      },
+    )
+    return isAwake && this.send(() => done, deadline).then(Boolean, () => false)
   }
 
   private begin(sent: { isLate: boolean }): void {
-    if (this.underWay.size === 0) this.client.on('ready', this.startAfresh)
+    this.offReady ??= onClient(this.client, 'ready', this.startAfresh)
     this.underWay.add(sent)
   }
 
   private end(sent: { isLate: boolean }): void {
     if (!this.underWay.delete(sent)) return
     if (sent.isLate) this.late--
-    if (this.underWay.size === 0) this.client.off('ready', this.startAfresh)
+    if (this.underWay.size === 0) this.stopListening()
+  }
+
+  private stopListening(): void {
+    this.offReady?.()
+    this.offReady = undefined
   }
 
   /** Over a connection that is gone no answer may ever come: a client that does not resend leaves its callers waiting. */
   private readonly startAfresh = (): void => {
     this.underWay.clear()
     this.late = 0
-    this.client.off('ready', this.startAfresh)
+    this.stopListening()
   }
 }
 

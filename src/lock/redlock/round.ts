@@ -1,8 +1,20 @@
 import Redlock, { ExecutionError, Lock, type RedlockClient } from 'redlock'
-import type { RedisScript } from '../../core/redis-script.js'
+import { NothingApplied } from '../../core/group-commit.js'
+import { sendCommand } from '../../core/redis-client.js'
+import { integerReply } from '../../core/redis-reply.js'
+import { understood, type RedisScript } from '../../core/redis-script.js'
 import type { Deadline } from './deadline.js'
 import type { LockNode } from './node.js'
 import { countOf, type Count, type Vote } from './votes.js'
+
+/** The script reads its keys before it writes, so a key of another type stops it before that. */
+const provesNothing = (failure: Error): boolean =>
+  understood(failure) instanceof NothingApplied ||
+  failure instanceof NothingApplied ||
+  /\bWRONGTYPE\b/.test(failure.message)
+
+const failureOf = ({ name }: LockNode, failure: Error): Error =>
+  new Error(`${name}: ${failure.message}`, { cause: failure })
 
 /** What all nodes are asked. */
 export interface Question {
@@ -23,6 +35,7 @@ export interface Question {
 const yes = 3
 const withdrawn = -1
 const afterOthers = -2
+const notALock = -3
 
 /** Stands for the node that an even set lacks. So the package never meets a tie, which it would wait on for ever. */
 const absentee: RedlockClient = {
@@ -38,6 +51,8 @@ const absentee: RedlockClient = {
 export class Round {
   /** Why nodes failed. */
   readonly failures: Error[] = []
+  /** A node may have applied what it was asked although it failed, or although that was to be taken back. */
+  isUncertain = false
   /** A node says that the claim was withdrawn before. */
   isWithdrawn = false
   /** A node says that others wait. */
@@ -45,7 +60,7 @@ export class Round {
   private readonly votes = new Map<LockNode, Vote>()
   private readonly sent = new Set<LockNode>()
   private readonly ended = new Set<LockNode>()
-  private readonly undoing: Promise<void>[] = []
+  private readonly undoing: Promise<boolean>[] = []
   private undoDeadline: Deadline | undefined
   private readonly redlock: Redlock
   private readonly allIn: Promise<void>
@@ -101,7 +116,7 @@ export class Round {
   async undo(): Promise<void> {
     for (const node of this.nodes) this.undoOn(node)
     await this.allIn
-    await Promise.all(this.undoing)
+    if ((await Promise.all(this.undoing)).includes(false)) this.isUncertain = true
   }
 
   /** The package lets only the holder of such an object extend and release. */
@@ -129,8 +144,10 @@ export class Round {
       isHanded = true
       this.sent.add(node)
       this.reached.add(node)
-      const send = (): Promise<unknown> => node.client[method](script, keys.length, ...keys, ...this.args(verb))
-      const code = (await node.send(send, this.deadline)) as number
+      const args = [script, keys.length, ...keys, ...this.args(verb)]
+      const reply = await node.send(() => sendCommand(node.client, method, args), this.deadline)
+      const code = integerReply(reply)
+      if (code === notALock) throw new NothingApplied(new Error('the key has a value without a TTL, which no lock has'))
       if (code === withdrawn) this.isWithdrawn = true
       if (code === afterOthers) this.isAfterOthers = true
       this.vote(node, code === yes ? 'yes' : 'no')
@@ -144,7 +161,9 @@ export class Round {
         throw new Error(`${node.name} did not know the script`)
       }
       if (this.votes.has(node)) throw failure
-      this.failures.push(failure)
+      if (provesNothing(failure)) this.sent.delete(node)
+      else if (isHanded) this.isUncertain = true
+      this.failures.push(failure.message.includes(node.name) ? failure : failureOf(node, failure))
       this.vote(node, 'failed')
       const isUnderWay = isHanded && node.client.status === 'ready'
       if (verb === 'release' && this.reached.has(node) && !isUnderWay) void this.takeBack(node, verb, this.deadline)
@@ -166,7 +185,7 @@ export class Round {
     this.undoing.push(this.takeBack(node, this.question.undo, this.undoDeadline))
   }
 
-  private takeBack(node: LockNode, verb: 'undo' | 'release', deadline: Deadline): Promise<void> {
+  private takeBack(node: LockNode, verb: 'undo' | 'release', deadline: Deadline): Promise<boolean> {
     const { script, keys } = this.question
     return node.takeBack({ script, keys, args: this.args(verb) }, deadline)
   }

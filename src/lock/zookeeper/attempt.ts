@@ -6,6 +6,7 @@ import { LinkLost, NO_NODE, unless, type Link, type NodeState } from './link.js'
 import { nodePrefix } from './paths.js'
 import { findNode, pathOf, type Place, type Places } from './places.js'
 import { positionOf } from './position.js'
+import { NotALock } from './refusal.js'
 
 /** A waiter hears when the node before it goes. This is for its own node: somebody may remove it by hand. */
 const retryAfterMs = 30_000
@@ -17,19 +18,30 @@ const mostTries = 20
 const about = Buffer.from(`${hostname()} ${process.pid}`)
 
 const withdrawn: LockReply = { ok: false, withdrawn: true }
+export const refused: LockReply = { ok: false, retryAfterMs }
 const waiting: LockReply = { ok: false, retryAfterMs, queued: true }
 
 /** A node's `czxid` grows from node to node, and leaves room for the hand-overs of a front, below 2 ** 20. */
 const tokenOf = ({ czxid }: NodeState): bigint => czxid << 20n
 
 /** How long from `sinceMs` the session lasts at least. */
-const heldFrom = (sinceMs: number, { writtenMs, timeoutMs }: Link): number =>
-  Math.min(timeoutMs, writtenMs + timeoutMs - sinceMs)
+const heldFrom = (sinceMs: number, { writtenMs, timeoutMs }: Link): number => writtenMs + timeoutMs - sinceMs
 
-/** What the driver tries for a claim, once. */
+/** What the driver tries for a claim, once. `sinceMs` is when the command was sent. */
 export interface Attempts {
-  acquire(claim: Claim, link: Link): Promise<LockReply>
-  renew(claim: Claim, link: Link): Promise<LockReply>
+  acquire(claim: Claim, link: Link, sinceMs: number): Promise<LockReply>
+  renew(claim: Claim, link: Link, sinceMs: number): Promise<LockReply>
+}
+
+/** One of the nodes before a place that goes with no session, and would be waited for without end. */
+async function persisting({ folder }: Place, names: readonly string[], link: Link): Promise<string | undefined> {
+  const states = await Promise.all(names.map((name) => link.state(`${folder}/${name}`)))
+  return names.find((_, index) => states[index]?.owner === 0n)
+}
+
+function assertNone({ folder }: Place, persistent: string | undefined): void {
+  if (persistent === undefined) return
+  throw new NotALock(`${folder}/${persistent} stands in the line of the lock, but it is a persistent node`)
 }
 
 export function createAttempts({ places, clock }: { readonly places: Places; readonly clock: Clock }): Attempts {
@@ -72,13 +84,40 @@ export function createAttempts({ places, clock }: { readonly places: Places; rea
     return { children, state }
   }
 
+  /** Watches the node before a place; `false` if it has gone, or the place is given up. */
+  async function waitsBehind(behind: string, place: Place, suspects: readonly string[], link: Link): Promise<boolean> {
+    place.disarm?.()
+    const watching = link.watch(`${place.folder}/${behind}`, place.slot.fire)
+    const [disarm, persistent] = await Promise.all([watching, persisting(place, suspects, link)])
+    place.disarm = disarm
+    assertNone(place, persistent)
+    if (disarm && !place.removal) return true
+    disarm?.()
+    return false
+  }
+
+  /** Whether a held node is there. From then on its server tells when it goes, so the next renewal need not ask. */
+  async function guard(place: Place, link: Link): Promise<boolean> {
+    place.disarm?.()
+    let changed = false
+    const watching = link.watch(pathOf(place), () => {
+      changed = true
+      place.guard = undefined
+    })
+    const [disarm, state] = await Promise.all([watching, link.state(pathOf(place))])
+    place.disarm = disarm
+    if (places.get(place.claim) !== place) disarm?.()
+    if (!disarm || state?.owner !== link.session) return false
+    if (!changed) place.guard = link
+    return true
+  }
+
   return {
-    async acquire(claim, link) {
+    async acquire(claim, link, sinceMs) {
       const place = places.take(claim, link)
       if (!place) return withdrawn
       const { folder, slot } = place
-      const sinceMs = clock.nowMs()
-      place.untilMs = sinceMs + retryAfterMs + link.timeoutMs
+      place.untilMs = clock.nowMs() + retryAfterMs + link.timeoutMs
       let children: string[] | undefined
       let state: NodeState | undefined
       let watched = false
@@ -100,17 +139,16 @@ export function createAttempts({ places, clock }: { readonly places: Places; rea
           place.untilMs = sinceMs + heldMs
           return { ok: true, heldMs, token: tokenOf(state as NodeState) }
         } else if (!claim.waits) {
-          await places.release(claim)
-          return { ok: false, retryAfterMs }
+          const [, persistent] = await Promise.all([places.release(claim), persisting(place, position.suspects, link)])
+          assertNone(place, persistent)
+          return refused
         } else if (position.behind !== undefined) {
-          place.disarm?.()
-          const disarm = await link.watch(`${folder}/${position.behind}`, slot.fire)
-          place.disarm = disarm
-          if (disarm && !place.removal) return waiting
-          disarm?.()
+          if (await waitsBehind(position.behind, place, position.suspects, link)) return waiting
           children = undefined
-        } else if (watched) return waiting
-        else {
+        } else if (watched) {
+          assertNone(place, await persisting(place, position.suspects, link))
+          return waiting
+        } else {
           children = await link.watchChildren(folder, slot.fire)
           watched = true
         }
@@ -118,12 +156,11 @@ export function createAttempts({ places, clock }: { readonly places: Places; rea
       throw new Error(`${folder} changes too fast`)
     },
 
-    async renew(claim, link) {
+    async renew(claim, link, sinceMs) {
       const place = places.get(claim)
       if (!place?.granted || place.removal || place.session !== link.session) return { ok: false }
-      const sinceMs = clock.nowMs()
-      const [, state] = await Promise.all([prove(link), link.state(pathOf(place))])
-      if (place.removal || state?.owner !== link.session) return { ok: false }
+      const [, stands] = await Promise.all([prove(link), place.guard === link || guard(place, link)])
+      if (place.removal || !stands) return { ok: false }
       const heldMs = heldFrom(sinceMs, link)
       place.untilMs = sinceMs + heldMs
       return { ok: true, heldMs }

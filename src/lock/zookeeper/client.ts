@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net'
 import zookeeper from 'node-zookeeper-client'
 import type { Client } from 'node-zookeeper-client'
+import { createFrames } from './frames.js'
+import { codeOf, knownToClient, SESSION_MOVED } from './refusal.js'
 
 export interface Server {
   readonly host: string
@@ -18,6 +20,7 @@ export interface Identity {
 
 /** What we need of the inside of node-zookeeper-client 1.1. */
 interface Manager {
+  readonly state: number
   xid: number
   zxid: Buffer
   servers: readonly Server[]
@@ -36,6 +39,8 @@ const SESSION_EXPIRED = -3
 /** One connection of node-zookeeper-client. */
 export interface Connection {
   readonly client: Client
+  /** The error code of the answer that is being handled. */
+  readonly errorCode: number
   identity(): Identity
   /** Nothing is heard of it any more. The session stays. */
   destroy(): void
@@ -44,7 +49,8 @@ export interface Connection {
 /**
  * Dials a server. A client is used for one connection only, since most of what is wrong with node-zookeeper-client is
  * wrong with how it reconnects: half a frame of the last connection is taken for the beginning of the next, requests that
- * nobody waits for any more are sent then, a handshake may hang for ever, a close is undone.
+ * nobody waits for any more are sent then, a handshake may hang for ever, a close is undone. It is given whole frames, one
+ * at a time: it would copy all that has arrived for each, and throw at error codes that are younger than itself.
  */
 export function dial(
   server: Server,
@@ -66,11 +72,20 @@ export function dial(
   // A server that is asked to slow down its clients cannot tell a first request with the number 0 from none.
   manager.xid = 1
   identity?.zxid.copy(manager.zxid)
+  let errorCode = 0
+  const takeFrames = createFrames((frame) => {
+    if (manager.state === CONNECTED) {
+      errorCode = codeOf(frame)
+      if (errorCode === SESSION_MOVED) return onDown('lost')
+      knownToClient(frame)
+    }
+    onSocketData.call(manager, frame)
+  })
   manager.onSocketData = (chunk) => {
     try {
-      onSocketData.call(manager, chunk)
+      takeFrames(chunk)
     } catch {
-      // It throws at error codes that are younger than itself, in the middle of the stream.
+      // It is no ZooKeeper that speaks there.
       onDown('lost')
     }
   }
@@ -85,6 +100,9 @@ export function dial(
 
   return {
     client,
+    get errorCode() {
+      return errorCode
+    },
     identity: () => ({
       id: client.getSessionId(),
       password: client.getSessionPassword(),

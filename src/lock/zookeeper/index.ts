@@ -1,11 +1,10 @@
-import { positiveInteger } from '../../core/check.js'
+import { positiveInteger, shown } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import { ClosedError, StoreUnavailableError } from '../../core/errors.js'
-import type { Trip } from '../../core/group-commit.js'
-import type { Claim, LockCommand, LockDriver, LockReply } from '../driver.js'
+import type { LockCommand, LockDriver } from '../driver.js'
+import { createWindow } from '../window.js'
 import { createAttempts } from './attempt.js'
+import { createCommands } from './commands.js'
 import { removeRoot } from './folders.js'
-import { LinkLost, type Link } from './link.js'
 import { checkedPath } from './paths.js'
 import { createPlaces } from './places.js'
 import { parseServers } from './servers.js'
@@ -27,6 +26,12 @@ export interface ZooKeeperLockOptions {
   readonly clock?: Clock
 }
 
+/**
+ * So many keys are tried for at a time. A herd would write tens of thousands of requests into the connection at once: none
+ * would be answered in time, renewals would come behind them, and those who gave up would have been tried for.
+ */
+const triesAtOnce = 500
+
 /** The protocol has 31 bits for it. */
 const longestSessionMs = 2 ** 31 - 1
 
@@ -45,6 +50,9 @@ const longestSessionMs = 2 ** 31 - 1
  * @throws TypeError or RangeError for options that make no sense.
  */
 export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & AsyncDisposable {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`options must be an object with servers, got ${shown(options)}`)
+  }
   const { servers, chroot } = parseServers(options.servers)
   const { path = '/locks', sessionTimeoutMs = 30_000, clock = systemClock } = options
   const root = chroot + checkedPath('path', path)
@@ -61,63 +69,14 @@ export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & Async
     onTick: () => places.sweep(),
   })
   const places = createPlaces({ root, session, wakeups, clock })
-  const attempts = createAttempts({ places, clock })
+  const commands = createCommands({ session, places, attempts: createAttempts({ places, clock }) })
+  const window = createWindow(triesAtOnce)
+  const fronts = new Set<() => void>()
   let commits = 0
 
-  /**
-   * A try whose answer was lost with the connection goes on with the next one, if somebody still waits for it: it finds
-   * what it has left behind.
-   */
-  async function onLink<T>(trip: Trip, attempt: (link: Link) => Promise<T>): Promise<T> {
-    for (;;) {
-      const link = session.link ?? (await session.connected(trip.signal))
-      try {
-        return await attempt(link)
-      } catch (error) {
-        if (!(error instanceof LinkLost) || trip.signal.aborted) throw error
-      }
-    }
-  }
-
-  const acquire = (claim: Claim, trip: Trip): Promise<LockReply> =>
-    onLink(trip, (link) => attempts.acquire(claim, link))
-
-  async function release(claim: Claim, next: Claim | undefined, trip: Trip): Promise<LockReply> {
-    const released = places.release(claim)
-    // What it leaves behind is taken back: the front does not hear of it.
-    const tried = next && acquire(next, trip).catch(() => void places.release(next).catch(() => undefined))
-    const ok = await released
-    const reply = await tried
-    return reply ? { ok, next: reply } : { ok }
-  }
-
-  async function carryOut(command: LockCommand, trip: Trip): Promise<LockReply | Error> {
-    const { verb, claim } = command
-    try {
-      if (verb === 'acquire') return await acquire(claim, trip)
-      if (verb === 'renew') return await onLink(trip, (link) => attempts.renew(claim, link))
-      return await release(claim, command.next, trip)
-    } catch (error) {
-      if (error instanceof ClosedError) return error
-      return new StoreUnavailableError(`lock: ${(error as Error).message}`, { applied: 'unknown', cause: error })
-    }
-  }
-
-  /** In order: what one command does, the next one finds. Renewals change nothing for each other and go out together. */
-  async function carryOutAll(commands: readonly LockCommand[], trip: Trip): Promise<(LockReply | Error)[]> {
-    const replies: (LockReply | Error)[] = []
-    while (replies.length < commands.length) {
-      const rest = commands.slice(replies.length)
-      const others = rest.findIndex(({ verb }) => verb !== 'renew')
-      const run = rest.slice(0, others < 0 ? rest.length : Math.max(others, 1))
-      replies.push(...(await Promise.all(run.map((command) => carryOut(command, trip)))))
-    }
-    return replies
-  }
-
   /** Releases go out with the next connection, whether somebody still waits for the answer or not. */
-  function releaseLater(commands: readonly LockCommand[], sending: () => void): void {
-    const claims = commands.flatMap(({ verb, claim }) => (verb === 'release' && places.get(claim) ? [claim] : []))
+  function releaseLater(batch: readonly LockCommand[], sending: () => void): void {
+    const claims = batch.flatMap(({ verb, claim }) => (verb === 'release' && places.get(claim) ? [claim] : []))
     if (claims.length > 0) sending()
     for (const claim of claims) places.release(claim).catch(() => undefined)
   }
@@ -140,13 +99,22 @@ export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & Async
     shares: true,
     // Requests of different keys overtake nobody on the connection and need not wait for each other.
     lane: (_kind, key) => key,
-    async commit(commands, trip) {
+    async commit(batch, trip) {
+      const sinceMs = clock.nowMs()
+      const tries = batch.every(({ verb }) => verb === 'acquire')
       commits++
       try {
-        if (!session.link) releaseLater(commands, () => trip.sending())
-        if (!session.link) await session.connected(trip.signal)
-        trip.sending()
-        return await carryOutAll(commands, trip)
+        if (tries) await window.enter(() => trip.signal)
+        try {
+          if (!session.link) {
+            releaseLater(batch, () => trip.sending())
+            await session.connected(trip.signal)
+          }
+          trip.sending()
+          return await commands.carryOut(batch, trip, sinceMs)
+        } finally {
+          if (tries) window.leave()
+        }
       } finally {
         commits--
       }
@@ -156,7 +124,13 @@ export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & Async
       await tidyUp()
       if (places.idle && commits === 0) await session.end(false)
     },
+    onEnd(ended) {
+      fronts.add(ended)
+      return () => void fronts.delete(ended)
+    },
     async [Symbol.asyncDispose]() {
+      // Nobody may believe that a key is held when its node is gone.
+      for (const ended of [...fronts]) ended()
       places.releaseAll()
       await tidyUp()
       await session.end(true)

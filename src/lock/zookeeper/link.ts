@@ -3,6 +3,7 @@ import zookeeper from 'node-zookeeper-client'
 import type { Exception, Stat } from 'node-zookeeper-client'
 import type { Clock } from '../../core/clock.js'
 import { dial, type Identity, type Server } from './client.js'
+import { refusal } from './refusal.js'
 import { createWatches, type Watch } from './watches.js'
 
 /** The connection was lost before the answer came. The request may have been carried out. */
@@ -22,6 +23,10 @@ export interface Link {
   readonly answeredMs: number
   /** The same for writes: from then on the ensemble, and not this server alone, keeps the session for `timeoutMs`. */
   readonly writtenMs: number
+  /** How many answers have come. */
+  readonly answers: number
+  /** Whether an answer is still to come. */
+  readonly owesAnswer: boolean
   /** Resolves to the name in full. A node with a `sequential` name goes with the session, others stay. */
   create(path: string, data: Buffer, sequential?: boolean): Promise<string>
   remove(path: string): Promise<void>
@@ -95,6 +100,7 @@ export function openLink(options: {
   const watches = createWatches()
   let answeredMs = openedMs
   let writtenMs = openedMs
+  let answers = 0
   let touching: Promise<void> | undefined
   let state: 'opening' | 'up' | 'down' = 'opening'
   const connection = dial(server, { identity, timeoutMs, onUp: up, onDown: down })
@@ -109,7 +115,7 @@ export function openLink(options: {
     options.onDown(reason)
   }
 
-  function ask<T>(start: (answer: Answer<T>) => void, write = false): Promise<T> {
+  function ask<T>(what: string, start: (answer: Answer<T>) => void, write = false): Promise<T> {
     return new Promise((resolve, reject) => {
       if (state !== 'up') return reject(new LinkLost(`the connection to ${server.host}:${server.port} is lost`))
       const sentMs = clock.nowMs()
@@ -118,16 +124,17 @@ export function openLink(options: {
         if (!unanswered.has(reject)) return
         if (isAnswer(error, CONNECTION_LOSS, SESSION_EXPIRED)) return down('lost')
         unanswered.delete(reject)
+        answers++
         answeredMs = Math.max(answeredMs, sentMs)
         if (write) writtenMs = Math.max(writtenMs, sentMs)
-        if (error instanceof Error) reject(error)
+        if (error instanceof Error) reject(refusal(error, connection.errorCode, what))
         else resolve(value)
       })
     })
   }
 
   const remove = (path: string): Promise<void> =>
-    ask((answer) => client.remove(path, (error) => answer(error, undefined)), true)
+    ask(`remove ${path}`, (answer) => client.remove(path, (error) => answer(error, undefined)), true)
 
   async function touch(): Promise<void> {
     try {
@@ -146,24 +153,33 @@ export function openLink(options: {
     get writtenMs() {
       return writtenMs
     },
+    get answers() {
+      return answers
+    },
+    get owesAnswer() {
+      return unanswered.size > 0
+    },
     create(path, data, sequential = false) {
       const { EPHEMERAL_SEQUENTIAL, PERSISTENT } = zookeeper.CreateMode
-      return ask((answer) => client.create(path, data, sequential ? EPHEMERAL_SEQUENTIAL : PERSISTENT, answer), true)
+      const mode = sequential ? EPHEMERAL_SEQUENTIAL : PERSISTENT
+      return ask(`create ${path}`, (answer) => client.create(path, data, mode, answer), true)
     },
     remove,
-    children: (path) => ask((answer) => client.getChildren(path, answer)),
+    children: (path) => ask(`list ${path}`, (answer) => client.getChildren(path, answer)),
     watchChildren: (path, changed) =>
       watching(watches.on('children', path, changed), (fire) =>
-        ask((answer) => client.getChildren(path, fire, answer)),
+        ask(`list ${path}`, (answer) => client.getChildren(path, fire, answer)),
       ),
-    data: (path) => ask((answer) => client.getData(path, answer)),
+    data: (path) => ask(`read ${path}`, (answer) => client.getData(path, answer)),
     async state(path) {
-      const stat = await ask<Stat | null>((answer) => client.exists(path, answer))
+      const stat = await ask<Stat | null>(`find ${path}`, (answer) => client.exists(path, answer))
       return stat ? { czxid: stat.czxid.readBigInt64BE(), owner: stat.ephemeralOwner.readBigInt64BE() } : undefined
     },
     async watch(path, gone) {
       const watch = watches.on('data', path, gone)
-      const read = watching(watch, (fire) => ask<Buffer>((answer) => client.getData(path, fire, answer)))
+      const read = watching(watch, (fire) =>
+        ask<Buffer>(`read ${path}`, (answer) => client.getData(path, fire, answer)),
+      )
       const there = await unless(
         NO_NODE,
         read.then(() => true),

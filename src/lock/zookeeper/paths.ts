@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+import { keyString } from '../../core/check.js'
 import type { Claim, LockKind } from '../driver.js'
 
 /** What no name in a path may contain: the server refuses it, all beyond U+FFFF included. */
@@ -14,11 +16,25 @@ const escaped = (text: string): string =>
 const likePlace = /(lock-|__READ__|__WRIT__|-permits-\d+-)(?=-?\d{9,10}$)/
 
 /**
+ * The most UTF-16 code units of a key that is its own path. A longer key may have thousands of segments, each of which
+ * would be a node, and a path three times as long as itself.
+ */
+const longestPath = 1_024
+
+/** `~23` would be the escape of `#`, which is never escaped: no other key has this name. */
+const hashed = (key: string): string => `~23${createHash('sha256').update(key).digest('hex')}`
+
+/**
  * The folder of a key. `order-7` is `<root>/order-7` and `a/b` is `<root>/a/b`, which is what a JVM service has in mind
  * that locks `root + '/' + key`. What ZooKeeper forbids in a path (control characters, all beyond U+FFFF, empty names,
- * `.` and `..`) is escaped, and so is what the layout needs for itself. Different keys have different folders.
+ * `.` and `..`) is escaped, and so is what the layout needs for itself. A key of more than 1,024 UTF-16 code units is
+ * `<root>/~23` and its SHA-256 in hexadecimal digits. Different keys have different folders.
  */
 export function folderOf(root: string, kind: LockKind, key: string): string {
+  return `${root}${homes[kind]}/${key.length > longestPath ? hashed(key) : escapedPath(key)}`
+}
+
+function escapedPath(key: string): string {
   const segments = key
     .replace(/~(?=[0-9A-F]{2})/g, escaped)
     .replace(forbidden, escaped)
@@ -30,7 +46,7 @@ export function folderOf(root: string, kind: LockKind, key: string): string {
       if (depth === 0) return segment.replace(/^\.(?=(read-write|semaphore)$)/, escaped)
       return segment.replace(likePlace, (found) => escaped(found.slice(0, 1)) + found.slice(1))
     })
-  return `${root}${homes[kind]}/${segments.join('/')}`
+  return segments.join('/')
 }
 
 /** The name of the node that stands for a claim, up to the ten digits that the server appends. */
@@ -48,11 +64,11 @@ export function foldersDown(top: string, folder: string): string[] {
 
 /** A path as ZooKeeper takes it, without a slash at its end. */
 export function checkedPath(name: string, value: unknown): string {
-  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${String(value)}`)
-  const names = value.split('/')
+  const path = keyString(name, value)
+  const names = path.split('/')
   const wrong = names.slice(1).some((part) => part === '' || part === '.' || part === '..')
-  if (names[0] !== '' || names.length < 2 || wrong || value.search(forbidden) >= 0) {
-    throw new RangeError(`${name} must be a path such as /locks, got ${JSON.stringify(value)}`)
+  if (names[0] !== '' || names.length < 2 || wrong || path.search(forbidden) >= 0) {
+    throw new RangeError(`${name} must be a path such as /locks, got ${JSON.stringify(path)}`)
   }
-  return value
+  return path
 }

@@ -4,6 +4,7 @@ import { holderOf, type Claim } from '../driver.js'
 import { removeFolders } from './folders.js'
 import { isAnswer, LinkLost, NO_NODE, unless, type Link } from './link.js'
 import { folderOf } from './paths.js'
+import { isRefusal } from './refusal.js'
 import type { Session } from './session.js'
 import type { Slot, Wakeups } from './wakeups.js'
 
@@ -24,7 +25,9 @@ export interface Place {
   granted: boolean
   /** From then on its front has given it up, unless it is heard of before. */
   untilMs: number
-  /** Takes back the watch over the node before it. */
+  /** The connection over which the node itself is watched, once it was held for so long that it had to be renewed. */
+  guard: Link | undefined
+  /** Takes back the watch over the node before it, or over itself. */
   disarm: (() => void) | undefined
   /** It is being released. */
   removal: Promise<boolean> | undefined
@@ -62,7 +65,7 @@ export interface Places {
   tidyUp(): Promise<void>
 }
 
-/** How many released claims are remembered. */
+/** At least so many released claims are remembered, and twice as many at most. */
 const remembered = 10_000
 
 /** An empty folder is kept so long for the next use of its key: to make and remove it costs as much as the lock itself. */
@@ -82,9 +85,12 @@ export function createPlaces(options: {
   const folders = new Map<string, Set<Place>>()
   /** Folders in which we have no node any more, and since when; the oldest first. */
   const empty = new Map<string, number>()
-  /** Claims that were released, and whether they were held. */
-  const released = new Map<string, boolean>()
+  /** Claims that were released, and whether they were held; the older ones are forgotten together. */
+  let released = new Map<string, boolean>()
+  let releasedBefore = new Map<string, boolean>()
   const work = new Set<Promise<unknown>>()
+  /** Nodes that ZooKeeper has refused to remove. They are tried again now and then, and go with the session at last. */
+  const unremoved = new Set<Place>()
 
   function newPlace(claim: Claim, link: Link): Place {
     const folder = folderOf(root, claim.kind, claim.key)
@@ -99,6 +105,7 @@ export function createPlaces(options: {
       unsure: false,
       granted: false,
       untilMs: Infinity,
+      guard: undefined,
       disarm: undefined,
       removal: undefined,
     }
@@ -151,7 +158,7 @@ export function createPlaces(options: {
     const holder = holderOf(claim)
     const place = places.get(holder)
     if (place) return (place.removal ??= track(leave(place)))
-    const ok = released.get(holder) ?? false
+    const ok = released.get(holder) ?? releasedBefore.get(holder) ?? false
     remember(holder, ok)
     return Promise.resolve(ok)
   }
@@ -160,6 +167,9 @@ export function createPlaces(options: {
     let ok = false
     try {
       ok = (await remove(place)) && place.granted
+    } catch (error) {
+      if (isRefusal(error)) unremoved.add(place)
+      throw error
     } finally {
       remember(holderOf(place.claim), ok)
       forget(place)
@@ -192,9 +202,19 @@ export function createPlaces(options: {
     return false
   }
 
+  function removeAgain(): void {
+    if (!session.link) return
+    for (const place of unremoved) {
+      unremoved.delete(place)
+      track(remove(place)).catch(() => unremoved.add(place))
+    }
+  }
+
   function remember(holder: string, ok: boolean): void {
     released.set(holder, ok)
-    if (released.size > remembered) released.delete(released.keys().next().value as string)
+    if (released.size < remembered) return
+    releasedBefore = released
+    released = new Map()
   }
 
   function releaseWhere(is: (place: Place) => boolean): void {
@@ -205,7 +225,7 @@ export function createPlaces(options: {
     take(claim, link) {
       const holder = holderOf(claim)
       const place = places.get(holder)
-      if (released.has(holder) || place?.removal) return undefined
+      if (released.has(holder) || releasedBefore.has(holder) || place?.removal) return undefined
       if (place?.session === link.session) return place
       // The node has gone with the session in which it was created.
       if (place) forget(place)
@@ -222,6 +242,7 @@ export function createPlaces(options: {
     sweep() {
       const nowMs = clock.nowMs()
       releaseWhere(({ untilMs }) => untilMs < nowMs)
+      removeAgain()
       for (const [folder, sinceMs] of empty) if (nowMs - sinceMs > keptMs) tidy(folder)
     },
     releaseAll: () => releaseWhere(() => true),

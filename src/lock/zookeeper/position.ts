@@ -3,8 +3,13 @@ import type { Claim, LockKind } from '../driver.js'
 /** Where a claim stands in the line of its key. */
 export type Position =
   | { readonly granted: true }
-  /** It waits for one node to go; without `behind`, for any of those before it. */
-  | { readonly granted: false; readonly behind: string | undefined }
+  | {
+      readonly granted: false
+      /** It waits for this node to go; without it, for any of those before it. */
+      readonly behind: string | undefined
+      /** Those before it that may be no lock's: that one, and all whose names neither we nor Curator give. */
+      readonly suspects: readonly string[]
+    }
 
 interface Place {
   readonly name: string
@@ -47,11 +52,12 @@ export function positionOf(
   line.sort((a, b) => (a.sequence - b.sequence) | 0)
   const index = line.findIndex(({ name }) => name === own)
   if (index < 0) return undefined
-  const before = line.slice(0, index)
-  if (kind === 'semaphore') {
-    const taken = before.reduce((sum, place) => sum + place.permits, 0)
-    return taken + permits <= of ? { granted: true } : { granted: false, behind: undefined }
-  }
-  const last = kind === 'read-write' && permits === 1 ? before.findLast(({ reads }) => !reads) : before.at(-1)
-  return last ? { granted: false, behind: last.name } : { granted: true }
+  const isReader = kind === 'read-write' && permits === 1
+  const before = line.slice(0, index).filter(({ reads }) => !(isReader && reads))
+  const taken =
+    kind === 'semaphore' ? before.reduce((sum, place) => sum + place.permits, 0) + permits - of : before.length
+  if (taken <= 0) return { granted: true }
+  const behind = kind === 'semaphore' ? undefined : before.at(-1)?.name
+  const suspects = before.map(({ name }) => name).filter((name) => name === behind || !name.startsWith('_c_'))
+  return { granted: false, behind, suspects }
 }

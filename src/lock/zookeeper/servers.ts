@@ -1,9 +1,10 @@
+import { shown } from '../../core/check.js'
 import type { Server } from './client.js'
 import { checkedPath } from './paths.js'
 
 /** Reads a connect string of ZooKeeper: `host:port,host:port/path`. An IPv6 address stands in brackets. */
 export function parseServers(value: unknown): { readonly servers: readonly Server[]; readonly chroot: string } {
-  if (typeof value !== 'string') throw new TypeError(`servers must be a string, got ${String(value)}`)
+  if (typeof value !== 'string') throw new TypeError(`servers must be a string, got ${shown(value)}`)
   const slash = value.indexOf('/')
   const hosts = slash < 0 ? value : value.slice(0, slash)
   const path = slash < 0 ? '/' : value.slice(slash)

@@ -1,6 +1,7 @@
 import { onAbort } from '../../core/abort.js'
 import { exponentialBackoff } from '../../core/backoff.js'
-import type { Clock } from '../../core/clock.js'
+import { callTimeout, type Clock } from '../../core/clock.js'
+import { outsideRequests } from '../../core/context.js'
 import { ClosedError, StoreUnavailableError } from '../../core/errors.js'
 import type { Identity, Server } from './client.js'
 import { openLink, type Link } from './link.js'
@@ -23,6 +24,9 @@ export interface Session {
 /** How long an orderly end may take. */
 export const farewellMs = 2_000
 
+/** How often a connection is looked at; more often if the session is short. */
+const tickMs = 1_000
+
 interface Waiting {
   readonly resolve: (link: Link) => void
   readonly reject: (error: Error) => void
@@ -35,7 +39,7 @@ export function createSession(options: {
   readonly clock: Clock
   /** What nodes there are may have changed unheard: a connection stands again, the session is over, or it may be. */
   readonly onUnheard: () => void
-  /** Called every third of the session's time-out while a connection stands. */
+  /** Called about every second while a connection stands. */
   readonly onTick: () => void
 }): Session {
   const { timeoutMs: wantedMs, clock, onUnheard, onTick } = options
@@ -61,7 +65,7 @@ export function createSession(options: {
     const timeoutMs = identity?.timeoutMs ?? wantedMs
     // A server may accept and never answer. All are to be tried before the session expires.
     const patienceMs = Math.min(1_000 * 2 ** silences, timeoutMs / (servers.length + 1))
-    const cancel = clock.after(patienceMs, () => {
+    const cancel = callTimeout(clock, patienceMs, () => {
       silences++
       dialled.cut()
     })
@@ -135,20 +139,20 @@ export function createSession(options: {
   }
 
   /**
-   * Asks a question if none was answered for a third of the session's time-out, and gives the connection up if that is
-   * not answered for another third. The client's own pings are not looked at by anybody.
+   * Asks a question when none was answered for a third of the session's time-out, and gives the connection up when a
+   * question stays without an answer for two ticks: its other end may be gone without a word. A server that is merely
+   * slow is found again by the next connection. The client's own pings are not looked at by anybody.
    */
-  function watchOver(standing: Link): void {
-    const { answeredMs } = standing
-    const thirdMs = standing.timeoutMs / 3
-    cancelWatch = clock.after(answeredMs + thirdMs - clock.nowMs(), () => {
+  function watchOver(standing: Link, silentTicks = 0): void {
+    const { answers, owesAnswer, timeoutMs } = standing
+    cancelWatch = callTimeout(clock, Math.min(tickMs, timeoutMs / 9), () => {
       onTick()
-      if (standing.answeredMs > answeredMs) return watchOver(standing)
-      standing.state('/').catch(() => undefined)
-      cancelWatch = clock.after(thirdMs, () => {
-        if (standing.answeredMs > answeredMs) watchOver(standing)
-        else standing.cut()
-      })
+      const silent = owesAnswer && standing.answers === answers ? silentTicks + 1 : 0
+      if (silent === 2) return standing.cut()
+      if (!standing.owesAnswer && clock.nowMs() - standing.answeredMs > timeoutMs / 3) {
+        standing.state('/').catch(() => undefined)
+      }
+      watchOver(standing, silent)
     })
   }
 
@@ -172,14 +176,14 @@ export function createSession(options: {
         reject: leave,
       }
       waiting.add(here)
-      dial()
+      outsideRequests(dial)
     })
   }
 
   async function endNow(): Promise<void> {
     if (!link && identity) {
       const found = new Promise<unknown>((resolve) => waiting.add({ resolve, reject: resolve }))
-      dial()
+      outsideRequests(dial)
       await within(clock, farewellMs, found)
     }
     redials = false

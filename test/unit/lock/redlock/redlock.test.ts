@@ -20,11 +20,30 @@ const twice = (): Redis[] => {
 
 it.each([
   ['nothing', () => undefined, TypeError, 'nodes must be an array of Redis clients, got undefined'],
-  ['one client instead of several', client, TypeError, 'nodes must be an array of Redis clients, got object'],
+  ['one client instead of several', client, TypeError, 'nodes must be an array of Redis clients, got [object Object]'],
+  ['null for nodes', () => null, TypeError, 'nodes must be an array of Redis clients, got null'],
+  ['a text', () => 'redis://a', TypeError, 'nodes must be an array of Redis clients, got "redis://a"'],
+  ['a Set', () => new Set([client()]), TypeError, 'nodes must be an array of Redis clients, got [object Set]'],
+  [
+    'what has no class',
+    () => Object.create(null) as unknown,
+    TypeError,
+    'nodes must be an array of Redis clients, got [object Object]',
+  ],
   ['no nodes', () => [], RangeError, 'nodes must be at least one Redis client, got none'],
-  ['an address', () => [client(), 'redis://a'], TypeError, 'nodes[1] must be a Redis client, got string'],
-  ['null', () => [null], TypeError, 'nodes[0] must be a Redis client, got null'],
-  ['half a client', () => [{ status: 'ready', eval: () => 0 }], TypeError, 'nodes[0] must be a Redis client'],
+  [
+    'an address',
+    () => [client(), 'redis://a'],
+    TypeError,
+    'nodes[1] must be a Redis or Cluster of ioredis, got "redis://a"',
+  ],
+  ['null', () => [null], TypeError, 'nodes[0] must be a Redis or Cluster of ioredis, got null'],
+  [
+    'half a client',
+    () => [{ status: 'ready', eval: () => 0 }],
+    TypeError,
+    'nodes[0] must be a Redis or Cluster of ioredis, got an object with status, eval',
+  ],
   ['a Cluster', () => [client(), cluster()], TypeError, 'nodes[1] must be one server, got a Cluster'],
   ['the same client twice', twice, RangeError, 'nodes[0] again at 2'],
 ])('turns %s away', (_, nodes, error, message) => {
@@ -39,6 +58,11 @@ it.each([
   ['300', TypeError],
 ])('turns nodeTimeoutMs %s away', (nodeTimeoutMs, error) => {
   expect(() => redlockLock([client()], { nodeTimeoutMs: nodeTimeoutMs as number })).toThrow(error)
+})
+
+it.each([null, 300, 'fast'])('turns the options %j away', (options) => {
+  expect(() => redlockLock([client()], options as never)).toThrow(TypeError)
+  expect(() => redlockLock([client()], options as never)).toThrow('options must be an object, got')
 })
 
 it('does no I/O by itself', () => {

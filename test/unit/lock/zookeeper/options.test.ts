@@ -9,5 +9,21 @@ describe('the options of zookeeperLock', () => {
     expect(() => zookeeperLock({ servers: 'h', sessionTimeoutMs: 2 ** 31 })).toThrow(RangeError)
     expect(() => zookeeperLock({ servers: 'h', sessionTimeoutMs: '1' as unknown as number })).toThrow(TypeError)
     expect(() => zookeeperLock({} as never)).toThrow(TypeError)
+    expect(() => zookeeperLock({ servers: `h/${'x'.repeat(8_192)}` })).toThrow(RangeError)
+  })
+
+  it.each([
+    [undefined, 'options must be an object with servers, got undefined'],
+    [null, 'options must be an object with servers, got null'],
+    ['localhost:2181', 'options must be an object with servers, got "localhost:2181"'],
+    [{}, 'servers must be a string, got undefined'],
+    [{ servers: ['localhost:2181'] }, "servers must be a string, got [ 'localhost:2181' ]"],
+    [{ servers: Symbol('x') }, 'servers must be a string, got Symbol(x)'],
+    [{ servers: 'h', path: null }, 'path must be a string, got null'],
+    [{ servers: 'h', sessionTimeoutMs: '5' }, 'sessionTimeoutMs must be a number, got "5"'],
+  ])('of %j are turned away by a TypeError that names what came', (options, message) => {
+    const make = (): unknown => zookeeperLock(options as never)
+    expect(make).toThrow(TypeError)
+    expect(make).toThrow(message)
   })
 })

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Claim } from '../../../../src/lock/driver.js'
@@ -11,6 +12,8 @@ function serverTakes(path: string): boolean {
   if (path.split('/').some((name, i) => (i > 0 && name === '') || name === '.' || name === '..')) return false
   return !/[\u0000-\u001f\u007f-\u009f\ud800-\uf8ff\ufff0-\uffff]/.test(path)
 }
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 describe('folderOf', () => {
   it.each([
@@ -48,6 +51,18 @@ describe('folderOf', () => {
     expect(folderOf('/locks', 'mutex', key)).toBe(folder)
   })
 
+  it.each([
+    ['x'.repeat(1_024), `/locks/${'x'.repeat(1_024)}`],
+    ['x'.repeat(1_025), `/locks/~23${sha256('x'.repeat(1_025))}`],
+    ['a/'.repeat(4_096), `/locks/~23${sha256('a/'.repeat(4_096))}`],
+    ['\u0000'.repeat(8_192), `/locks/~23${sha256('\u0000'.repeat(8_192))}`],
+    ['😀'.repeat(2_048), `/locks/~23${sha256('😀'.repeat(2_048))}`],
+    [`~23${sha256('x')}`, `/locks/~7E23${sha256('x')}`],
+    [`#${sha256('x')}`, `/locks/#${sha256('x')}`],
+  ])('puts a long key, and what looks like one, where no other key is: %#', (key, folder) => {
+    expect(folderOf('/locks', 'mutex', key)).toBe(folder)
+  })
+
   it('keeps the kinds apart', () => {
     expect(folderOf('/locks', 'read-write', 'a/b')).toBe('/locks/.read-write/a/b')
     expect(folderOf('/locks', 'semaphore', 'a/b')).toBe('/locks/.semaphore/a/b')
@@ -63,6 +78,14 @@ describe('folderOf', () => {
         )
         .map((parts) => parts.join(''))
         .filter((text) => text !== ''),
+      // Longer than what is a path of its own, in a few spellings each.
+      fc
+        .tuple(fc.constantFrom('x', 'a/', '😀', '~', '\u0000'), fc.integer({ min: 1_000, max: 1_030 }))
+        .map(([unit, times]) => unit.repeat(times)),
+      // Where such a key lies, and what is close to that.
+      fc
+        .tuple(fc.constantFrom('~23', '#', '~7E23', '~', '.sha256/'), fc.constantFrom('x', 'a/', '😀'))
+        .map(([sign, unit]) => sign + sha256(unit.repeat(1_030))),
     )
     .filter((text) => (text as unknown as { isWellFormed(): boolean }).isWellFormed())
   const kind = fc.constantFrom('mutex', 'read-write', 'semaphore')
@@ -122,12 +145,23 @@ describe('checkedPath', () => {
   it.each(['/locks', '/a/b', '/.locks', '/ä'])('takes %j', (path) => {
     expect(checkedPath('path', path)).toBe(path)
   })
-  it.each(['', '/', 'locks', '/a/', '//a', '/a//b', '/.', '/a/..', '/a\u0001', '/\ue000', '/😀'])(
-    'refuses %j',
-    (path) => {
-      expect(() => checkedPath('path', path)).toThrow(RangeError)
-    },
-  )
+  it.each([
+    '',
+    '/',
+    'locks',
+    '/a/',
+    '//a',
+    '/a//b',
+    '/.',
+    '/a/..',
+    '/a\u0001',
+    '/\ue000',
+    '/😀',
+    '/\ud800',
+    `/${'x'.repeat(8_192)}`,
+  ])('refuses %j', (path) => {
+    expect(() => checkedPath('path', path)).toThrow(RangeError)
+  })
   it.each([undefined, null, 7])('refuses %j', (path) => {
     expect(() => checkedPath('path', path)).toThrow(TypeError)
   })

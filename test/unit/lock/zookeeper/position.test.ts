@@ -3,7 +3,11 @@ import { describe, expect, it } from 'vitest'
 import { positionOf } from '../../../../src/lock/zookeeper/position.js'
 
 const granted = { granted: true }
-const behind = (name: string | undefined) => ({ granted: false, behind: name })
+const behind = (name: string | undefined, suspects = name === undefined ? [] : [name]) => ({
+  granted: false,
+  behind: name,
+  suspects,
+})
 
 describe('a mutex', () => {
   const mutex = { kind: 'mutex', permits: 1, of: 1 } as const
@@ -23,6 +27,12 @@ describe('a mutex', () => {
       ['x-lock--2147483647', 'x-lock-2147483647', 'x-lock--2147483648'],
       'x-lock--2147483648',
       behind('x-lock-2147483647'),
+    ],
+    [
+      'suspects the one before it, and those before that whose names are strange',
+      [a, b, 'lock-0000000001', 'x-lock-0000000002', c],
+      c,
+      behind(b, ['lock-0000000001', 'x-lock-0000000002', b]),
     ],
   ])('%s', (_, children, own, position) => {
     expect(positionOf(mutex, children, own)).toEqual(position)
@@ -54,6 +64,13 @@ describe('a read-write lock', () => {
       behind(reads(2)),
     ],
     ['lets a writer wait for the writer before it', writer, [writes(2), writes(1)], writes(2), behind(writes(1))],
+    [
+      'does not suspect a strange reader before a reader',
+      reader,
+      ['x__READ__0000000000', writes(1), reads(2)],
+      reads(2),
+      behind(writes(1)),
+    ],
     ['takes no mutex for a place', writer, ['_c_x-lock-0000000000', writes(1)], writes(1), granted],
     ['tells who is not there', writer, [reads(1)], writes(2), undefined],
   ])('%s', (_, claim, children, own, position) => {
@@ -73,6 +90,13 @@ describe('a semaphore', () => {
       [node(1, 2), node(2, 3), node(3, 1)],
       node(3, 1),
       behind(undefined),
+    ],
+    [
+      'suspects strange names before it',
+      claim(3),
+      [node(1, 2), 'x-permits-1-0000000002', node(3, 3)],
+      node(3, 3),
+      behind(undefined, ['x-permits-1-0000000002']),
     ],
     ['ignores who came later', claim(4), [node(2, 4), node(3, 4)], node(2, 4), granted],
     ['tells who is not there', claim(1), [node(1, 1)], node(2, 1), undefined],
