@@ -7,7 +7,14 @@ export interface KafkaMessage {
   readonly value: Buffer | null
   readonly timestamp: string
   readonly offset: string
+  /** `null`, which the types of kafkajs leave out, is a header without a value. */
   readonly headers?: Record<string, Bytes | undefined>
+}
+
+export interface SentMessage {
+  key: Buffer | null
+  value: Buffer | null
+  headers: Record<string, Bytes>
 }
 
 export interface KafkaProducer {
@@ -17,7 +24,7 @@ export interface KafkaProducer {
     topic: string
     acks: number
     compression: number
-    messages: { key: Buffer | null; value: Buffer | null; headers: Record<string, Bytes> }[]
+    messages: SentMessage[]
   }): Promise<unknown>
 }
 
