@@ -5,8 +5,8 @@ import { inspect } from 'node:util'
 /** @internal Named values on their way into a check. */
 export type Unchecked = Readonly<Record<string, unknown>>
 
-/** Redis holds keys of up to 512 MB; nobody means to send one. */
-const longestKey = 1_024
+/** Keys are URLs and ids that come from strangers; no more than this is meant. */
+const longestKeyBytes = 8_192
 
 function shown(value: unknown): string {
   const text =
@@ -47,13 +47,17 @@ export function durationMs(name: string, value: unknown, atLeast = 0): number {
 /** Half a surrogate pair has no UTF-8: two different names would become one in a backend. */
 const isWellFormed = (text: string): boolean => (text as unknown as { isWellFormed(): boolean }).isWellFormed()
 
-/** A string of 1 to 1,024 characters that names something, and that every backend can tell from every other. */
+/** A well-formed string of 1 to 8,192 bytes of UTF-8 that names something, and that every backend can tell from every other. */
 export function keyString(name: string, value: unknown): string {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${shown(value)}`)
   if (value === '') throw new RangeError(`${name} must not be empty`)
-  if (value.length > longestKey) {
-    throw new RangeError(`${name} must be at most ${longestKey} characters, got ${value.length}: ${shown(value)}`)
-  }
   if (!isWellFormed(value)) throw new RangeError(`${name} must be well-formed Unicode, got ${shown(value)}`)
+  // A UTF-16 unit takes at most three bytes, so the bytes of a short name need not be counted.
+  if (value.length * 3 > longestKeyBytes) {
+    const bytes = Buffer.byteLength(value)
+    if (bytes > longestKeyBytes) {
+      throw new RangeError(`${name} must be at most ${longestKeyBytes} bytes of UTF-8, got ${bytes}: ${shown(value)}`)
+    }
+  }
   return value
 }

@@ -33,6 +33,24 @@ export const systemClock: Clock = {
   },
 }
 
+/** A timer that fires later than this tells that the process could not run: the loop was blocked, or it was stopped. */
+export const blockedMs = 5
+
+/**
+ * A time-out of a call: as `clock.after`, but a timer that fires late first gives back the time in which the process
+ * could not read its sockets, once and `delayMs` at most; an answer that lies there, or was held up, then still counts.
+ * What has to end on time whatever lies there, such as a hold, takes `clock.after`.
+ */
+export function callTimeout(clock: Clock, delayMs: number, run: () => void): () => void {
+  const dueMs = clock.nowMs() + delayMs
+  let cancel = clock.after(delayMs, () => {
+    const lateMs = clock.nowMs() - dueMs
+    if (lateMs > blockedMs) cancel = clock.after(Math.min(lateMs, delayMs), run)
+    else run()
+  })
+  return () => cancel()
+}
+
 const readingsShared = 64
 
 /**

@@ -3,6 +3,14 @@ const brand: unique symbol = Symbol.for('spillway.error') as never
 const isOurs = (value: unknown): value is SpillwayError =>
   typeof value === 'object' && value !== null && (value as { [brand]?: unknown })[brand] === true
 
+/** Gives a class its name as data: a bundler that shortens names would change what is printed. */
+function named(type: new (...args: never[]) => Error, name: string): void {
+  const property = { value: name, configurable: true }
+  Object.defineProperty(type, 'name', property)
+  // On the prototype, since the first line of a stack is made before a constructor can set anything.
+  Object.defineProperty(type.prototype, 'name', { ...property, writable: true })
+}
+
 /**
  * Base of every error that spillway throws on purpose. Tell them apart by `code`, or by `instanceof`, which also knows
  * an error made by another copy of the package. Wrong arguments are plain `TypeError`s and `RangeError`s instead.
@@ -11,12 +19,15 @@ export class SpillwayError extends Error {
   /** @internal */
   static readonly code: string = 'ERR_SPILLWAY'
 
+  static {
+    named(this, 'SpillwayError')
+  }
+
   /** A literal such as `'ERR_CLOSED'`, the same for every error of a class and in every version. */
   readonly code: string
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, options)
-    this.name = new.target.name
     this.code = new.target.code
     Object.defineProperty(this, brand, { value: true })
   }
@@ -39,6 +50,10 @@ export class SpillwayError extends Error {
  */
 export class StoreUnavailableError extends SpillwayError {
   static override readonly code: string = 'ERR_STORE_UNAVAILABLE'
+
+  static {
+    named(this, 'StoreUnavailableError')
+  }
   readonly applied: 'no' | 'unknown'
 
   constructor(message: string, options: ErrorOptions & { readonly applied: 'no' | 'unknown' }) {
@@ -50,19 +65,35 @@ export class StoreUnavailableError extends SpillwayError {
 /** A wait ended without what it waited for: `maxWaitMs` passed, or certainly would have. */
 export class WaitTimeoutError extends SpillwayError {
   static override readonly code: string = 'ERR_WAIT_TIMEOUT'
+
+  static {
+    named(this, 'WaitTimeoutError')
+  }
 }
 
 /** The reason on a lease's `signal`: the hold ended before it was released. */
 export class LockLostError extends SpillwayError {
   static override readonly code: string = 'ERR_LOCK_LOST'
+
+  static {
+    named(this, 'LockLostError')
+  }
 }
 
 /** An order id that is already known for a SKU came back with another quantity or another buyer. */
 export class OrderConflictError extends SpillwayError {
   static override readonly code: string = 'ERR_ORDER_CONFLICT'
+
+  static {
+    named(this, 'OrderConflictError')
+  }
 }
 
 /** The object was used after its `close`. */
 export class ClosedError extends SpillwayError {
   static override readonly code: string = 'ERR_CLOSED'
+
+  static {
+    named(this, 'ClosedError')
+  }
 }

@@ -1,6 +1,7 @@
 import { onAbort } from './abort.js'
 import { durationMs, positiveInteger } from './check.js'
-import { systemClock, type Clock } from './clock.js'
+import { blockedMs, systemClock, type Clock } from './clock.js'
+import { outsideRequests } from './context.js'
 import { channels } from './diagnostics.js'
 import { ClosedError, SpillwayError, StoreUnavailableError } from './errors.js'
 
@@ -59,9 +60,16 @@ export interface GroupCommit<Request, Reply> {
   close(): Promise<void>
 }
 
+/** A tick of the event loop, shared by the calls that were made in it. */
+interface Tick {
+  deadlineMs: number
+  /** It was given back the time in which the process could not run. */
+  extended: boolean
+}
+
 interface Call<Request, Reply> {
   readonly request: Request
-  readonly deadlineMs: number
+  readonly tick: Tick
   readonly resolve: (reply: Reply) => void
   readonly reject: (error: unknown) => void
   /** Takes back the watch over the caller's signal. */
@@ -116,19 +124,23 @@ export function createGroupCommit<Request, Reply>(
   let closed = false
   let onIdle: (() => void) | undefined
   let closing: Promise<void> | undefined
-  let turnStartedMs: number | undefined
+  let tick: Tick | undefined
 
-  /** Reading the clock costs more than a call does, so calls of one turn share a reading. */
-  function turnMs(): number {
-    if (turnStartedMs === undefined) {
-      turnStartedMs = clock.nowMs()
-      queueMicrotask(endTurn)
+  /**
+   * Reading the clock costs more than a call does, so calls of one tick share a reading. It is taken when the tick ends:
+   * a program that makes calls for a second on end does not use up their time before any of them could be sent.
+   */
+  function currentTick(): Tick {
+    if (!tick) {
+      tick = { deadlineMs: Infinity, extended: false }
+      queueMicrotask(endTick)
     }
-    return turnStartedMs
+    return tick
   }
 
-  function endTurn(): void {
-    turnStartedMs = undefined
+  function endTick(): void {
+    if (tick) tick.deadlineMs = clock.nowMs() + timeoutMs
+    tick = undefined
   }
 
   const unavailable = (applied: 'no' | 'unknown', why: string, cause?: unknown): StoreUnavailableError =>
@@ -158,18 +170,30 @@ export function createGroupCommit<Request, Reply>(
     if (deadlineMs === Infinity) return
     lane.cancelTimer = clock.after(Math.max(0, deadlineMs - clock.nowMs()), () => {
       lane.cancelTimer = undefined
+      const lateMs = clock.nowMs() - deadlineMs
+      if (lateMs > blockedMs) extend(lane, lateMs)
       expire(lane)
       launch(key, lane)
     })
   }
 
+  /** The loop was blocked, or the process stopped: answers may lie on the socket that could not be read meanwhile. */
+  function extend(lane: ThisLane, lateMs: number): void {
+    const deadlineMs = clock.nowMs() + Math.min(lateMs, timeoutMs)
+    const calls = [...lane.flights].flatMap((flight) => flight.calls)
+    for (const { tick } of calls.concat(lane.waiting)) {
+      if (!tick.extended) tick.deadlineMs = Math.max(tick.deadlineMs, deadlineMs)
+      tick.extended = true
+    }
+  }
+
   function firstDeadlineMs({ calls }: ThisFlight): number {
-    return calls.find((call) => !call.settled)?.deadlineMs ?? Infinity
+    return calls.find((call) => !call.settled)?.tick.deadlineMs ?? Infinity
   }
 
   function expire(lane: ThisLane): void {
     const nowMs = clock.nowMs()
-    const tooOld = (call: ThisCall): boolean => call.deadlineMs <= nowMs && settle(call)
+    const tooOld = (call: ThisCall): boolean => call.tick.deadlineMs <= nowMs && settle(call)
     for (const flight of lane.flights) {
       const late = flight.calls.filter(tooOld)
       const applied = flight.sent ? 'unknown' : 'no'
@@ -184,6 +208,8 @@ export function createGroupCommit<Request, Reply>(
 
   function launch(key: string | number, lane: ThisLane): void {
     lane.launching = false
+    // A call of this very tick may be sent now; it needs its deadline.
+    endTick()
     while (lane.flights.size < maxInFlight) {
       const calls = takeBatch(lane)
       if (calls.length === 0) break
@@ -267,7 +293,7 @@ export function createGroupCommit<Request, Reply>(
     if (lane.launching || lane.flights.size >= maxInFlight) return
     lane.launching = true
     const opened = lane
-    queueMicrotask(() => launch(key, opened))
+    queueMicrotask(() => outsideRequests(() => launch(key, opened)))
   }
 
   function giveUp(key: string | number, call: ThisCall, reason: unknown): void {
@@ -278,7 +304,7 @@ export function createGroupCommit<Request, Reply>(
     for (const flight of lane.flights) {
       if (!flight.calls.includes(call)) continue
       thin(lane, flight)
-      launch(key, lane)
+      outsideRequests(() => launch(key, lane))
       return
     }
   }
@@ -289,7 +315,7 @@ export function createGroupCommit<Request, Reply>(
       if (signal?.aborted) return Promise.reject(signal.reason as Error)
       return new Promise<Reply>((resolve, reject) => {
         const key = laneOf(request)
-        const call: ThisCall = { request, deadlineMs: turnMs() + timeoutMs, resolve, reject, settled: false }
+        const call: ThisCall = { request, tick: currentTick(), resolve, reject, settled: false }
         if (signal) call.unwatch = onAbort(signal, () => giveUp(key, call, signal.reason))
         join(key, call)
       })

@@ -39,11 +39,22 @@ describe('checks', () => {
     expect(() => durationMs('timeoutMs', 0.5, 1)).toThrow('timeoutMs must be 1 ms or more, got 0.5')
   })
 
-  it('takes keys from 1 to 1,024 characters', () => {
-    for (const key of ['k', ' ', '€', 'x'.repeat(1_024)]) expect(keyString('key', key)).toBe(key)
+  it('takes keys from 1 to 8,192 bytes of UTF-8', () => {
+    const longest = ['x'.repeat(8_192), '€'.repeat(2_730), 'é'.repeat(4_096), '😀'.repeat(2_048)]
+    for (const key of ['k', ' ', '€', ...longest]) expect(keyString('key', key)).toBe(key)
     expect(() => keyString('key', '')).toThrow(RangeError)
     expect(() => keyString('key', '')).toThrow(/^key /)
-    expect(() => keyString('key', 'x'.repeat(1_025))).toThrow(/^key .*1024.*1025: "x+…$/)
+    for (const [tooLong, bytes] of [
+      ['x'.repeat(8_193), 8_193],
+      ['€'.repeat(2_731), 8_193],
+      [`${'é'.repeat(4_096)}e`, 8_193],
+      ['😀'.repeat(2_049), 8_196],
+    ] as const) {
+      expect(() => keyString('key', tooLong)).toThrow(RangeError)
+      expect(() => keyString('key', tooLong)).toThrow(
+        `key must be at most 8192 bytes of UTF-8, got ${bytes}: "${tooLong.slice(0, 20)}`,
+      )
+    }
     for (const half of ['\ud800', 'a\udc00b']) {
       expect(() => keyString('key', half)).toThrow(RangeError)
       expect(() => keyString('key', half)).toThrow(/^key must be well-formed Unicode, got "/)

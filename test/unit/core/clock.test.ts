@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { sleep, systemClock, tickReader } from '../../../src/core/clock.js'
+import { callTimeout, sleep, systemClock, tickReader } from '../../../src/core/clock.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { watched } from './held-backend.js'
 
@@ -148,5 +148,42 @@ describe('the tick reader', () => {
     const first = nowMs()
     await clock.advance(5)
     expect(nowMs()).toBe(first + 5)
+  })
+})
+
+describe('the time-out of a call', () => {
+  it('fires when it is due, and not when it was cancelled', async () => {
+    const clock = virtualClock()
+    const run = vi.fn()
+    const cancelled = vi.fn()
+    callTimeout(clock, 100, run)
+    callTimeout(clock, 100, cancelled)()
+    await clock.advance(99)
+    expect(run).not.toHaveBeenCalled()
+    await clock.advance(1)
+    expect(run).toHaveBeenCalledTimes(1)
+    expect(cancelled).not.toHaveBeenCalled()
+    expect(clock.pending).toBe(0)
+  })
+
+  it('gives a blocked loop the lost time back, once, and can be cancelled then', () => {
+    vi.useFakeTimers()
+    const run = vi.fn()
+    const cancelled = vi.fn()
+    const startMs = performance.now()
+    callTimeout(systemClock, 100, run)
+    const cancel = callTimeout(systemClock, 100, cancelled)
+    // The clock goes on, and no timer runs: the loop is blocked for 170 ms.
+    const now = vi.spyOn(performance, 'now').mockReturnValue(startMs + 170)
+    vi.advanceTimersByTime(100)
+    expect(run).not.toHaveBeenCalled()
+    cancel()
+    now.mockReturnValue(startMs + 400)
+    vi.advanceTimersByTime(70)
+    expect(run).toHaveBeenCalledTimes(1)
+    expect(cancelled).not.toHaveBeenCalled()
+    expect(vi.getTimerCount()).toBe(0)
+    now.mockRestore()
+    vi.useRealTimers()
   })
 })

@@ -1,0 +1,63 @@
+import { systemClock, type Clock } from './clock.js'
+import { outsideRequests } from './context.js'
+
+/** Tells of a fault that no call can be told of. */
+export type BackgroundReport = (error: unknown) => void
+
+/** How long a warning of the same text is not given again. */
+const quietMs = 60_000
+/** Texts that are remembered. Beyond that the oldest may be given again. */
+const mostRemembered = 100
+
+/**
+ * The one way in which a module tells its background errors. `listener` is called in a microtask of its own; what it
+ * throws, or rejects with, becomes a process warning, so that it never ends the process and disturbs nobody in between.
+ * Without a listener the error itself becomes a process warning, each text at most once a minute.
+ */
+export function backgroundReporter(
+  module: string,
+  listener?: (error: unknown) => unknown,
+  clock: Clock = systemClock,
+): BackgroundReport {
+  const warn = createWarner(module, clock)
+  const tell = async (error: unknown): Promise<void> => {
+    try {
+      await listener?.(error)
+    } catch (thrown) {
+      warn('onBackgroundError failed', thrown)
+    }
+  }
+  if (!listener) return (error) => warn('background error', error)
+  return (error) => queueMicrotask(() => void tell(error))
+}
+
+function createWarner(module: string, clock: Clock): (what: string, error: unknown) => void {
+  const warnedMs = new Map<string, number>()
+  return (what, error) => {
+    const text = `${module}: ${what}: ${described(error)}`
+    const nowMs = clock.nowMs()
+    if (nowMs - (warnedMs.get(text) ?? -Infinity) < quietMs) return
+    warnedMs.delete(text)
+    warnedMs.set(text, nowMs)
+    const [oldest] = warnedMs.keys()
+    if (warnedMs.size > mostRemembered) warnedMs.delete(oldest as string)
+    outsideRequests(() => process.emitWarning(text, { type: 'SpillwayWarning', detail: stackOf(error) }))
+  }
+}
+
+/** Anything may have been thrown, also what cannot be turned into text. */
+function described(error: unknown): string {
+  try {
+    return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  } catch {
+    return 'an error that cannot be shown'
+  }
+}
+
+function stackOf(error: unknown): string {
+  try {
+    return error instanceof Error ? (error.stack ?? '') : ''
+  } catch {
+    return ''
+  }
+}
