@@ -24,7 +24,7 @@ export interface Message<T> extends OutgoingMessage<T> {
 }
 
 /** The header that carries a message's id. */
-const idHeader = 'spillway-id'
+export const idHeader = 'spillway-id'
 
 const noBytes = new Uint8Array(0)
 

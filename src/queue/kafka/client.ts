@@ -20,12 +20,7 @@ export interface SentMessage {
 export interface KafkaProducer {
   connect(): Promise<void>
   disconnect(): Promise<void>
-  send(record: {
-    topic: string
-    acks: number
-    compression: number
-    messages: SentMessage[]
-  }): Promise<unknown>
+  send(record: { topic: string; acks: number; compression: number; messages: SentMessage[] }): Promise<unknown>
 }
 
 export interface KafkaPositions {

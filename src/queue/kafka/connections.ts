@@ -69,7 +69,14 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
     connection.socketFactory = (where) => {
       if (ended) throw new Error('the client is closed')
       const socket = create(where)
-      watches.set(socket, { connection, read: 0, unsent: 0, answered: connection.correlationId, sinceMs: undefined, suspect: false })
+      watches.set(socket, {
+        connection,
+        read: 0,
+        unsent: 0,
+        answered: connection.correlationId,
+        sinceMs: undefined,
+        suspect: false,
+      })
       socket.once('close', () => watches.delete(socket))
       cancelLook ??= systemClock.after(lookEveryMs, look)
       return socket
@@ -121,8 +128,7 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
   }
 }
 
-const oldestRequest = ({ requestQueue }: Connection): Request | undefined =>
-  requestQueue.inflight.values().next().value
+const oldestRequest = ({ requestQueue }: Connection): Request | undefined => requestQueue.inflight.values().next().value
 
 /** Whether a request waits for its answer and no byte has moved since the last look. */
 function waits(socket: Socket, watch: Watch): boolean {
@@ -131,7 +137,8 @@ function waits(socket: Socket, watch: Watch): boolean {
   // Requests that timed out are not in flight any more, and still without an answer.
   const sent = correlationId - requestQueue.pending.length
   const moved = socket.bytesRead !== watch.read || socket.writableLength !== watch.unsent
-  if (!moved && requestQueue.throttledUntil < systemClock.wallMs()) return sent !== watch.answered || Boolean(authHandlers)
+  if (!moved && requestQueue.throttledUntil < systemClock.wallMs())
+    return sent !== watch.answered || Boolean(authHandlers)
   watch.read = socket.bytesRead
   watch.unsent = socket.writableLength
   watch.answered = sent - requestQueue.inflight.size
@@ -140,7 +147,9 @@ function waits(socket: Socket, watch: Watch): boolean {
 
 /** The same client, but for `watch`, which sees each connection before it is opened. */
 function clientOf(kafka: KafkaClient, watch: (connection: Connection) => void): KafkaClient {
-  const name = Object.getOwnPropertySymbols(kafka).find(({ description }) => description === 'private:Kafka:createCluster')
+  const name = Object.getOwnPropertySymbols(kafka).find(
+    ({ description }) => description === 'private:Kafka:createCluster',
+  )
   // Another version, laid out otherwise: it recovers when its requests time out, as far as it does.
   if (!name) return kafka
   const create = (kafka as unknown as Record<symbol, CreateCluster>)[name] as CreateCluster

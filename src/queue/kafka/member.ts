@@ -73,7 +73,7 @@ export function joinGroup(kafka: KafkaClient, request: Request): QueueMember {
     if (closed) return onSettled()
     consumer.on('consumer.group_join', ({ payload }) => joined(payload))
     consumer.on('consumer.end_batch_process', ({ payload }) => skipped(payload))
-    consumer.on('consumer.crash', ({ payload }) => fail('the consumer crashed', payload.error))
+    consumer.on('consumer.crash', ({ payload: { error } }) => fail(crashOf(error), error))
     await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: takeOver })
   }
 
@@ -114,19 +114,17 @@ export function joinGroup(kafka: KafkaClient, request: Request): QueueMember {
   async function place(join: number): Promise<void> {
     const lateMs = systemClock.nowMs() + sessionTimeoutMs
     const isOver = (): boolean => join !== joins || closed || failure !== undefined
-    let starts = false
     for (;;) {
       const { committed, ends } = await patiently(groupOffsets, isOver)
       if (isOver()) return
       if (committed.size > 0) {
         // kafkajs may have asked for these positions before they were there.
-        if (starts) for (const [partition, offset] of committed) seek(partition, offset)
+        for (const [partition, offset] of committed) seek(partition, offset)
         break
       }
-      starts = true
       // A member that does not start groups (it is told to read from the beginning) may have partition 0.
-      const late = systemClock.nowMs() > lateMs
-      if (assigned.has(0) || late) await commitStarts(late ? ends.filter(({ partition }) => assigned.has(partition)) : ends)
+      if (assigned.has(0)) await commitStarts(ends)
+      else if (systemClock.nowMs() > lateMs) await commitStarts(ends.filter(({ partition }) => assigned.has(partition)))
       else await sleep(againMs)
     }
     consumer.resume([{ topic }])
@@ -246,6 +244,11 @@ export function joinGroup(kafka: KafkaClient, request: Request): QueueMember {
     },
   }
 }
+
+const crashOf = (error: Error): string =>
+  error.name === 'KafkaJSNotImplemented'
+    ? "messages of the topic are compressed, and kafkajs' CompressionCodecs has no codec for them"
+    : 'the consumer crashed'
 
 /** Waits until `arm`'s callback is called, or `signal` aborts. */
 function woken(signal: AbortSignal, arm: (resume: () => void) => void): Promise<void> {

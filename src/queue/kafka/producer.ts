@@ -35,6 +35,7 @@ export async function openProducer(kafka: KafkaClient, topic: string, compressio
   }
   return {
     async send(records) {
+      if (compression === 0) refuseOversized(records)
       try {
         await producer.send({ topic, acks: allInSync, compression, messages: records.map(toMessage) as SentMessage[] })
       } catch (error) {
@@ -44,6 +45,16 @@ export async function openProducer(kafka: KafkaClient, topic: string, compressio
     },
     close,
   }
+}
+
+/** A broker hangs up on a larger request, which looks like a lost connection. */
+const requestBytes = 100 * 2 ** 20
+
+function refuseOversized(records: readonly OutgoingRecord[]): void {
+  const large = records.find(({ value }) => value !== null && value.length > requestBytes)
+  if (!large) return
+  const message = `kafka: a message of ${large.value?.length} bytes is larger than a request may be, ${requestBytes} bytes`
+  throw Object.assign(new Error(message), { retriable: false, refusesAll: false })
 }
 
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

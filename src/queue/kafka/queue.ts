@@ -1,6 +1,7 @@
 import type { QueueDriver } from '../driver.js'
 import type { KafkaClient } from './client.js'
 import { compressionType, type Compression } from './compression.js'
+import { collectHeadersLinearly } from './header-list.js'
 import { joinGroup } from './member.js'
 import { encodeInOnePiece } from './produce-request.js'
 import { openProducer } from './producer.js'
@@ -22,6 +23,7 @@ export interface KafkaQueueOptions {
  */
 export function kafkaQueue(kafka: KafkaClient, options: KafkaQueueOptions = {}): QueueDriver {
   const compression = compressionType(options.compression ?? 'none')
+  collectHeadersLinearly()
   stopIdleTimerLoop()
   encodeInOnePiece()
   return {

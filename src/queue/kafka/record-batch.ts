@@ -39,7 +39,10 @@ export async function compressRecordBatch(
   codec: CompressionCodec,
 ): Promise<Buffer> {
   const plain = encodeRecordBatch(records, nowMs)
-  const batch = Buffer.concat([plain.subarray(0, headLength), await codec.compress({ buffer: plain.subarray(headLength) })])
+  const batch = Buffer.concat([
+    plain.subarray(0, headLength),
+    await codec.compress({ buffer: plain.subarray(headLength) }),
+  ])
   writeHead(batch, records.length, nowMs, compression)
   return batch
 }

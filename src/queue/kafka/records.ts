@@ -17,7 +17,8 @@ export function toRecord({ key, value, headers, offset, timestamp }: KafkaMessag
   }
 }
 
-const inherited = Object.prototype as unknown as Readonly<Record<string, unknown>>
+/** What an object without properties answers by itself. */
+const inherited: Readonly<Record<string, unknown>> = {}
 
 /**
  * kafkajs collects the values of a header in an object with a prototype: a header that is named like something there
