@@ -17,6 +17,13 @@ export interface Trip {
   sending(): void
 }
 
+/** Thrown by `run` where a trip failed, although it was sent, before any of it was applied. */
+export class NothingApplied extends Error {
+  constructor(readonly reason: Error) {
+    super(reason.message, { cause: reason })
+  }
+}
+
 export interface GroupCommitOptions<Request, Reply> {
   /** `module` and `verb` name the trips in diagnostics and in messages. */
   readonly module: string
@@ -286,7 +293,11 @@ export function createGroupCommit<Request, Reply>(
   }
 
   function fail(flight: ThisFlight, failure: unknown): void {
-    const error = SpillwayError.is(failure) ? failure : unavailable(flight.sent ? 'unknown' : 'no', 'failed', failure)
+    const error = SpillwayError.is(failure)
+      ? failure
+      : failure instanceof NothingApplied
+        ? unavailable('no', 'failed', failure.reason)
+        : unavailable(flight.sent ? 'unknown' : 'no', 'failed', failure)
     for (const call of flight.calls) if (settle(call)) call.reject(error)
   }
 
