@@ -1,5 +1,6 @@
+import { exponentialBackoff } from '../core/backoff.js'
+import type { BackgroundReport } from '../core/background.js'
 import type { Clock } from '../core/clock.js'
-import type { Report } from './background.js'
 
 /** Commits now and then: often enough that little is handled again after a crash, and not once per message. */
 export interface Committer {
@@ -11,12 +12,14 @@ export interface Committer {
 }
 
 const commitEveryMs = 200
+const afterFailure = exponentialBackoff({ baseMs: commitEveryMs, maxMs: 10_000 })
 
 /** `commit` commits everything that is due, and does nothing when nothing is. */
-export function createCommitter(commit: () => Promise<void>, report: Report, clock: Clock): Committer {
+export function createCommitter(commit: () => Promise<void>, report: BackgroundReport, clock: Clock): Committer {
   let underWay: Promise<void> = Promise.resolve()
   let cancel: (() => void) | undefined
   let stopped = false
+  let failures = 0
 
   const flush = (): Promise<void> => {
     const next = underWay.then(commit)
@@ -25,10 +28,14 @@ export function createCommitter(commit: () => Promise<void>, report: Report, clo
   }
   const wanted = (): void => {
     if (stopped) return
-    cancel ??= clock.after(commitEveryMs, () => {
+    cancel ??= clock.after(failures === 0 ? commitEveryMs : afterFailure(failures), () => {
       void flush().then(
-        () => (cancel = undefined),
+        () => {
+          failures = 0
+          cancel = undefined
+        },
         (error: unknown) => {
+          failures++
           report(error)
           cancel = undefined
           wanted()

@@ -1,14 +1,15 @@
+import { backgroundReporter } from '../core/background.js'
+import { outsideRequests } from '../core/context.js'
 import { ClosedError, SpillwayError, StoreUnavailableError } from '../core/errors.js'
-import { reporter } from './background.js'
 import { bounded } from './bounded.js'
 import { createCommitter } from './committer.js'
-import { deadLetter } from './dead-letter.js'
-import type { Delivery, QueueDriver, QueueProducer, QueueRecord } from './driver.js'
+import { bareDeadLetter, deadLetter } from './dead-letter.js'
+import { checkedDriver, type Delivery, type QueueDriver, type QueueProducer, type QueueRecord } from './driver.js'
 import { createHandling } from './handling.js'
 import { keepMembership, leaveMs } from './membership.js'
 import { checkedOptions, type ConsumerOptions } from './options.js'
-import { openPartition, positionsToCommit, takeIn, type Partition } from './partition.js'
-import { createRunner } from './runner.js'
+import { openPartition, positionsToCommit, shouldHold, takeIn, type Partition } from './partition.js'
+import { createRunner, type Death } from './runner.js'
 
 /** A running member of a consumer group. Made by {@link startConsumer}. */
 export interface Consumer extends AsyncDisposable {
@@ -41,22 +42,45 @@ export async function startConsumer<T, Tx = undefined>(
   driver: QueueDriver,
   options: ConsumerOptions<T, Tx>,
 ): Promise<Consumer> {
+  checkedDriver(driver)
   const checked = checkedOptions(options)
-  const { topic, group, fromBeginning, deadLetterTopic, drainMs, sessionTimeoutMs, maxMessages, clock } = checked
-  const report = reporter(options.onBackgroundError)
+  // The consumer outlives whatever started it.
+  const { consumer, joined } = outsideRequests(() => assemble(driver, checked))
+  try {
+    await joined
+  } catch (error) {
+    await consumer.close()
+    throw unavailable(`cannot join group ${checked.group} of topic ${checked.topic}`, error)
+  }
+  return consumer
+}
+
+interface Assembled {
+  readonly consumer: Consumer
+  readonly joined: Promise<void>
+}
+
+function assemble<T, Tx>(driver: QueueDriver, options: ReturnType<typeof checkedOptions<T, Tx>>): Assembled {
+  const { topic, group, fromBeginning, deadLetterTopic, drainMs, sessionTimeoutMs, maxMessages, clock } = options
+  const report = backgroundReporter('queue', options.onBackgroundError, clock)
   const partitions = new Map<number, Partition>()
   const maxHeld = Math.max(leastHeld, 2 * maxMessages)
+  // The other half is the driver's, for what it has fetched and not yet delivered.
+  const maxHeldBytes = options.maxBufferedBytes / 2
+  const allowance = { messages: maxHeld, bytes: maxHeldBytes }
   let deadLetters: Promise<QueueProducer> | undefined
   let paused = false
   let sharingOut = true
   let assignments = 0
   let started = false
   let closing: Promise<void> | undefined
+  let onShutDown: () => void = () => undefined
 
   const committer = createCommitter(commit, report, clock)
   const runner = createRunner<T>({
-    ...checked,
-    handling: createHandling<T, Tx>({ ...checked, leaseMs: sessionTimeoutMs, report }),
+    ...options,
+    enoughBytes: () => allowance.bytes / 2,
+    handling: createHandling<T, Tx>({ ...options, leaseMs: sessionTimeoutMs, report }),
     busyMs: Math.min(1_000, sessionTimeoutMs / 4),
     bury: deadLetterTopic === undefined ? undefined : bury,
     onStalled: (message, error) =>
@@ -72,20 +96,23 @@ export async function startConsumer<T, Tx = undefined>(
     report,
   })
 
-  async function bury(record: QueueRecord, partition: number, attempts: number, error: unknown): Promise<void> {
+  async function bury(record: QueueRecord, { refusal, ...death }: Death): Promise<void> {
     deadLetters ??= driver.openProducer(deadLetterTopic as string).catch((reason: unknown) => {
       deadLetters = undefined
       throw reason
     })
-    await (await deadLetters).send([deadLetter(record, { topic, partition, group, attempts, error })])
+    const why = { topic, group, ...death }
+    const letter = refusal ? bareDeadLetter(record, why, refusal.reason) : deadLetter(record, why)
+    await (await deadLetters).send([letter])
   }
 
+  const regulateRunner = (): void => runner.allow(!sharingOut && !paused)
+
   function regulate(partition: Partition): void {
-    const { id, offsets, open, held } = partition
-    const hold = !open || (held ? offsets.unfinished > maxHeld / 2 : offsets.unfinished >= maxHeld)
-    if (hold === held || partition.lost) return
-    partition.held = hold
-    membership.current?.hold(id, hold)
+    const held = shouldHold(partition, allowance)
+    if (held === partition.held || partition.lost) return
+    partition.held = held
+    membership.current?.hold(partition.id, held)
   }
 
   async function commit(): Promise<void> {
@@ -105,33 +132,33 @@ export async function startConsumer<T, Tx = undefined>(
   async function take(delivery: Delivery): Promise<void> {
     if (delivery.type === 'revoking') {
       sharingOut = true
-      runner.allow(false)
+      regulateRunner()
       // Whoever gets a partition next starts at what is committed: finish first what is under way, if it takes not long.
       await bounded(runner.idle(), sessionTimeoutMs / 2, clock)
       await bounded(committer.flush(), sessionTimeoutMs / 4, clock)
     } else if (delivery.type === 'assigned') {
       assign(delivery.partitions)
       sharingOut = false
-      runner.allow(!paused)
+      regulateRunner()
     } else accept(delivery)
   }
 
   function assign(ids: readonly number[]): void {
     assignments++
     for (const [id, partition] of partitions) {
-      if (ids.includes(id)) continue
-      forget(partition)
+      // A message at which its partition has stopped is tried again.
+      if (!ids.includes(id) || !partition.open) forget(partition)
     }
     runner.dropped()
+    allowance.bytes = maxHeldBytes / Math.max(1, ids.length)
     for (const id of ids) {
       const kept = partitions.get(id)
-      if (!kept) {
-        partitions.set(id, openPartition(id))
-        continue
-      }
-      kept.committed = -1
-      kept.repeatedBelow = kept.offsets.expected
-      membership.current?.hold(id, kept.held)
+      if (kept) {
+        kept.committed = -1
+        kept.repeatedBelow = kept.offsets.expected
+        kept.held = !kept.doubted && shouldHold(kept, allowance)
+        membership.current?.hold(id, kept.held)
+      } else openAnew(id)
     }
     committer.wanted()
   }
@@ -142,16 +169,24 @@ export async function startConsumer<T, Tx = undefined>(
     partitions.delete(partition.id)
   }
 
+  function openAnew(id: number): Partition {
+    const partition = openPartition(id)
+    partitions.set(id, partition)
+    membership.current?.hold(id, false)
+    return partition
+  }
+
   function accept({ partition: id, records, nextOffset }: Extract<Delivery, { type: 'records' }>): void {
     let partition = partitions.get(id)
     if (!partition || closing) return
     let fresh = takeIn(partition, records, nextOffset)
     if (!fresh) {
-      report(new Error(`${topic}/${id} went back from ${partition.offsets.expected} to ${records[0]?.offset}`))
+      if (!partition.doubted) {
+        report(new Error(`${topic}/${id} went back from ${partition.offsets.expected} to ${records[0]?.offset}`))
+      }
       forget(partition)
       runner.dropped()
-      partition = openPartition(id)
-      partitions.set(id, partition)
+      partition = openAnew(id)
       fresh = takeIn(partition, records, nextOffset) ?? []
     }
     if (partition.open) runner.accept(partition, fresh)
@@ -160,11 +195,12 @@ export async function startConsumer<T, Tx = undefined>(
   }
 
   const membership = keepMembership({
-    join: () => driver.join({ topic, group, fromBeginning, sessionTimeoutMs }),
+    join: () => driver.join({ topic, group, fromBeginning, sessionTimeoutMs, maxBufferedBytes: maxHeldBytes }),
     take,
     onLost() {
+      for (const partition of partitions.values()) partition.doubted = true
       sharingOut = true
-      runner.allow(false)
+      regulateRunner()
     },
     startMs: sessionTimeoutMs,
     report,
@@ -184,54 +220,76 @@ export async function startConsumer<T, Tx = undefined>(
         leaveMs,
         clock,
       )
+    onShutDown()
   }
 
   const close = (): Promise<void> => (closing ??= shutDown())
-  const closed = membership.ended.then(
-    () => close(),
-    async (error: unknown) => {
-      await close()
-      throw error
-    },
-  )
+  const closed = new Promise<void>((resolve, reject) => {
+    onShutDown = resolve
+    membership.ended.then(close, (error: unknown) => {
+      onShutDown = () => reject(error as Error)
+      void close()
+    })
+  })
   // Whoever does not watch `closed` still learns why the consumer stopped, and the process lives.
   closed.catch((error: unknown) => started && report(error))
 
-  try {
-    await membership.started
-  } catch (error) {
-    await close()
-    throw unavailable(`cannot join group ${group} of topic ${topic}`, error)
+  membership.started.then(
+    () => (started = true),
+    () => undefined,
+  )
+
+  async function countBehind(): Promise<number> {
+    const { current } = membership
+    if (!current) throw unavailable('the consumer has lost its place in the group')
+    let behind = 0
+    const counted = committer.flush().then(async () => (behind = await current.lag()))
+    if (!(await bounded(counted, sessionTimeoutMs, clock))) throw unavailable('lag had no answer')
+    await counted.catch((error: unknown) => {
+      throw unavailable('lag failed', error)
+    })
+    return behind
   }
-  started = true
-  return {
+  const lag = shareNext(countBehind)
+  const consumer: Consumer = {
     async lag() {
       if (closing) throw new ClosedError('queue: lag after close')
-      const { current } = membership
-      if (!current) throw unavailable('the consumer has lost its place in the group')
-      let behind = 0
-      const counted = committer.flush().then(async () => (behind = await current.lag()))
-      if (!(await bounded(counted, sessionTimeoutMs, clock))) throw unavailable('lag had no answer')
-      await counted.catch((error: unknown) => {
-        throw unavailable('lag failed', error)
-      })
-      return behind
+      return outsideRequests(lag)
     },
     pause() {
       paused = true
-      runner.allow(false)
+      regulateRunner()
     },
     resume() {
       paused = false
-      runner.allow(!sharingOut)
+      outsideRequests(regulateRunner)
     },
     close,
     closed,
     [Symbol.asyncDispose]: close,
   }
+  return { consumer, joined: membership.started }
 }
 
 const unavailable = (why: string, cause?: unknown): unknown =>
   SpillwayError.is(cause)
     ? cause
     : new StoreUnavailableError(`queue: ${why}`, { applied: 'no', ...(cause === undefined ? {} : { cause }) })
+
+/** Callers who come while `work` runs share the next run: what they have seen before their call is in its answer. */
+function shareNext<Value>(work: () => Promise<Value>): () => Promise<Value> {
+  let running: Promise<unknown> | undefined
+  let next: Promise<Value> | undefined
+  const begin = (): Promise<Value> => {
+    next = undefined
+    const run = work()
+    const ended = run.then(
+      () => undefined,
+      () => undefined,
+    )
+    running = ended
+    void ended.then(() => running === ended && (running = undefined))
+    return run
+  }
+  return () => (running ? (next ??= running.then(begin)) : begin())
+}

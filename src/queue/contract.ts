@@ -1,73 +1,13 @@
 import assert from 'node:assert/strict'
-import { sleep, type Clock } from '../core/clock.js'
+import { sleep } from '../core/clock.js'
 import { startConsumer, type Consumer } from './consumer.js'
-import type { QueueDriver } from './driver.js'
+import { rebalanceContract } from './contract-rebalance.js'
+import { Bench, range, type Body, type Check, type QueueSubject } from './contract-shared.js'
+import { strangersContract } from './contract-strangers.js'
 import type { Message } from './message.js'
-import type { ConsumerOptions } from './options.js'
 import { startPublisher } from './publisher.js'
 
-/** One backend under test. */
-export interface QueueSubject extends AsyncDisposable {
-  readonly driver: QueueDriver
-  /** The clock of publishers and consumers: a virtual one for a driver in memory. */
-  readonly clock: Clock
-  /** Makes a new topic of four partitions, and tells its name. */
-  topic(): Promise<string>
-  /** Lets that much time pass. */
-  advance(byMs: number): Promise<void>
-}
-
-interface Body {
-  readonly n: number
-}
-
-/** What the suite works with. */
-class Bench {
-  readonly handled: Message<Body>[] = []
-  readonly consumers: Consumer[] = []
-
-  constructor(
-    readonly subject: QueueSubject,
-    readonly topic: string,
-  ) {}
-
-  /** Looks every 20 ms for some minutes at most. */
-  async eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    for (let i = 0; i < 12_000; i++) {
-      if (await holds()) return
-      await this.subject.advance(20)
-    }
-    assert.fail(`not within minutes: ${what} (handled ${this.handled.map(({ id }) => id).join(' ') || 'nothing'})`)
-  }
-
-  async publish(messages: readonly { id: string; key?: string; n?: number }[], topic = this.topic): Promise<void> {
-    const { driver, clock } = this.subject
-    const publisher = await startPublisher<Body>(driver, { topic, clock, timeoutMs: 30_000 })
-    await publisher.publish(messages.map(({ id, key, n = 0 }) => ({ id, ...(key ? { key } : {}), body: { n } })))
-    await publisher.close()
-  }
-
-  async consume(options: Partial<ConsumerOptions<Body>> = {}): Promise<Consumer> {
-    const defaults = {
-      topic: this.topic,
-      group: 'group',
-      fromBeginning: true,
-      clock: this.subject.clock,
-      backoff: () => 20,
-      sessionTimeoutMs: 6_000,
-      ...(options.handleBatch ? {} : { handle: async (message: Message<Body>) => void this.handled.push(message) }),
-    }
-    const consumer = await startConsumer<Body>(this.subject.driver, { ...defaults, ...options })
-    this.consumers.push(consumer)
-    return consumer
-  }
-
-  ids(): string[] {
-    return this.handled.map(({ id }) => id)
-  }
-}
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+export type { QueueSubject } from './contract-shared.js'
 
 /**
  * The conformance suite of a queue driver. Call it with the `it` of any test runner; `create` is called once per test.
@@ -76,7 +16,7 @@ export function queueContract(
   it: (name: string, run: () => Promise<void>) => void,
   create: () => Promise<QueueSubject>,
 ): void {
-  const check = (name: string, run: (bench: Bench) => Promise<void>): void =>
+  const check: Check = (name, run) =>
     it(name, async () => {
       const subject = await create()
       const bench = new Bench(subject, await subject.topic())
@@ -353,4 +293,7 @@ export function queueContract(
     assert.deepEqual(bench.ids(), ['1'])
     await assert.rejects(consumer.lag(), { code: 'ERR_CLOSED' })
   })
+
+  rebalanceContract(check)
+  strangersContract(check)
 }

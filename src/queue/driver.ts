@@ -3,8 +3,8 @@
 
 export type HeaderValue = Uint8Array | string
 
-/** Headers as they travel; a name may carry several values. */
-export type RecordHeaders = Readonly<Record<string, HeaderValue | readonly HeaderValue[]>>
+/** Headers as they travel; a name may carry several values, and a value may be null. */
+export type RecordHeaders = Readonly<Record<string, HeaderValue | null | readonly (HeaderValue | null)[]>>
 
 /** A message on its way to a topic. Records of one key go to one partition. */
 export interface OutgoingRecord {
@@ -36,6 +36,8 @@ export interface JoinRequest {
   /** Where a group starts that has never been there: at the oldest message, or at what is published from now on. */
   readonly fromBeginning: boolean
   readonly sessionTimeoutMs: number
+  /** Bytes that the member may have fetched and not yet delivered, over all its partitions; one message may be larger. */
+  readonly maxBufferedBytes: number
 }
 
 /** What a member learns from `next`. */
@@ -49,7 +51,10 @@ export type Delivery =
     }
   /** The group is about to share out its partitions anew; this member takes part when it calls `next` again. */
   | { readonly type: 'revoking' }
-  /** The partitions that are this member's from now on. Delivery restarts at what the group committed. */
+  /**
+   * The partitions that are this member's from now on. Delivery restarts at what the group committed, and nothing is held
+   * back until the front says so: what it said of an earlier assignment has ended with that.
+   */
   | { readonly type: 'assigned'; readonly partitions: readonly number[] }
 
 /**
@@ -58,7 +63,10 @@ export type Delivery =
  */
 export interface QueueMember {
   next(signal: AbortSignal): Promise<Delivery>
-  /** Holds back (or no longer) what is still to be delivered of a partition, so that the front holds a bounded number. */
+  /**
+   * Holds back (or no longer) what is still to be delivered of a partition, so that the front holds a bounded amount. It
+   * lasts until the next assignment.
+   */
   hold(partition: number, held: boolean): void
   /** Remembers, for the group, how far each partition is done. Partitions that are not this member's are left alone. */
   commit(positions: ReadonlyMap<number, number>): Promise<void>
@@ -77,6 +85,25 @@ export interface QueueDriver {
 /** Whether a refusal is none of these records' fault: others would be refused as well (no such right, no such topic). */
 export const refusesAll = (error: unknown): boolean =>
   typeof error === 'object' && error !== null && (error as { refusesAll?: unknown }).refusesAll === true
+
+/** A wrong driver, such as a client in its place, is told at once and not by the first call. */
+export function checkedDriver(driver: unknown): QueueDriver {
+  const { openProducer, join } = (driver ?? {}) as Partial<QueueDriver>
+  if (typeof openProducer !== 'function' || typeof join !== 'function') {
+    throw new TypeError(
+      `driver must be a QueueDriver such as memoryQueue() or kafkaQueue(kafka), got ${kindOf(driver)}`,
+    )
+  }
+  return driver as QueueDriver
+}
+
+/** What a wrong argument is, in a word or two. */
+export function kindOf(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 80))
+  if (typeof value !== 'object' || value === null) return String(value)
+  const { constructor } = value as { constructor?: unknown }
+  return typeof constructor === 'function' && constructor.name !== 'Object' ? `a ${constructor.name}` : 'an object'
+}
 
 /** Whether trying the same thing again cannot help, as the driver says. */
 export const isPermanent = (error: unknown): boolean =>

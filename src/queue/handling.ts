@@ -1,15 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import type { Backoff } from '../core/backoff.js'
+import type { BackgroundReport } from '../core/background.js'
 import { sleep, type Clock } from '../core/clock.js'
 import type { Abort } from './abort.js'
-import type { Report } from './background.js'
 import type { Inbox, TransactionalInbox } from './inbox.js'
 import type { Message } from './message.js'
 import type { HandlerContext } from './options.js'
+import { transactionFault } from './transaction-fault.js'
 
 /**
- * What became of a message. `busy`: another owner is at it. `unready`: the inbox failed before any handler ran, which is
- * no fault of the message.
+ * What became of a message. `busy`: another owner is at it. `unready`: the inbox failed before any handler ran, or its
+ * transaction met a fault that says nothing about the message.
  */
 export type Outcome = 'handled' | 'duplicate' | 'busy' | 'failed' | 'unready'
 
@@ -30,7 +31,7 @@ export interface HandlingOptions<T, Tx> {
   /** How long a claim in an {@link Inbox} holds; it is renewed while the handler runs. */
   readonly leaseMs: number
   readonly backoff: Backoff
-  readonly report: Report
+  readonly report: BackgroundReport
   readonly clock: Clock
 }
 
@@ -46,6 +47,10 @@ const contextOf = <Tx>(abort: Abort, tx: Tx): HandlerContext<Tx> => ({
   tx,
 })
 
+/** A handler gets a list of its own: what it takes out of that is not taken from here. */
+const call = <T, Tx>(handler: Handler<T, Tx>, messages: readonly Message<T>[], abort: Abort, tx: Tx): Promise<void> =>
+  handler([...messages], contextOf(abort, tx))
+
 const failure = (error: unknown): unknown => error ?? new Error('the handler failed without a reason')
 
 export function createHandling<T, Tx>(options: HandlingOptions<T, Tx>): Handling<T> {
@@ -57,7 +62,7 @@ export function createHandling<T, Tx>(options: HandlingOptions<T, Tx>): Handling
 function plain<T, Tx>(handler: Handler<T, Tx>): Handling<T> {
   return async (messages, abort) => {
     try {
-      await handler(messages, contextOf(abort, undefined as Tx))
+      await call(handler, messages, abort, undefined as Tx)
       return all(messages, 'handled')
     } catch (error) {
       return all(messages, 'failed', failure(error))
@@ -76,18 +81,37 @@ function transactional<T, Tx>(handler: Handler<T, Tx>, inbox: TransactionalInbox
     const ids = [...new Set(messages.map(({ id }) => id))]
     let handled = new Set<Message<T>>()
     let entered = false
+    let thrown: { readonly error: unknown } | undefined
     try {
       await inbox.once(ids, async (fresh, tx) => {
+        if (abort.aborted) throw abort.signal.reason as Error
         entered = true
         const todo = firstOfEach(messages, (id) => fresh.has(id))
         handled = new Set(todo)
-        if (todo.length > 0) await handler(todo, contextOf(abort, tx))
+        if (todo.length === 0) return
+        try {
+          await call(handler, todo, abort, tx)
+        } catch (error) {
+          thrown = { error }
+          throw error
+        }
       })
     } catch (error) {
-      return all(messages, entered ? 'failed' : 'unready', failure(error))
+      const ofHandler = thrown !== undefined && thrown.error === error
+      return all(messages, entered && !isOfTransaction(error, ofHandler) ? 'failed' : 'unready', failure(error))
     }
     return { outcomes: messages.map((message) => (handled.has(message) ? 'handled' : 'duplicate')) }
   }
+}
+
+/**
+ * Whether a fault of the transaction, and not the message, is to blame. A handler may call others than the database: a
+ * socket that failed in it counts only where the inbox then failed with an error of its own, for a rollback fails on a
+ * connection that is lost.
+ */
+function isOfTransaction(error: unknown, ofHandler: boolean): boolean {
+  const fault = transactionFault(error)
+  return fault !== undefined && !(ofHandler && fault === 'network')
 }
 
 function claiming<T, Tx>(options: HandlingOptions<T, Tx> & { readonly inbox: Inbox }): Handling<T> {
@@ -144,6 +168,10 @@ function claiming<T, Tx>(options: HandlingOptions<T, Tx> & { readonly inbox: Inb
       await drop(ids)
       return all(messages, 'unready', failure(error))
     }
+    if (abort.aborted) {
+      await drop(ids)
+      return all(messages, 'unready', failure(abort.signal.reason))
+    }
     const blockedIds = behindBusy(messages, claims)
     const todo = firstOfEach(messages, (id) => claims.get(id) === 'new' && !blockedIds.has(id))
     const todoIds = todo.map(({ id }) => id)
@@ -160,7 +188,7 @@ function claiming<T, Tx>(options: HandlingOptions<T, Tx> & { readonly inbox: Inb
 
     const stopRenewing = renew(todoIds, owner, abort)
     try {
-      await handler(todo, contextOf(abort, undefined as Tx))
+      await call(handler, todo, abort, undefined as Tx)
     } catch (error) {
       stopRenewing()
       await drop(todoIds)

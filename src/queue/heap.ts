@@ -3,6 +3,8 @@ export interface Heap<Value> {
   push(rank: number, value: Value): void
   peek(): Ranked<Value> | undefined
   pop(): Ranked<Value> | undefined
+  /** Empties the heap; gives back what was in it, in no order. */
+  clear(): Value[]
 }
 
 export interface Ranked<Value> {
@@ -29,6 +31,7 @@ export function createHeap<Value>(): Heap<Value> {
       }
     },
     peek: () => nodes[0],
+    clear: () => nodes.splice(0).map(({ value }) => value),
     pop() {
       const first = nodes[0]
       const last = nodes.pop()

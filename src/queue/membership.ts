@@ -1,6 +1,6 @@
 import { exponentialBackoff } from '../core/backoff.js'
+import type { BackgroundReport } from '../core/background.js'
 import { sleep, type Clock } from '../core/clock.js'
-import type { Report } from './background.js'
 import { bounded } from './bounded.js'
 import { isPermanent, type Delivery, type QueueMember } from './driver.js'
 
@@ -11,7 +11,7 @@ export interface MembershipOptions {
   readonly onLost: () => void
   /** A backend that has just started may refuse the first tries. */
   readonly startMs: number
-  readonly report: Report
+  readonly report: BackgroundReport
   readonly clock: Clock
 }
 
@@ -22,6 +22,7 @@ export interface Membership {
   readonly started: Promise<void>
   /** Resolves after `leave`; rejects with an error that joining again cannot cure. */
   readonly ended: Promise<void>
+  /** Gives the place up. A backend that does not answer is not waited for longer than {@link leaveMs}. */
   leave(): Promise<void>
 }
 
@@ -85,7 +86,7 @@ export function keepMembership({ join, take, onLost, startMs, report, clock }: M
     ended,
     async leave() {
       leaving.abort()
-      await ended.catch(() => undefined)
+      await bounded(ended, 2 * leaveMs, clock)
     },
   }
 }

@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer'
+import { createHash } from 'node:crypto'
 import { keyString } from '../core/check.js'
 import type { Codec } from '../core/codec.js'
 import type { HeaderValue, OutgoingRecord, QueueRecord, RecordHeaders } from './driver.js'
@@ -25,8 +27,6 @@ export interface Message<T> extends OutgoingMessage<T> {
 
 /** The header that carries a message's id. */
 export const idHeader = 'spillway-id'
-
-const noBytes = new Uint8Array(0)
 
 /** Checks a message and turns it into a record. */
 export function encodeMessage<T>(message: OutgoingMessage<T>, codec: Codec<T>): OutgoingRecord {
@@ -58,13 +58,19 @@ function checkedHeaders(headers: unknown): RecordHeaders | undefined {
   return headers as RecordHeaders
 }
 
-const utf8 = (bytes: Uint8Array): string =>
-  (Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)).toString()
+const asBuffer = (bytes: Uint8Array): Buffer =>
+  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-const text = (value: RecordHeaders[string] | undefined): string | undefined => {
-  const one = Array.isArray(value) ? (value as readonly HeaderValue[])[0] : (value as HeaderValue | undefined)
-  return one === undefined || typeof one === 'string' ? one : utf8(one)
+const utf8 = (bytes: Uint8Array): string => asBuffer(bytes).toString()
+
+/** The first value of a header, or `undefined` where there is none. */
+function firstValue(value: RecordHeaders[string] | undefined): HeaderValue | undefined {
+  const one: unknown = Array.isArray(value) ? (value as readonly unknown[])[0] : value
+  return typeof one === 'string' || one instanceof Uint8Array ? one : undefined
 }
+
+const text = (value: HeaderValue | undefined): string =>
+  value === undefined ? '' : typeof value === 'string' ? value : utf8(value)
 
 /** Where a record lies. */
 export interface Place {
@@ -75,19 +81,44 @@ export interface Place {
 /** The key as text. Bytes that are no text may share one with others: those are then handled in order, too. */
 export const keyOf = ({ key }: QueueRecord): string | undefined => (key === null ? undefined : utf8(key))
 
-export const idOf = ({ headers, offset }: QueueRecord, { topic, partition }: Place): string =>
-  text(headers[idHeader]) || `${topic}/${partition}/${offset}`
+const longestId = 8_192
 
-/** The message in a record. A record without a value decodes from zero bytes. */
+/**
+ * The id that the record carries. A stranger's header may hold what is no id: nothing, too much, or bytes that are no
+ * text, of which two could become the same text. Such a message has none.
+ */
+function carriedId(headers: RecordHeaders): string | undefined {
+  const value = firstValue(headers[idHeader])
+  if (value === undefined || value.length === 0 || value.length > longestId) return undefined
+  if (typeof value !== 'string') return isUtf8(value) ? utf8(value) : undefined
+  const isWellFormed = (value as unknown as { isWellFormed(): boolean }).isWellFormed()
+  return isWellFormed && Buffer.byteLength(value) <= longestId ? value : undefined
+}
+
+export const idOf = ({ headers, offset }: QueueRecord, place: Place): string =>
+  carriedId(headers) ?? placeId(place, offset)
+
+function placeId({ topic, partition }: Place, offset: number): string {
+  const id = `${topic}/${partition}/${offset}`
+  if (id.length * 3 <= longestId || Buffer.byteLength(id) <= longestId) return id
+  return `${createHash('sha256').update(topic).digest('base64url')}/${partition}/${offset}`
+}
+
+/**
+ * The message in a record. A record without a value decodes from zero bytes. The codec gets bytes of its own: one that
+ * returns them, or a part of them, lets the handler write to what is handled again, buried, and read by other groups.
+ */
 export function decodeMessage<T>(record: QueueRecord, place: Place, codec: Codec<T>, attempt: number): Message<T> {
-  return openMessage(record, place, codec.decode(record.value ?? noBytes), attempt)
+  return openMessage(record, place, codec.decode(record.value ? Buffer.from(record.value) : new Uint8Array(0)), attempt)
 }
 
 export function openMessage<T>(record: QueueRecord, place: Place, body: T, attempt: number): Message<T> {
-  const headers: Record<string, string> = {}
+  const named: [string, string][] = []
   for (const name of Object.keys(record.headers)) {
-    if (name !== idHeader) headers[name] = text(record.headers[name]) ?? ''
+    if (name !== idHeader) named.push([name, text(firstValue(record.headers[name]))])
   }
+  // Unlike an assignment this makes a property of any name, `__proto__` too.
+  const headers = Object.fromEntries(named)
   const { topic, partition } = place
   const id = idOf(record, place)
   const offset = String(record.offset)

@@ -5,6 +5,8 @@ import { createPartitionOffsets, type PartitionOffsets } from './offsets.js'
 export interface Partition {
   readonly id: number
   readonly offsets: PartitionOffsets
+  /** Of the messages that were delivered and have not finished. */
+  bytes: number
   /** Whether its messages may still be handled: neither lost to another member nor stalled. */
   open: boolean
   lost: boolean
@@ -14,21 +16,39 @@ export interface Partition {
   committed: number
   /** After a new sharing out, delivery restarts at what was committed: what lies below was here already. */
   repeatedBelow: number
+  /** After the membership was lost, another member may have been further: nothing is committed before a delivery. */
+  doubted: boolean
 }
 
 export const openPartition = (id: number): Partition => ({
   id,
   offsets: createPartitionOffsets(),
+  bytes: 0,
   open: true,
   lost: false,
   held: false,
   committed: -1,
   repeatedBelow: 0,
+  doubted: false,
 })
 
+/** How much of a partition the front takes before the driver is to wait. */
+export interface Allowance {
+  readonly messages: number
+  readonly bytes: number
+}
+
+/** Whether the driver is to hold the partition back: from the allowance on, until half of it is left. */
+export function shouldHold({ open, held, offsets, bytes }: Partition, allowed: Allowance): boolean {
+  if (!open) return true
+  if (held) return offsets.unfinished > allowed.messages / 2 || bytes > allowed.bytes / 2
+  return offsets.unfinished >= allowed.messages || bytes >= allowed.bytes
+}
+
 /**
- * The new ones among delivered records, taken into the partition's account; `undefined` when the partition went back
- * by itself (it was emptied, or made anew), so that what is known of it means nothing any more.
+ * The new ones among delivered records, taken into the partition's account; `undefined` when what is known of the
+ * partition means nothing any more: it went back by itself (it was emptied, or made anew), or another member went on in
+ * it meanwhile.
  */
 export function takeIn(
   partition: Partition,
@@ -36,6 +56,11 @@ export function takeIn(
   nextOffset: number,
 ): readonly QueueRecord[] | undefined {
   const { offsets } = partition
+  if (partition.doubted) {
+    const from = records[0]?.offset ?? nextOffset
+    if (offsets.unfinished > 0 && from > offsets.position) return undefined
+    partition.doubted = false
+  }
   const repeated = records.length > 0 && (records[0] as QueueRecord).offset < offsets.expected
   if (repeated && partition.repeatedBelow === 0) return undefined
   const fresh = repeated ? records.filter(({ offset }) => offset >= offsets.expected) : records
@@ -52,8 +77,8 @@ export function takeIn(
 /** What is to be committed, of partitions whose position the group does not have yet. */
 export function positionsToCommit(partitions: Iterable<Partition>): Map<number, number> {
   const positions = new Map<number, number>()
-  for (const { id, offsets, committed, lost } of partitions) {
-    if (!lost && offsets.expected > 0 && offsets.position !== committed) positions.set(id, offsets.position)
+  for (const { id, offsets, committed, lost, doubted } of partitions) {
+    if (!lost && !doubted && offsets.expected > 0 && offsets.position !== committed) positions.set(id, offsets.position)
   }
   return positions
 }

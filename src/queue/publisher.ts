@@ -6,7 +6,14 @@ import { jsonCodec, type Codec } from '../core/codec.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit, type Trip } from '../core/group-commit.js'
 import { bounded } from './bounded.js'
-import { isPermanent, refusesAll, type OutgoingRecord, type QueueDriver, type QueueProducer } from './driver.js'
+import {
+  checkedDriver,
+  isPermanent,
+  refusesAll,
+  type OutgoingRecord,
+  type QueueDriver,
+  type QueueProducer,
+} from './driver.js'
 import { encodeMessage, idHeader, type OutgoingMessage } from './message.js'
 import { recordBytes } from './record-bytes.js'
 
@@ -64,7 +71,7 @@ export async function startPublisher<T>(driver: QueueDriver, options: PublisherO
   const { topic, codec = jsonCodec<T>(), timeoutMs, clock = systemClock } = options
   keyString('topic', topic)
   if (timeoutMs !== undefined) durationMs('timeoutMs', timeoutMs, 1)
-  const producer = await driver.openProducer(topic)
+  const producer = await checkedDriver(driver).openProducer(topic)
   const trips = createGroupCommit<Call, undefined>({
     module: 'queue',
     verb: 'publish',

@@ -8,8 +8,14 @@ import { client, makeTopic, range } from './queue-support.js'
 
 describeWithServices('a group of kafkaQueue', ['kafka'], ({ kafka: { brokers } }) => {
   const kafka = client(brokers)
-  const consume = async (options: Partial<ConsumerOptions<number>> & Pick<ConsumerOptions<number>, 'topic' | 'handle'>) => {
-    const consumer = await startConsumer<number>(kafkaQueue(kafka), { group: 'group', sessionTimeoutMs: 6_000, ...options })
+  const consume = async (
+    options: Partial<ConsumerOptions<number>> & Pick<ConsumerOptions<number>, 'topic' | 'handle'>,
+  ) => {
+    const consumer = await startConsumer<number>(kafkaQueue(kafka), {
+      group: 'group',
+      sessionTimeoutMs: 6_000,
+      ...options,
+    })
     onTestFinished(() => consumer.close())
     return consumer
   }

@@ -26,7 +26,7 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
     const request = { topic, group: uniqueName('reader'), fromBeginning: true, sessionTimeoutMs: 6_000 }
     const records: QueueRecord[] = []
     while (records.length < count) {
-      const member = await driver.join({ ...request, maxBufferedBytes: 2 ** 20 } as Parameters<typeof driver.join>[0])
+      const member = await driver.join({ ...request, maxBufferedBytes: 2 ** 20 })
       try {
         while (records.length < count) {
           const delivery: Delivery = await member.next(new AbortController().signal)
@@ -48,8 +48,13 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
     await producer.disconnect()
   }
   const shown = (value: unknown): unknown =>
-    value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : Array.isArray(value) ? value.map(shown) : value
-  const headersOf = ({ headers }: OutgoingRecord) => Object.entries(headers).map(([name, value]) => [name, shown(value)])
+    value instanceof Uint8Array
+      ? Buffer.from(value).toString('latin1')
+      : Array.isArray(value)
+        ? value.map(shown)
+        : value
+  const headersOf = ({ headers }: OutgoingRecord) =>
+    Object.entries(headers).map(([name, value]) => [name, shown(value)])
 
   it('delivers headers of every name with all their values, as kafkajs sends them', async () => {
     const topic = await topicWith()
@@ -92,7 +97,10 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
       records.map(({ key, value, headers: held }) => [
         shown(key),
         shown(value),
-        Object.entries(held).map(([name, value]) => [name, shown(name === 'spillway-id' ? Buffer.from(String(value)) : value)]),
+        Object.entries(held).map(([name, value]) => [
+          name,
+          shown(name === 'spillway-id' ? Buffer.from(String(value)) : value),
+        ]),
       ]),
     )
     expect(again.map(parts)).toEqual(seen.map(parts))
@@ -133,7 +141,10 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
       handle: async () => undefined,
     }).catch((error: unknown) => error)
     // It may learn of it before it has told that it started.
-    const why = consumer instanceof Error ? consumer : await (consumer as { closed: Promise<void> }).closed.catch((error: unknown) => error)
+    const why =
+      consumer instanceof Error
+        ? consumer
+        : await (consumer as { closed: Promise<void> }).closed.catch((error: unknown) => error)
     expect(String(why) + String((why as Error).cause ?? '')).toMatch(/zstd.*codec|codec.*zstd/i)
   })
 
@@ -172,7 +183,10 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
     const producer = await kafkaQueue(kafka).openProducer(topic)
     onTestFinished(() => producer.close())
     const value = Buffer.alloc(101 * 2 ** 20)
-    await expect(producer.send([{ key: null, value, headers: {} }])).rejects.toMatchObject({ retriable: false, refusesAll: false })
+    await expect(producer.send([{ key: null, value, headers: {} }])).rejects.toMatchObject({
+      retriable: false,
+      refusesAll: false,
+    })
     await producer.send([{ key: null, value: Buffer.from('1'), headers: {} }])
   })
 
@@ -180,8 +194,8 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
     const publisher = await startPublisher<number>(kafkaQueue(kafka), { topic: 'no/topic', timeoutMs: 20_000 })
     onTestFinished(() => publisher.close())
     const calls = await Promise.allSettled(range(5_000).map((n) => publisher.publish({ id: `${n}`, body: n })))
-    expect(new Set(calls.map((call) => (call.status === 'rejected' ? (call.reason as { applied: string }).applied : '')))).toEqual(
-      new Set(['no']),
-    )
+    expect(
+      new Set(calls.map((call) => (call.status === 'rejected' ? (call.reason as { applied: string }).applied : ''))),
+    ).toEqual(new Set(['no']))
   })
 })

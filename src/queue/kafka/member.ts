@@ -11,24 +11,20 @@ import { createFetched } from './fetched.js'
 import { lagOf, type GroupOffsets } from './offsets.js'
 import { toRecord } from './records.js'
 
-type Request = JoinRequest & { readonly maxBufferedBytes?: number }
-
 /** How long a fetch waits for messages, and how late a partition that was paused is fetched from again. */
 const fetchWaitMs = 100
 /** How soon to look again for what another member, or a broker that was away, has not done yet. */
 const againMs = 100
 /** How long a goodbye may take before the connections are cut. */
 const leaveMs = 3_000
-/** What is fetched and not yet asked for, over all partitions, when the consumer does not say. */
-const maxBufferedBytes = 16 * 2 ** 20
 
 /**
  * A member of a group by kafkajs, kept at arm's length. kafkajs fetches, sends heartbeats and follows the group; what
  * it fetches is taken over at once, so that no handler, slow or failing, is ever seen by it. Offsets are committed here,
  * and only for partitions of the present assignment. When kafkajs gives up, so does this member.
  */
-export function joinGroup(kafka: KafkaClient, request: Request): QueueMember {
-  const { topic, group, fromBeginning, sessionTimeoutMs } = request
+export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember {
+  const { topic, group, fromBeginning, sessionTimeoutMs, maxBufferedBytes } = request
   const connections = watchConnections(kafka)
   const admin = connections.kafka.admin()
   const consumer = connections.kafka.consumer({
@@ -43,7 +39,7 @@ export function joinGroup(kafka: KafkaClient, request: Request): QueueMember {
   } as { groupId: string })
 
   const fetched = createFetched({
-    maxBytes: request.maxBufferedBytes ?? maxBufferedBytes,
+    maxBytes: maxBufferedBytes,
     pause: (partition) => consumer.pause([{ topic, partitions: [partition] }]),
     resume: (partition) => consumer.resume([{ topic, partitions: [partition] }]),
   })

@@ -1,7 +1,7 @@
 import type { QueueDriver } from '../driver.js'
 import type { KafkaClient } from './client.js'
 import { compressionType, type Compression } from './compression.js'
-import { collectHeadersLinearly } from './header-list.js'
+import { decodeLinearly } from './decoding.js'
 import { joinGroup } from './member.js'
 import { encodeInOnePiece } from './produce-request.js'
 import { openProducer } from './producer.js'
@@ -23,7 +23,7 @@ export interface KafkaQueueOptions {
  */
 export function kafkaQueue(kafka: KafkaClient, options: KafkaQueueOptions = {}): QueueDriver {
   const compression = compressionType(options.compression ?? 'none')
-  collectHeadersLinearly()
+  decodeLinearly()
   stopIdleTimerLoop()
   encodeInOnePiece()
   return {

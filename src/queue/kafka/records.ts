@@ -1,8 +1,8 @@
-import type { QueueRecord, RecordHeaders } from '../driver.js'
+import type { HeaderValue, QueueRecord, RecordHeaders } from '../driver.js'
 import type { KafkaMessage } from './client.js'
 
 /** A header may have no value. */
-export type HeaderBytes = Uint8Array | string | null
+export type HeaderBytes = HeaderValue | null
 type Held = HeaderBytes | readonly HeaderBytes[]
 
 const noHeaders: RecordHeaders = {}

@@ -1,3 +1,4 @@
+import { onAbort } from '../../core/abort.js'
 import { ClosedError } from '../../core/errors.js'
 import type { Delivery, QueueMember } from '../driver.js'
 import type { Topic } from './topic.js'
@@ -10,7 +11,10 @@ export interface Group {
 interface Place {
   /** Partition to the offset that is delivered next. */
   assigned: Map<number, number>
-  readonly held: Set<number>
+  /** Partitions of the present assignment that the front has enough of. */
+  held: Set<number>
+  /** Records delivered since the event loop last turned. */
+  sinceTurn: number
   /** What to tell first. */
   news: 'revoking' | 'assigned' | undefined
   /** Takes part in the next sharing out. */
@@ -20,11 +24,13 @@ interface Place {
 }
 
 const deliverAtOnce = 1_000
+const bytesAtOnce = 2 ** 20
 
 export function createGroup(topic: Topic, fromBeginning: boolean): Group {
   const { partitions } = topic
-  const committed = partitions.map((records) => (fromBeginning ? 0 : records.length))
+  const committed = partitions.map(({ start, end }) => (fromBeginning ? start : end))
   const places: Place[] = []
+  topic.addReader(committed)
   topic.watch(() => places.forEach(({ wake }) => wake()))
 
   /** Members are asked to let go, and the last one that does gets everybody a new share. */
@@ -41,6 +47,7 @@ export function createGroup(topic: Topic, fromBeginning: boolean): Group {
     if (!places.every(({ ready }) => ready)) return
     for (const [i, place] of places.entries()) {
       place.assigned = new Map()
+      place.held = new Set()
       for (let id = i; id < partitions.length; id += places.length) place.assigned.set(id, committed[id] as number)
       place.news = 'assigned'
       place.ready = false
@@ -57,12 +64,15 @@ export function createGroup(topic: Topic, fromBeginning: boolean): Group {
 
   function deliver(place: Place): Delivery | undefined {
     for (const [partition, position] of place.assigned) {
-      const records = (partitions[partition] ?? []).slice(position, position + deliverAtOnce)
-      if (records.length === 0 || place.held.has(partition)) continue
-      const nextOffset = position + records.length
+      if (place.held.has(partition)) continue
+      const records = partitions[partition]?.read(position, deliverAtOnce, bytesAtOnce) ?? []
+      const last = records.at(-1)
+      if (!last) continue
+      const nextOffset = last.offset + 1
       // Behind the others, so that each gets its turn.
       place.assigned.delete(partition)
       place.assigned.set(partition, nextOffset)
+      place.sinceTurn += records.length
       return { type: 'records', partition, records, nextOffset }
     }
     return undefined
@@ -88,6 +98,11 @@ export function createGroup(topic: Topic, fromBeginning: boolean): Group {
           place.ready = true
           shareOut()
         }
+        // Handlers that wait for nothing would let this go on for as long as there are messages, and nothing else.
+        if (place.sinceTurn >= deliverAtOnce) {
+          await new Promise<void>((resolve) => setImmediate(resolve))
+          place.sinceTurn = 0
+        }
         for (;;) {
           if (place.closed) throw new ClosedError('the member has left its group')
           signal.throwIfAborted()
@@ -106,10 +121,12 @@ export function createGroup(topic: Topic, fromBeginning: boolean): Group {
       },
       async commit(positions) {
         for (const [partition, offset] of positions) {
-          if (place.assigned.has(partition) && !place.closed) committed[partition] = offset
+          if (!place.assigned.has(partition) || place.closed) continue
+          committed[partition] = offset
+          topic.release(partition)
         }
       },
-      lag: async () => partitions.reduce((sum, records, id) => sum + records.length - (committed[id] as number), 0),
+      lag: async () => partitions.reduce((sum, { end }, id) => sum + end - (committed[id] as number), 0),
       close: async () => leave(place),
     }
   }
@@ -119,6 +136,7 @@ export function createGroup(topic: Topic, fromBeginning: boolean): Group {
       const place: Place = {
         assigned: new Map(),
         held: new Set(),
+        sinceTurn: 0,
         news: undefined,
         ready: true,
         closed: false,
@@ -135,10 +153,10 @@ function woken(place: Place, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       place.wake = () => undefined
-      signal.removeEventListener('abort', done)
+      unwatch()
       resolve()
     }
+    const unwatch = onAbort(signal, done)
     place.wake = done
-    signal.addEventListener('abort', done, { once: true })
   })
 }

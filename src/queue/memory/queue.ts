@@ -1,12 +1,17 @@
-import { positiveInteger } from '../../core/check.js'
+import { nonNegativeInteger, positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import type { OutgoingRecord, QueueDriver } from '../driver.js'
+import { kindOf, type OutgoingRecord, type QueueDriver } from '../driver.js'
 import { createGroup, type Group } from './group.js'
 import { createTopic, type Topic } from './topic.js'
 
 export interface MemoryQueueOptions {
   /** Partitions of each topic. @defaultValue 4 */
   readonly partitions?: number
+  /**
+   * Messages of a partition that stay, for groups to come, once every group that is there has handled them.
+   * @defaultValue 10_000
+   */
+  readonly retainedMessages?: number
   /** Where the times of messages come from. @defaultValue systemClock */
   readonly clock?: Clock
 }
@@ -14,17 +19,22 @@ export interface MemoryQueueOptions {
 /**
  * Topics of this process, made at their first use: partitioned by key, with consumer groups that share out partitions
  * anew when members come and go, and redelivery of what was not committed. It is the specification of a queue driver,
- * and what a service runs on when it is one process. Everything is kept until the process ends.
+ * and what a service runs on when it is one process. What a group has not handled is kept for it until the process ends,
+ * and so is a topic that no group has joined.
  */
 export function memoryQueue(options: MemoryQueueOptions = {}): QueueDriver {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`options must be an object, got ${kindOf(options)}`)
+  }
   const { clock = systemClock } = options
   const partitions = positiveInteger('partitions', options.partitions ?? 4)
+  const retained = nonNegativeInteger('retainedMessages', options.retainedMessages ?? 10_000)
   const topics = new Map<string, Topic>()
   const groups = new Map<string, Group>()
 
   function topicOf(name: string): Topic {
     let topic = topics.get(name)
-    if (!topic) topics.set(name, (topic = createTopic(partitions, () => clock.wallMs())))
+    if (!topic) topics.set(name, (topic = createTopic(partitions, retained, () => clock.wallMs())))
     return topic
   }
 

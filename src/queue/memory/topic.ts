@@ -1,15 +1,29 @@
-import type { HeaderValue, OutgoingRecord, QueueRecord, RecordHeaders } from '../driver.js'
+import type { OutgoingRecord, QueueRecord, RecordHeaders } from '../driver.js'
+import { recordBytes } from '../record-bytes.js'
 
-/** Records in partitions. An offset is a place in its partition. */
+/** Records in partitions. */
 export interface Topic {
-  readonly partitions: readonly (readonly QueueRecord[])[]
+  readonly partitions: readonly Log[]
   append(records: readonly OutgoingRecord[]): void
   /** Calls back after each append. */
   watch(onAppend: () => void): void
+  /** Adds a reader, by the offsets below which it needs nothing any more: one per partition, changed in place. */
+  addReader(needed: readonly number[]): void
+  /** A reader needs less of a partition: what no reader needs goes, but for the newest of it. */
+  release(partition: number): void
 }
 
-export function createTopic(count: number, wallMs: () => number): Topic {
-  const partitions: QueueRecord[][] = Array.from({ length: count }, () => [])
+/** The records of one partition, by offset. The oldest may be gone. */
+export interface Log {
+  readonly start: number
+  readonly end: number
+  /** Records from `offset` on: up to `max` and `maxBytes` of them, but one at least where there is one. */
+  read(offset: number, max: number, maxBytes: number): readonly QueueRecord[]
+}
+
+export function createTopic(count: number, retained: number, wallMs: () => number): Topic {
+  const partitions = Array.from({ length: count }, createLog)
+  const readers: (readonly number[])[] = []
   const watchers: (() => void)[] = []
   let keyless = 0
   return {
@@ -17,30 +31,67 @@ export function createTopic(count: number, wallMs: () => number): Topic {
     append(records) {
       const timestampMs = Math.round(wallMs())
       for (const { key, value, headers } of records) {
-        const partition = partitions[(key === null ? keyless++ : hash(key)) % count] as QueueRecord[]
+        const log = partitions[(key === null ? keyless++ : hash(key)) % count] as ReturnType<typeof createLog>
         // What the publisher does with its own bytes afterwards is not the topic's affair.
-        partition.push({
+        log.append({
           key: key && Buffer.from(key),
           value: value && Buffer.from(value),
           headers: copied(headers),
-          offset: partition.length,
+          offset: log.end,
           timestampMs,
         })
       }
       for (const notify of watchers) notify()
     },
     watch: (onAppend) => void watchers.push(onAppend),
+    addReader: (needed) => void readers.push(needed),
+    release(partition) {
+      const needed = readers.reduce((least, offsets) => Math.min(least, offsets[partition] as number), Infinity)
+      partitions[partition]?.trim(needed - retained)
+    },
   }
 }
 
-function copied(headers: RecordHeaders): RecordHeaders {
-  const copy: Record<string, HeaderValue | readonly HeaderValue[]> = {}
-  for (const name of Object.keys(headers)) {
-    const value = headers[name] as HeaderValue | readonly HeaderValue[]
-    copy[name] = typeof value === 'string' ? value : structuredClone(value)
+function createLog() {
+  let records: QueueRecord[] = []
+  let start = 0
+  return {
+    get start() {
+      return start
+    },
+    get end() {
+      return start + records.length
+    },
+    append: (record: QueueRecord): void => void records.push(record),
+    read(offset: number, max: number, maxBytes: number): readonly QueueRecord[] {
+      const from = Math.max(0, offset - start)
+      let to = from
+      let bytes = 0
+      while (to < records.length && to - from < max) {
+        bytes += recordBytes(records[to] as QueueRecord)
+        if (bytes > maxBytes && to > from) break
+        to++
+      }
+      return records.slice(from, to)
+    },
+    /** Drops what lies below `offset`, in pieces that are worth the move of the rest. */
+    trim(offset: number): void {
+      const gone = offset - start
+      if (gone < 1 || gone * 2 < records.length) return
+      records = records.slice(gone)
+      start = offset
+    },
   }
-  return copy
 }
+
+/** Property by property, for an assignment to `__proto__` makes none. */
+const copied = (headers: RecordHeaders): RecordHeaders =>
+  Object.fromEntries(
+    Object.keys(headers).map((name) => {
+      const value = headers[name]
+      return [name, typeof value === 'string' || !value ? value : structuredClone(value)]
+    }),
+  ) as RecordHeaders
 
 /** FNV-1a, 32 bits: http://www.isthe.com/chongo/tech/comp/fnv/ */
 function hash(bytes: Uint8Array): number {

@@ -85,6 +85,85 @@ describe('handling through a transactional inbox', () => {
     expect((await setUp(inboxOf([]), fail).run(message('a'))).outcomes).toEqual(['failed'])
     expect((await setUp(inboxOf([], 'after')).run(message('a'))).outcomes).toEqual(['failed'])
   })
+
+  const deadlock = Object.assign(new Error('Deadlock found'), { code: 'ER_LOCK_DEADLOCK', errno: 1213 })
+  const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })
+  const failing = (error: unknown) => () => Promise.reject(error as Error)
+
+  it('charges no message for a conflict of its transaction, wherever it shows', async () => {
+    expect((await setUp(inboxOf([]), failing(deadlock)).run(message('a'))).outcomes).toEqual(['unready'])
+    const wrapped = new Error('cannot book', { cause: deadlock })
+    expect((await setUp(inboxOf([]), failing(wrapped)).run(message('a'))).outcomes).toEqual(['unready'])
+    const atCommit: TransactionalInbox<string> = {
+      async once(ids, work) {
+        await work(new Set(ids), 'tx')
+        throw deadlock
+      },
+    }
+    expect((await setUp(atCommit).run(message('a'))).outcomes).toEqual(['unready'])
+  })
+
+  it('tells a lost connection of the transaction from one of the handler’s own', async () => {
+    // The handler called another service; the transaction rolled back as it should.
+    expect((await setUp(inboxOf([]), failing(reset)).run(message('a'))).outcomes).toEqual(['failed'])
+    const lostWithIt: TransactionalInbox<string> = {
+      once: (ids, work) =>
+        work(new Set(ids), 'tx').catch(() => {
+          throw new Error('rollback', { cause: reset })
+        }),
+    }
+    expect((await setUp(lostWithIt, failing(reset)).run(message('a'))).outcomes).toEqual(['unready'])
+  })
+
+  it('starts no handler that was told to give up while the inbox kept it waiting', async () => {
+    const abort = createAbort()
+    const late: TransactionalInbox<string> = {
+      async once(ids, work) {
+        abort.abort(new Error('closing'))
+        await work(new Set(ids), 'tx')
+      },
+    }
+    const calls: unknown[] = []
+    const options = { leaseMs: 900, backoff: () => 50, report: () => undefined, clock: virtualClock() }
+    const handler = async (messages: unknown): Promise<void> => void calls.push(messages)
+    const run = createHandling<string, string>({ ...options, inbox: late, handler })
+    expect((await run([message('a')], abort)).outcomes).toEqual(['unready'])
+    const memory = memoryInbox()
+    const slow: Inbox = {
+      ...memory,
+      begin: (...given) => {
+        abort.abort(new Error('closing'))
+        return memory.begin(...given)
+      },
+    }
+    const claiming = createHandling<string, undefined>({ ...options, inbox: slow, handler })
+    expect((await claiming([message('a')], abort)).outcomes).toEqual(['unready'])
+    expect(calls).toEqual([])
+    expect(await memory.begin(['a'], 'somebody', 100)).toEqual(['new'])
+  })
+})
+
+describe('a list that the handler got', () => {
+  it.each<[string, Inbox | TransactionalInbox<undefined> | undefined]>([
+    ['without an inbox', undefined],
+    ['with a claiming one', memoryInbox()],
+    ['with a transactional one', { once: (ids, work) => work(new Set(ids), undefined) }],
+  ])('is its own, %s', async (_, inbox) => {
+    const run = createHandling<string, undefined>({
+      inbox,
+      leaseMs: 900,
+      backoff: () => 50,
+      report: () => undefined,
+      clock: virtualClock(),
+      handler: async (messages) => {
+        const mine = messages as Message<string>[]
+        for (const one of mine) (one as { id: string }).id = 'changed'
+        mine.splice(0)
+      },
+    })
+    const { outcomes } = await run([message('a'), message('b')], createAbort())
+    expect(outcomes).toEqual(['handled', 'handled'])
+  })
 })
 
 describe('handling through a claiming inbox', () => {
