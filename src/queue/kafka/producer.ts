@@ -8,6 +8,8 @@ import { createPartitioner } from './partitioner.js'
 import { KafkaRecord } from './produce-request.js'
 
 const allInSync = -1
+/** Up to here copying costs nothing to speak of. */
+const fewMessages = 16
 /** How long a goodbye may take before the connections are cut. */
 const leaveMs = 2_000
 
@@ -37,7 +39,12 @@ export async function openProducer(kafka: KafkaClient, topic: string, compressio
     async send(records) {
       if (compression === 0) refuseOversized(records)
       try {
-        await producer.send({ topic, acks: allInSync, compression, messages: records.map(toMessage) as SentMessage[] })
+        await producer.send({
+          topic,
+          acks: allInSync,
+          compression,
+          messages: groupedLinearly(records.map(toMessage) as SentMessage[]),
+        })
       } catch (error) {
         throw translated(`cannot send to ${topic}`, error)
       }
@@ -45,6 +52,23 @@ export async function openProducer(kafka: KafkaClient, topic: string, compressio
     },
     close,
   }
+}
+
+type Groups = Record<string, SentMessage[]>
+
+/**
+ * kafkajs sorts messages by partition with a `reduce` that copies a group for each message that joins it: seconds for a
+ * hundred thousand. The same step with an empty group tells where a message belongs.
+ */
+function groupedLinearly(messages: SentMessage[]): SentMessage[] {
+  if (messages.length <= fewMessages) return messages
+  const reduce = (step: (groups: Groups, message: SentMessage) => Groups, groups: Groups): Groups => {
+    for (const message of messages) {
+      for (const partition in step({}, message)) (groups[partition] ??= []).push(message)
+    }
+    return groups
+  }
+  return Object.assign(messages, { reduce: reduce as unknown as SentMessage[]['reduce'] })
 }
 
 /** A broker hangs up on a larger request, which looks like a lost connection. */
