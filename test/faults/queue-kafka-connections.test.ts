@@ -1,5 +1,6 @@
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
+import { sleep } from '../../src/core/clock.js'
 import { startConsumer, startPublisher } from '../../src/queue/index.js'
 import { kafkaQueue } from '../../src/queue/kafka/index.js'
 import { describeWithServices } from '../services/vitest.js'
@@ -11,6 +12,7 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
   /** A client whose connections, those that are open at `kill`, swallow all and answer nothing, while new ones work. */
   async function throughDyingConnections() {
     const [host = '', port = ''] = (brokers[0] ?? '').split(':')
+    const sockets = new Set<Socket>()
     let proxy: FaultProxy | undefined
     const renew = async (): Promise<void> => {
       const next = await startProxy({ host, port: Number(port) })
@@ -19,8 +21,23 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
       proxy = next
     }
     await renew()
-    const kafka = client(brokers, ({ onConnect }) => connect((proxy as FaultProxy).port, '127.0.0.1', onConnect))
-    return { kafka, kill: renew, open: () => proxy?.counters.open ?? 0 }
+    const kafka = client(brokers, ({ onConnect }) => {
+      const socket = connect((proxy as FaultProxy).port, '127.0.0.1', onConnect)
+      sockets.add(socket)
+      return socket
+    })
+    return {
+      kafka,
+      kill: renew,
+      /** New connections are taken as well, and nothing is answered. */
+      silence: () => proxy?.freeze(),
+      async refuse() {
+        await proxy?.refuse()
+        proxy?.cut()
+      },
+      made: () => sockets.size,
+      open: () => [...sockets].filter(({ destroyed }) => !destroyed).length,
+    }
   }
   const rejections = (): unknown[] => {
     const seen: unknown[] = []
@@ -79,6 +96,65 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
       await until(async () => (await consumer.lag()) === 0, 'no lag')
       expect(performance.now() - killedMs).toBeLessThan(30_000)
     }
+    expect(unhandled).toEqual([])
+  })
+
+  it.each(['kill', 'silence', 'refuse'] as const)('closes while calls run, and leaves nothing: %s', async (fault) => {
+    const unhandled = rejections()
+    const connections = await throughDyingConnections()
+    const topic = await makeTopic(client(brokers))
+    const driver = kafkaQueue(connections.kafka)
+    const publisher = await startPublisher<number>(driver, { topic, timeoutMs: 2_000 })
+    let handling = false
+    const consumer = await startConsumer<number>(driver, {
+      topic,
+      group: 'group',
+      drainMs: 100,
+      sessionTimeoutMs: 6_000,
+      onBackgroundError: () => undefined,
+      handle: () => {
+        handling = true
+        return new Promise(() => undefined)
+      },
+    })
+    await publisher.publish({ id: 'first', body: 0 })
+    await until(() => handling, 'a handler hangs')
+    await connections[fault]()
+    const calls = range(50).map((n) => publisher.publish({ id: `${n}`, body: n }))
+    const lag = consumer.lag()
+    const outcomes = Promise.allSettled([...calls, lag])
+    const startedMs = performance.now()
+    await Promise.all([publisher.close(), consumer.close()])
+    expect(performance.now() - startedMs).toBeLessThan(40_000)
+    // With new connections that work, they may have come through.
+    const codes = (await outcomes).map((one) =>
+      one.status === 'rejected' ? (one.reason as { code: string }).code : 'done',
+    )
+    expect(['ERR_STORE_UNAVAILABLE', 'ERR_CLOSED', 'done']).toEqual(expect.arrayContaining([...new Set(codes)]))
+    await until(() => connections.open() === 0, 'all connections are gone')
+    const made = connections.made()
+    // Longer than kafkajs waits between its tries.
+    await sleep(3_000)
+    expect(connections.made()).toBe(made)
+    expect(connections.open()).toBe(0)
+    expect(unhandled).toEqual([])
+  })
+
+  it('leaves nothing of a start that failed', async () => {
+    const unhandled = rejections()
+    const connections = await throughDyingConnections()
+    await connections.refuse()
+    const driver = kafkaQueue(connections.kafka)
+    await expect(startPublisher(driver, { topic: 't' })).rejects.toThrow('cannot connect')
+    const joining = startConsumer(driver, {
+      topic: 't',
+      group: 'g',
+      sessionTimeoutMs: 1_000,
+      handle: async () => undefined,
+    })
+    await expect(joining).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', applied: 'no' })
+    expect(connections.made()).toBeGreaterThan(0)
+    await until(() => connections.open() === 0, 'all connections are gone')
     expect(unhandled).toEqual([])
   })
 })
