@@ -77,9 +77,9 @@ export function strangersContract(check: Check): void {
     await consume(bench, dead, 'raw', (message) => void letters.push(message))
     await bench.eventually('all buried', () => letters.length === 16)
     for (const { headers } of letters) {
-      const { ['spillway-dead-topic']: topic, ...others } = readable
-      for (const [name, value] of Object.entries(others)) assert.equal(headers?.[name], value, name)
-      assert.equal(topic, 'value of spillway-dead-topic')
+      for (const [name, value] of Object.entries(readable)) {
+        if (name !== 'spillway-dead-topic') assert.equal(headers?.[name], value, name)
+      }
       assert.equal(headers?.['spillway-dead-topic'], bench.topic)
       assert.ok(Object.hasOwn(headers ?? {}, '__proto__'))
     }

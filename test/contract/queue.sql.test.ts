@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,7 +18,7 @@ type Db = Kysely<Tables>
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
-function inboxContract(open: () => Promise<{ db: Db; close: () => Promise<void> }>): void {
+function inboxContract(isMysql: boolean, open: () => Promise<{ db: Db; close: () => Promise<void> }>): void {
   let db: Db
   let close: () => Promise<void>
   beforeAll(async () => {
@@ -60,15 +61,26 @@ function inboxContract(open: () => Promise<{ db: Db; close: () => Promise<void> 
       'ａ',
       '😀',
       '😁',
-      '\ud800',
-      '\ud801',
+      'é',
+      'e\u0301',
+      'ﬁ',
+      'ß',
+      'ss',
+      'sha256:a',
+      'x'.repeat(150),
+      'x'.repeat(151),
+      'X'.repeat(151),
       '1',
       '01',
-      'x'.repeat(2_000),
+      'x'.repeat(8_191),
+      'x'.repeat(8_192),
+      `${'x'.repeat(8_191)}X`,
+      '😀'.repeat(2_048),
+      `${'😀'.repeat(2_047)}😁`,
     ]
     expect(await seen(alike)).toEqual([...alike].sort())
     expect(await seen(alike)).toEqual([])
-    expect(await seen(['x'.repeat(2_001)])).toHaveLength(1)
+    expect(await seen(['x'.repeat(8_190)])).toHaveLength(1)
   })
 
   it('remembers nothing of what fails', async () => {
@@ -150,13 +162,62 @@ function inboxContract(open: () => Promise<{ db: Db; close: () => Promise<void> 
 
   it('refuses ids that are none', async () => {
     const { inbox } = await fresh()
-    await expect(inbox.once([''], async () => undefined)).rejects.toThrow(TypeError)
-    await expect(inbox.once([7 as unknown as string], async () => undefined)).rejects.toThrow('7')
+    const once = (id: unknown) => inbox.once([id as string], async () => undefined)
+    await expect(once('')).rejects.toThrow(RangeError)
+    await expect(once('x'.repeat(8_193))).rejects.toThrow('id must be at most 8192 bytes')
+    await expect(once('\ud800')).rejects.toThrow('id must be well-formed')
+    await expect(once(7)).rejects.toThrow('id must be a string, got 7')
+  })
+
+  it('tells consumers apart to the last character, of any length', async () => {
+    const table = uniqueName('inbox')
+    const consumers = ['a', 'A', 'á', 'a ', 'x'.repeat(8_192), `${'x'.repeat(8_191)}y`]
+    for (const consumer of consumers) {
+      const inbox = sqlInbox(db, { table, consumer })
+      await inbox.migrate()
+      let found = 0
+      await inbox.once(['1'], async (ids) => void (found = ids.size))
+      expect(found, consumer.slice(0, 10)).toBe(1)
+    }
+  })
+
+  it('remembers, in a table that an older version made and still writes to, what that has handled', async () => {
+    const table = uniqueName('inbox')
+    const textType = isMysql ? 'varchar(191) character set utf8mb4 collate utf8mb4_bin' : 'text'
+    await sql`create table ${sql.table(table)} (consumer ${sql.raw(textType)} not null, id ${sql.raw(textType)} not null,
+      claim ${sql.raw(textType)} not null, seen_at bigint not null, primary key (consumer, id))`.execute(db)
+    // As version 1 writes it: printable ASCII of up to 150 characters as it is, the rest by the digest of its UTF-16.
+    const known = ['order-1', 'x'.repeat(150), 'x'.repeat(151), 'é', 'a b', 'sha256:x']
+    const digest = (id: string) => `sha256:${createHash('sha256').update(id, 'utf16le').digest('base64url')}`
+    const written = [
+      'order-1',
+      'x'.repeat(150),
+      digest('x'.repeat(151)),
+      digest('é'),
+      digest('a b'),
+      digest('sha256:x'),
+    ]
+    const nowSeconds = Math.floor(Date.now() / 1_000)
+    const rows = sql.join(written.map((id) => sql`('default', ${id}, 'claim', ${nowSeconds})`))
+    await sql`insert into ${sql.table(table)} (consumer, id, claim, seen_at) values ${rows}`.execute(db)
+    const inbox = sqlInbox(db, { table })
+    await inbox.migrate()
+    let fresh: string[] = []
+    await inbox.once([...known, 'new'], async (ids) => void (fresh = [...ids]))
+    expect(fresh).toEqual(['new'])
+  })
+
+  it('takes a herd of calls, of which none is rejected', { timeout: 240_000 }, async () => {
+    const { inbox } = await fresh()
+    let effects = 0
+    const calls = range(2_000).map((n) => inbox.once([`herd-${n % 1_500}`], async (ids) => void (effects += ids.size)))
+    await Promise.all(calls)
+    expect(effects).toBe(1_500)
   })
 }
 
 describe('sqlInbox on SQLite', () => {
-  inboxContract(async () => {
+  inboxContract(false, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'spillway-inbox-'))
     const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: new Database(join(folder, 'db')) }) })
     return {
@@ -170,7 +231,7 @@ describe('sqlInbox on SQLite', () => {
 })
 
 describeWithServices('sqlInbox on MySQL or MariaDB', ['mysql'], ({ mysql }) => {
-  inboxContract(async () => {
+  inboxContract(true, async () => {
     const name = uniqueName('inbox')
     const uri = await createDatabase(mysql, name)
     const db = new Kysely<Tables>({ dialect: new MysqlDialect({ pool: createPool({ uri, connectionLimit: 12 }) }) })
@@ -200,6 +261,15 @@ describe('sqlInbox', () => {
     expect(() => sqlInbox(db, { table: '' })).toThrow(RangeError)
     expect(() => sqlInbox(db, { retentionMs: 0 })).toThrow('retentionMs')
     class MssqlAdapter {}
+    expect(() => sqlInbox(db, { table: 'x'.repeat(64) })).toThrow('up to 63 bytes')
+    expect(() => sqlInbox(db, 7 as never)).toThrow('options must be an object, got 7')
+    for (const [wrong, came] of [
+      [undefined, 'got undefined'],
+      [new Database(':memory:'), 'got a Database'],
+      ['mysql://', 'got "mysql://"'],
+    ] as const) {
+      expect(() => sqlInbox(wrong as never)).toThrow(came)
+    }
     const other = { getExecutor: () => ({ adapter: new MssqlAdapter() }) } as unknown as Kysely<Tables>
     expect(() => sqlInbox(other)).toThrow('MssqlAdapter')
   })

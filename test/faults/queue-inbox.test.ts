@@ -1,4 +1,4 @@
-import { Kysely, MysqlDialect, sql } from 'kysely'
+import { Kysely, MysqlDialect, sql, type Transaction } from 'kysely'
 import { createPool } from 'mysql2'
 import { expect, it, onTestFinished } from 'vitest'
 import { memoryQueue, startConsumer, startPublisher } from '../../src/queue/index.js'
@@ -42,7 +42,7 @@ describeWithServices('a queue over MySQL or MariaDB', ['mysql'], ({ mysql }) => 
       fromBeginning: true,
       handle: async ({ id }) => void dead.push(id),
     })
-    await using consumer = await startConsumer(queue, {
+    await using consumer = await startConsumer<number, Transaction<Tables>>(queue, {
       topic: 'bookings',
       group: 'g',
       fromBeginning: true,
@@ -90,7 +90,7 @@ describeWithServices('a queue over MySQL or MariaDB', ['mysql'], ({ mysql }) => 
     let cuts = 0
     await using publisher = await startPublisher<number>(queue, { topic: 'bookings' })
     await publisher.publish(range(60).map((n) => ({ id: `booking-${n}`, body: n })))
-    await using consumer = await startConsumer(queue, {
+    await using consumer = await startConsumer<number, Transaction<Tables>>(queue, {
       topic: 'bookings',
       group: 'g',
       fromBeginning: true,

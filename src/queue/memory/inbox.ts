@@ -1,10 +1,18 @@
-import { durationMs } from '../../core/check.js'
+import { backgroundReporter } from '../../core/background.js'
+import { durationMs, keyString, positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
+import { kindOf } from '../driver.js'
 import type { Inbox } from '../inbox.js'
+import { storedId } from '../stored-id.js'
 
 export interface MemoryInboxOptions {
-  /** How long a handled id is remembered. @defaultValue 86_400_000, a day */
+  /** How long a handled id is remembered, unless `maxIds` newer ones come meanwhile. @defaultValue 86_400_000, a day */
   readonly retentionMs?: number
+  /**
+   * How many handled ids are remembered at least, the newest; an eighth more at most. An id takes about 100 bytes. Where
+   * ids go before `retentionMs` has passed, a process warning says so. @defaultValue 1_000_000
+   */
+  readonly maxIds?: number
   /** Where time comes from. @defaultValue systemClock */
   readonly clock?: Clock
 }
@@ -14,31 +22,80 @@ interface Claim {
   readonly untilMs: number
 }
 
+/** Ids that were handled one after the other, and are forgotten together. */
+interface Generation {
+  readonly ids: Set<string>
+  readonly sinceMs: number
+  newestMs: number
+}
+
+const generations = 8
+/** Longer ids are kept by their digests. */
+const longestPlain = 64
+/** A `Set` holds no more than 2 ** 24. */
+const mostInGeneration = 2 ** 23
+const fewestClaims = 1_024
+
 /**
  * Remembers handled ids in this process: for tests and for effects that do not outlive it either. It forgets everything
- * on a restart; `sqlInbox` of `spillway/queue/sql` does not.
+ * on a restart; `sqlInbox` of `spillway/queue/sql` does not. It keeps the newest `maxIds` ids for `retentionMs`: let that
+ * be more than are handled in the time in which a message may come again.
  */
 export function memoryInbox(options: MemoryInboxOptions = {}): Inbox {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`options must be an object, got ${kindOf(options)}`)
+  }
   const { clock = systemClock } = options
   const retentionMs = durationMs('retentionMs', options.retentionMs ?? 86_400_000, 1)
+  const maxIds = positiveInteger('maxIds', options.maxIds ?? 1_000_000)
+  const warn = backgroundReporter('queue', undefined, clock)
+  const perGeneration = Math.min(Math.ceil(maxIds / generations), mostInGeneration)
   const claims = new Map<string, Claim>()
-  // In the order of their handling, so that the oldest come first.
-  const done = new Map<string, number>()
+  let sweepAt = fewestClaims
+  // The oldest first.
+  let done: Generation[] = []
+  let remembered = 0
+
+  const isDone = (id: string): boolean => done.some(({ ids }) => ids.has(id))
+
+  function remember(id: string, nowMs: number): void {
+    let newest = done.at(-1)
+    if (!newest || newest.ids.size >= perGeneration || nowMs - newest.sinceMs > retentionMs / generations) {
+      newest = { ids: new Set(), sinceMs: nowMs, newestMs: nowMs }
+      done.push(newest)
+    }
+    newest.newestMs = nowMs
+    newest.ids.add(id)
+    remembered++
+  }
 
   function forgetOld(nowMs: number): void {
-    for (const [id, handledMs] of done) {
-      if (handledMs + retentionMs > nowMs) return
-      done.delete(id)
+    for (let oldest = done[0]; oldest; oldest = done[0]) {
+      const isOld = oldest.newestMs + retentionMs <= nowMs
+      if (!isOld && remembered - oldest.ids.size < maxIds) return
+      if (!isOld) warn(`memoryInbox forgets ids before ${retentionMs} ms have passed: maxIds is ${maxIds}`)
+      remembered -= oldest.ids.size
+      done = done.slice(1)
     }
   }
+
+  /** Owners that are gone leave claims, on ids that may never come again. */
+  function sweepClaims(nowMs: number): void {
+    if (claims.size < sweepAt) return
+    for (const [id, { untilMs }] of claims) if (untilMs <= nowMs) claims.delete(id)
+    sweepAt = Math.max(fewestClaims, 2 * claims.size)
+  }
+
+  const kept = (ids: readonly string[]): string[] => ids.map((id) => storedId(keyString('id', id), longestPlain))
 
   return {
     async begin(ids, owner, leaseMs) {
       durationMs('leaseMs', leaseMs, 1)
       const nowMs = clock.nowMs()
       forgetOld(nowMs)
-      return ids.map((id) => {
-        if (done.has(id)) return 'done'
+      sweepClaims(nowMs)
+      return kept(ids).map((id) => {
+        if (isDone(id)) return 'done'
         const claim = claims.get(id)
         if (claim && claim.owner !== owner && claim.untilMs > nowMs) return 'busy'
         claims.set(id, { owner, untilMs: nowMs + leaseMs })
@@ -47,14 +104,15 @@ export function memoryInbox(options: MemoryInboxOptions = {}): Inbox {
     },
     async finish(ids, owner) {
       const nowMs = clock.nowMs()
-      for (const id of ids) {
+      for (const id of kept(ids)) {
         if (claims.get(id)?.owner !== owner) continue
         claims.delete(id)
-        done.set(id, nowMs)
+        remember(id, nowMs)
       }
+      forgetOld(nowMs)
     },
     async abandon(ids, owner) {
-      for (const id of ids) if (claims.get(id)?.owner === owner) claims.delete(id)
+      for (const id of kept(ids)) if (claims.get(id)?.owner === owner) claims.delete(id)
     },
   }
 }

@@ -1,4 +1,5 @@
 import { MysqlAdapter, PostgresAdapter, sql, SqliteAdapter, type Kysely, type RawBuilder } from 'kysely'
+import { kindOf } from '../driver.js'
 
 /** Where the databases differ. Times are whole seconds by the database's own clock. */
 export interface Dialect {
@@ -45,6 +46,9 @@ const known = [
 
 /** By the adapter's class, or its name: a program may hold Kysely twice, as an ES module and in CommonJS. */
 export function dialectOf<DB>(db: Kysely<DB>): Dialect {
+  if (typeof (db as Partial<Kysely<DB>> | undefined)?.getExecutor !== 'function') {
+    throw new TypeError(`db must be a Kysely, got ${kindOf(db)}`)
+  }
   const { adapter } = db.getExecutor()
   for (const [Adapter, name, dialect] of known) {
     if (adapter instanceof Adapter || name.test(adapter.constructor.name)) return dialect

@@ -2,7 +2,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import { sql, type Kysely, type RawBuilder, type Transaction } from 'kysely'
 import { durationMs, keyString } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
+import { kindOf } from '../driver.js'
 import type { TransactionalInbox } from '../inbox.js'
+import { storedId } from '../stored-id.js'
 import { dialectOf } from './dialect.js'
 
 export interface SqlInboxOptions {
@@ -26,6 +28,28 @@ export interface SqlInbox<DB> extends TransactionalInbox<Transaction<DB>> {
 const maxIds = 1_000
 const purgeAtOnce = 1_000
 const longestPlain = 150
+const stored = (name: string, value: unknown): string => storedId(keyString(name, value), longestPlain)
+
+/** PostgreSQL cuts longer names off, and two tables would become one; MySQL refuses them one byte later. */
+const longestName = 63
+const indexSuffix = '_seen'
+
+function checkedTable(name: unknown): string {
+  for (const part of keyString('table', name).split('.')) {
+    const bytes = Buffer.byteLength(part)
+    if (bytes > longestName)
+      throw new RangeError(`table must have names of up to ${longestName} bytes, got ${bytes}: ${part}`)
+  }
+  return name as string
+}
+
+/** A name of its own for each table's index, for an index that is there by that name is not made again. */
+function indexOf(table: string): string {
+  const plain = table.replace(/\W/g, '_')
+  if (plain === table && plain.length + indexSuffix.length <= longestName) return plain + indexSuffix
+  const digest = createHash('sha256').update(table).digest('hex').slice(0, 12)
+  return `${plain.slice(0, longestName - indexSuffix.length - digest.length - 1)}_${digest}${indexSuffix}`
+}
 
 /**
  * Remembers ids in a table beside the effect, so that each message has its effect once: the ids and whatever `work`
@@ -33,16 +57,21 @@ const longestPlain = 150
  * messages takes little longer than one of a single message.
  *
  * For MySQL and MariaDB (InnoDB), PostgreSQL and SQLite, through Kysely. Two transactions with the same id wait for each
- * other, and one of them finds it known; on a deadlock or a busy database it rejects, and the consumer tries again. With
+ * other, and one of them finds it known; on a deadlock or a busy database it rejects, and the consumer tries again. A
+ * handler must let such errors of the database pass: MySQL has undone its transaction then. With
  * SQLite use `tx` alone inside a handler: Kysely has one connection, and `tx` holds it.
  */
 export function sqlInbox<DB>(db: Kysely<DB>, options: SqlInboxOptions = {}): SqlInbox<DB> {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`options must be an object, got ${kindOf(options)}`)
+  }
   const { clock = systemClock } = options
-  const table = sql.table(keyString('table', options.table ?? 'spillway_inbox'))
-  const index = sql.id(`${(options.table ?? 'spillway_inbox').replace(/\W/g, '_')}_seen`)
-  const consumer = stored(keyString('consumer', options.consumer ?? 'default'))
-  const retentionMs = durationMs('retentionMs', options.retentionMs ?? 604_800_000, 1)
   const { nowSeconds, text, tableOptions, inlineIndex, isMysql } = dialectOf(db)
+  const tableName = checkedTable(options.table ?? 'spillway_inbox')
+  const table = sql.table(tableName)
+  const index = sql.id(indexOf(tableName))
+  const consumer = stored('consumer', options.consumer ?? 'default')
+  const retentionMs = durationMs('retentionMs', options.retentionMs ?? 604_800_000, 1)
   const purgeEveryMs = Math.min(retentionMs / 10, 600_000)
   let purgeAtMs = clock.nowMs() + purgeEveryMs
 
@@ -90,7 +119,7 @@ export function sqlInbox<DB>(db: Kysely<DB>, options: SqlInboxOptions = {}): Sql
     async once(ids, work) {
       if (ids.length === 0) return
       // In one order everywhere: two batches that share ids then wait for each other instead of deadlocking.
-      const originals = new Map(ids.map((id) => [stored(id), id]))
+      const originals = new Map(ids.map((id) => [stored('id', id), id]))
       const sorted = [...originals.keys()].sort()
       await db.transaction().execute(async (tx) => {
         const claim = randomBytes(12).toString('base64url')
@@ -105,14 +134,4 @@ export function sqlInbox<DB>(db: Kysely<DB>, options: SqlInboxOptions = {}): Sql
       await purge().catch(() => undefined)
     },
   }
-}
-
-/**
- * The id as the table holds it: printable ASCII as it is, anything else by its digest. So neither the connection's
- * character set nor a collation that ignores trailing blanks can make two ids one, and any length fits.
- */
-function stored(id: string): string {
-  if (typeof id !== 'string' || id === '') throw new TypeError(`an id must be a string, got ${String(id)}`)
-  if (id.length <= longestPlain && /^[\x21-\x7e]+$/.test(id) && !id.startsWith('sha256:')) return id
-  return `sha256:${createHash('sha256').update(id, 'utf16le').digest('base64url')}`
 }

@@ -45,10 +45,13 @@ describe('transactionFault', () => {
     ['SQLite: disk full', coded({ code: 'SQLITE_FULL' })],
   ])('%s is a loss', (_, error) => expect(transactionFault(error)).toBe('lost'))
 
-  it.each(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ECONNREFUSED', 'EAI_AGAIN', 'EHOSTUNREACH'])('%s is the network', (code) => {
-    expect(transactionFault(coded({ code }))).toBe('network')
-    expect(transactionFault(new TypeError('fetch failed', { cause: coded({ code }) }))).toBe('network')
-  })
+  it.each(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ECONNREFUSED', 'EAI_AGAIN', 'EHOSTUNREACH'])(
+    '%s is the network',
+    (code) => {
+      expect(transactionFault(coded({ code }))).toBe('network')
+      expect(transactionFault(new TypeError('fetch failed', { cause: coded({ code }) }))).toBe('network')
+    },
+  )
 
   it.each<[string, unknown]>([
     ['MySQL: duplicate entry', coded({ code: 'ER_DUP_ENTRY', errno: 1062, sqlState: '23000' })],
