@@ -154,7 +154,7 @@ function createSender(
     }
 
     for (const [from, to] of pieces(records, calls, pieceBytes)) await carry(from, to)
-    return refusals.size === 0 ? calls.map(() => undefined) : resultsOf(calls, refusals)
+    return refusals.size === 0 ? new Array<undefined>(calls.length).fill(undefined) : resultsOf(calls, refusals)
   }
 }
 
@@ -165,7 +165,10 @@ function* pieces(
   maxBytes: number,
 ): Generator<readonly [from: number, to: number]> {
   const bytes = calls.reduce((sum, call) => sum + call.bytes, 0)
-  if (bytes <= maxBytes && records.length <= mostRecords) return yield [0, records.length]
+  if (bytes <= maxBytes && records.length <= mostRecords) {
+    yield [0, records.length]
+    return
+  }
   let from = 0
   let left = maxBytes
   for (const [at, record] of records.entries()) {

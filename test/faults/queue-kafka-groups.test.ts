@@ -2,7 +2,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { sleep } from '../../src/core/clock.js'
 import { startConsumer, startPublisher, type ConsumerOptions } from '../../src/queue/index.js'
 import { kafkaQueue } from '../../src/queue/kafka/index.js'
-import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { describeWithServices } from '../services/vitest.js'
 import { until } from '../support/until.js'
 import { client, makeTopic, range } from './queue-support.js'
 
@@ -25,14 +25,7 @@ describeWithServices('a group of kafkaQueue', ['kafka'], ({ kafka: { brokers } }
     await publisher.publish(ids.map((id, n) => ({ id, key: id, body: n })))
     return ids
   }
-  const topicOf = async (numPartitions: number): Promise<string> => {
-    const topic = uniqueName('queue')
-    const admin = kafka.admin()
-    await admin.connect()
-    await admin.createTopics({ topics: [{ topic, numPartitions }], waitForLeaders: true })
-    await admin.disconnect()
-    return topic
-  }
+  const topicOf = (partitions: number): Promise<string> => makeTopic(kafka, undefined, { partitions })
   const grow = async (topic: string, count: number): Promise<void> => {
     const admin = kafka.admin()
     await admin.connect()

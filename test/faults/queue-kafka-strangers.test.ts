@@ -4,22 +4,15 @@ import { isPermanent, type Delivery, type OutgoingRecord, type QueueRecord } fro
 import { startConsumer, startPublisher } from '../../src/queue/index.js'
 import { kafkaQueue } from '../../src/queue/kafka/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
-import { client, range } from './queue-support.js'
+import { client, makeTopic, range } from './queue-support.js'
 
 /** What other producers may send: each a name and its values. */
 const strange = ['constructor', 'toString', 'valueOf', 'hasOwnProperty', '__proto__', 'isPrototypeOf', '', 'é', 'plain']
 
 describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: { brokers } }) => {
   const kafka = client(brokers)
-  async function topicWith(settings: Readonly<Record<string, string>> = {}): Promise<string> {
-    const topic = uniqueName('queue')
-    const admin = kafka.admin()
-    await admin.connect()
-    const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
-    await admin.createTopics({ topics: [{ topic, numPartitions: 1, configEntries }], waitForLeaders: true })
-    await admin.disconnect()
-    return topic
-  }
+  const topicWith = (settings: Readonly<Record<string, string>> = {}): Promise<string> =>
+    makeTopic(kafka, undefined, { partitions: 1, settings })
   async function read(topic: string, count: number): Promise<QueueRecord[]> {
     const driver = kafkaQueue(kafka)
     const request = { topic, group: uniqueName('reader'), fromBeginning: true, sessionTimeoutMs: 6_000 }
@@ -40,7 +33,7 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
     }
     return records
   }
-  async function produce(topic: string, run: (producer: ReturnType<Kafka['producer']>) => Promise<unknown>) {
+  async function produce(run: (producer: ReturnType<Kafka['producer']>) => Promise<unknown>) {
     const producer = kafka.producer()
     await producer.connect()
     await run(producer)
@@ -59,7 +52,7 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
     const topic = await topicWith()
     const one = Object.fromEntries(strange.map((name, i) => [name, `of ${i}`]))
     const many = Object.fromEntries(strange.map((name) => [name, ['a', 'b', 'c']]))
-    await produce(topic, (producer) =>
+    await produce((producer) =>
       producer.send({ topic, messages: [{ value: '1', headers: one }, { value: '2', headers: many }, { value: '3' }] }),
     )
     const [first, second, third] = (await read(topic, 3)) as [QueueRecord, QueueRecord, QueueRecord]
@@ -71,11 +64,10 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
   it.each(['none', 'gzip'] as const)('passes on what it read, byte for byte: %s', async (compression) => {
     const [from, to] = [await topicWith(), await topicWith()]
     const bytes = Buffer.from([0xff, 0x00, 0xfe])
-    const nothing = null as unknown as Uint8Array
-    const headers = Object.fromEntries(
+    const headers: OutgoingRecord['headers'] = Object.fromEntries<OutgoingRecord['headers'][string]>(
       strange.flatMap((name) => [
-        [name, name.length % 2 ? bytes : nothing],
-        [`${name}s`, [nothing, bytes, Buffer.alloc(0), nothing]],
+        [name, name.length % 2 ? bytes : null],
+        [`${name}s`, [null, bytes, Buffer.alloc(0), null]],
       ]),
     )
     const driver = kafkaQueue(kafka, { compression })
@@ -107,20 +99,20 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
 
   it('takes a message of very many headers, and a batch of more messages than a stack holds', async () => {
     const topic = await topicWith({ 'max.message.bytes': '10000000' })
-    const headers = Object.fromEntries(range(50_000).map((n) => [`h${n}`, '']))
+    const headers = Object.fromEntries(range(10_000).map((n) => [`h${n}`, '']))
     const driver = kafkaQueue(kafka, { compression: 'gzip' })
     const producer = await driver.openProducer(topic)
     onTestFinished(() => producer.close())
     await producer.send([{ key: null, value: null, headers }])
-    await producer.send(range(150_000).map(() => ({ key: null, value: null, headers: {} })))
-    const [first, ...others] = await read(topic, 150_001)
-    expect(Object.keys(first?.headers ?? {})).toHaveLength(50_000)
-    expect(others).toHaveLength(150_000)
+    await producer.send(range(130_000).map(() => ({ key: null, value: null, headers: {} })))
+    const [first, ...others] = await read(topic, 130_001)
+    expect(Object.keys(first?.headers ?? {})).toHaveLength(10_000)
+    expect(others).toHaveLength(130_000)
   })
 
   it('takes a message of every age', async () => {
     const topic = await topicWith()
-    await produce(topic, (producer) =>
+    await produce((producer) =>
       producer.send({ topic, messages: ['-1', '0', '1'].map((timestamp) => ({ value: timestamp, timestamp })) }),
     )
     const ages = (await read(topic, 3)).map(({ timestampMs }) => timestampMs)
@@ -129,7 +121,7 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
 
   it('stops, and says why, at messages compressed by a codec that kafkajs lacks', async () => {
     const topic = await topicWith({ 'compression.type': 'zstd' })
-    await produce(topic, (producer) => producer.send({ topic, messages: [{ value: '1' }] }))
+    await produce((producer) => producer.send({ topic, messages: [{ value: '1' }] }))
     const faults: unknown[] = []
     const consumer = await startConsumer<number>(kafkaQueue(kafka), {
       topic,
@@ -144,13 +136,13 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
       consumer instanceof Error
         ? consumer
         : await (consumer as { closed: Promise<void> }).closed.catch((error: unknown) => error)
-    expect(String(why) + String((why as Error).cause ?? '')).toMatch(/zstd.*codec|codec.*zstd/i)
+    expect(String(why) + ((why as { cause?: Error }).cause?.message ?? '')).toMatch(/zstd.*codec|codec.*zstd/i)
   })
 
   it('reads them with the codec', async () => {
     const topic = await topicWith({ 'compression.type': 'gzip' })
     expect(CompressionCodecs[CompressionTypes.GZIP]).toBeDefined()
-    await produce(topic, (producer) => producer.send({ topic, messages: [{ value: '1' }, { value: '2' }] }))
+    await produce((producer) => producer.send({ topic, messages: [{ value: '1' }, { value: '2' }] }))
     expect((await read(topic, 2)).map(({ value }) => shown(value))).toEqual(['1', '2'])
   })
 

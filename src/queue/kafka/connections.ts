@@ -89,7 +89,7 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
     for (const [socket, watch] of watches) {
       if (!isDead(socket, watch, nowMs)) continue
       if (oldestRequest(watch.connection)?.entry.apiName === 'Produce') patienceMs *= 2
-      socket.destroy(new Error('the broker has stopped answering'))
+      cut(socket, 'the broker has stopped answering')
     }
   }
 
@@ -123,10 +123,13 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
     end() {
       ended = true
       cancelLook?.()
-      for (const socket of watches.keys()) socket.destroy()
+      for (const socket of watches.keys()) cut(socket, 'the client is closed')
     },
   }
 }
+
+/** An error makes kafkajs fail what waits. Where it has hung up, it may have another socket by now that it would close. */
+const cut = (socket: Socket, why: string): unknown => socket.destroy(socket.writableEnded ? undefined : new Error(why))
 
 const oldestRequest = ({ requestQueue }: Connection): Request | undefined => requestQueue.inflight.values().next().value
 
@@ -137,8 +140,8 @@ function waits(socket: Socket, watch: Watch): boolean {
   // Requests that timed out are not in flight any more, and still without an answer.
   const sent = correlationId - requestQueue.pending.length
   const moved = socket.bytesRead !== watch.read || socket.writableLength !== watch.unsent
-  if (!moved && requestQueue.throttledUntil < systemClock.wallMs())
-    return sent !== watch.answered || Boolean(authHandlers)
+  const throttled = requestQueue.throttledUntil > systemClock.wallMs()
+  if (!moved && !throttled) return sent !== watch.answered || Boolean(authHandlers)
   watch.read = socket.bytesRead
   watch.unsent = socket.writableLength
   watch.answered = sent - requestQueue.inflight.size

@@ -27,12 +27,12 @@ const inherited: Readonly<Record<string, unknown>> = {}
 function toHeaders(headers: Readonly<Record<string, Held>>): RecordHeaders {
   const names = Object.keys(headers)
   if (names.length === 0) return noHeaders
-  if (!names.some((name) => name in inherited)) return headers as RecordHeaders
+  if (!names.some((name) => name in inherited)) return headers
   const out = Object.create(null) as Record<string, Held>
   for (const name of names) {
     const held = headers[name] as Held
     if (!(name in inherited) || !Array.isArray(held) || held[0] !== inherited[name]) out[name] = held
     else out[name] = held.length === 2 ? (held[1] as HeaderBytes) : (held.slice(1) as readonly HeaderBytes[])
   }
-  return out as RecordHeaders
+  return out
 }
