@@ -226,8 +226,8 @@ function assemble<T, Tx>(driver: QueueDriver, options: ReturnType<typeof checked
   const close = (): Promise<void> => (closing ??= shutDown())
   const closed = new Promise<void>((resolve, reject) => {
     onShutDown = resolve
-    membership.ended.then(close, (error: unknown) => {
-      onShutDown = () => reject(error as Error)
+    membership.ended.then(close, (error: Error) => {
+      onShutDown = () => reject(error)
       void close()
     })
   })

@@ -6,8 +6,8 @@ import type { Message } from './message.js'
 
 /** Names that every object has already, or that an assignment does not make a property of. */
 const names = ['constructor', 'toString', 'valueOf', 'hasOwnProperty', '__proto__', 'spillway-dead-topic', '']
-const strange: RecordHeaders = Object.fromEntries([
-  ...names.map((name) => [name, `value of ${name}`]),
+const strange: RecordHeaders = Object.fromEntries<Uint8Array | string | null>([
+  ...names.map((name): [string, string] => [name, `value of ${name}`]),
   ['none', null],
   ['empty', ''],
   ['bytes', Uint8Array.of(0xff, 0xfe)],

@@ -100,6 +100,7 @@ export function createGroup(topic: Topic, fromBeginning: boolean): Group {
         }
         // Handlers that wait for nothing would let this go on for as long as there are messages, and nothing else.
         if (place.sinceTurn >= deliverAtOnce) {
+          // eslint-disable-next-line no-restricted-globals -- a turn of the event loop is no time
           await new Promise<void>((resolve) => setImmediate(resolve))
           place.sinceTurn = 0
         }

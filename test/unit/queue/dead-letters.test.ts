@@ -133,7 +133,6 @@ describe('a message is buried whatever its handler throws', () => {
       deadLetterTopic: 'dead',
       maxAttempts: 2,
       handle: async ({ id }) => {
-        // eslint-disable-next-line @typescript-eslint/only-throw-error -- what a careless handler does
         if (id === 'bad') throw thrown
       },
     })

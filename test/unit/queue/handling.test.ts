@@ -88,7 +88,7 @@ describe('handling through a transactional inbox', () => {
 
   const deadlock = Object.assign(new Error('Deadlock found'), { code: 'ER_LOCK_DEADLOCK', errno: 1213 })
   const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })
-  const failing = (error: unknown) => () => Promise.reject(error as Error)
+  const failing = (error: Error) => () => Promise.reject(error)
 
   it('charges no message for a conflict of its transaction, wherever it shows', async () => {
     expect((await setUp(inboxOf([]), failing(deadlock)).run(message('a'))).outcomes).toEqual(['unready'])
