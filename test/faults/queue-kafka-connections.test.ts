@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { connect, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import { sleep } from '../../src/core/clock.js'
@@ -156,5 +157,33 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
     expect(connections.made()).toBeGreaterThan(0)
     await until(() => connections.open() === 0, 'all connections are gone')
     expect(unhandled).toEqual([])
+  })
+
+  it("opens connections and handles messages in no caller's context", async () => {
+    const context = new AsyncLocalStorage<string>()
+    const seen = new Set<unknown>()
+    const [host = '', port = ''] = (brokers[0] ?? '').split(':')
+    const kafka = client(brokers, ({ onConnect }) => {
+      seen.add(context.getStore())
+      return connect(Number(port), host, onConnect)
+    })
+    const topic = await makeTopic(client(brokers))
+    let handled = false
+    await context.run('a request', async () => {
+      await using publisher = await startPublisher<number>(kafkaQueue(kafka), { topic, timeoutMs: 30_000 })
+      await using consumer = await startConsumer<number>(kafkaQueue(kafka), {
+        topic,
+        group: 'group',
+        handle: async () => {
+          seen.add(context.getStore())
+          handled = true
+        },
+      })
+      await publisher.publish({ id: 'one', body: 1 })
+      await until(() => handled, 'handled')
+      await until(async () => (await consumer.lag()) === 0, 'no lag')
+      expect(context.getStore()).toBe('a request')
+    })
+    expect(seen).toEqual(new Set([undefined]))
   })
 })

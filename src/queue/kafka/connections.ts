@@ -6,7 +6,7 @@ import type { KafkaClient } from './client.js'
 export interface WatchedClient {
   /** Makes producers, consumers and admins whose connections belong to this client alone. */
   readonly kafka: KafkaClient
-  /** A broker has answered what may take it long: how long the next answer may take is as at the start. */
+  /** A broker has what was published: how long the next answer may take is as at the start. */
   answered(): void
   /** Destroys all connections and lets no new one be made. What still waits for an answer fails. */
   end(): void
@@ -60,7 +60,9 @@ interface Watch {
  */
 export function watchConnections(kafka: KafkaClient): WatchedClient {
   const watches = new Map<Socket, Watch>()
-  let patienceMs = silentMs
+  /** A broker that is only slow is given twice the time after each cut, until it answers. */
+  const patience = new WeakMap<Connection, number>()
+  let produceMs = silentMs
   let cancelLook: (() => void) | undefined
   let ended = false
 
@@ -88,13 +90,16 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
     const nowMs = systemClock.nowMs()
     for (const [socket, watch] of watches) {
       if (!isDead(socket, watch, nowMs)) continue
-      if (oldestRequest(watch.connection)?.entry.apiName === 'Produce') patienceMs *= 2
+      const { connection } = watch
+      patience.set(connection, 2 * (patience.get(connection) ?? silentMs))
+      if (oldestRequest(connection)?.entry.apiName === 'Produce') produceMs *= 2
       cut(socket, 'the broker has stopped answering')
     }
   }
 
   function isDead(socket: Socket, watch: Watch, nowMs: number): boolean {
     if (!waits(socket, watch)) {
+      if (socket.bytesRead > 0) patience.delete(watch.connection)
       watch.sinceMs = undefined
       watch.suspect = false
       return false
@@ -114,12 +119,12 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
     const name = request?.entry.apiName
     const mostMs = request?.requestTimeout ?? connection.requestTimeout
     if (name === 'JoinGroup' || name === 'SyncGroup') return mostMs
-    return Math.min(name === 'Produce' ? patienceMs : silentMs, mostMs)
+    return Math.min(Math.max(patience.get(connection) ?? silentMs, name === 'Produce' ? produceMs : 0), mostMs)
   }
 
   return {
     kafka: clientOf(kafka, watch),
-    answered: () => void (patienceMs = silentMs),
+    answered: () => void (produceMs = silentMs),
     end() {
       ended = true
       cancelLook?.()
