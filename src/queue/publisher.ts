@@ -30,12 +30,15 @@ export interface PublisherOptions<T> {
 /** Publishes to one topic. Made by {@link startPublisher}. */
 export interface Publisher<T> extends AsyncDisposable {
   /**
-   * Resolves when every in-sync replica has the messages. Calls made while others are under way share the next trip; the
-   * messages of one call succeed or fail together, apart from those of others.
+   * Resolves when every in-sync replica has the messages. Calls made while others are under way share the next trip. A
+   * list of any length is split into what the topic takes at once.
    *
-   * A failed trip is tried again within `timeoutMs`, so a message may arrive twice, and is the same message by its id.
+   * A failed trip is tried again within `timeoutMs`, so a message may arrive twice; its id says that it is the same one.
+   * The publisher remembers no ids: a message that is published again is there twice, and an inbox handles it once.
+   *
    * Rejects with StoreUnavailableError: after `applied: 'no'` nothing of the call was published or will be; after
-   * `'unknown'` publish the same messages again, with the same ids.
+   * `'unknown'` publish the same messages again, with the same ids. A message that the topic will never take (it is too
+   * large) fails its call, with an error that names it; the other messages of the list, and other calls, are published.
    */
   publish(
     messages: OutgoingMessage<T> | readonly OutgoingMessage<T>[],
