@@ -47,6 +47,8 @@ export default defineConfig((options) => [
       'examples/pos/upstream': 'examples/pos/upstream/main.ts',
       'examples/pos/scale': 'examples/pos/scale/main.ts',
       stack: 'test/services/cli.ts',
+      'soak/main': 'test/soak/main.ts',
+      'soak/worker': 'test/soak/worker.ts',
       'keep-runtime': 'examples/image/keep-runtime.ts',
     },
     outDir: 'build',

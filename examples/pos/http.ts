@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { projectPath } from '../shared/files.js'
 import { createWeb, refuseOtherMethods, type Problem } from '../shared/http.js'
-import type { SseHub, Tally } from '../shared/live.js'
+import { streaming, type SseHub, type Tally } from '../shared/live.js'
 import type { Change } from './carts.js'
 import type { Catalogue } from './catalogue.js'
 import type { Outcome } from './metrics.js'
@@ -43,7 +43,7 @@ export async function createPosWeb(parts: PosWeb): Promise<FastifyInstance> {
     addCart(scope, parts.till)
     addSale(scope, parts.till)
   })
-  app.get('/live', { schema: schemas.live }, (_request, reply) => {
+  app.get('/live', { schema: schemas.live, ...streaming }, (_request, reply) => {
     reply.hijack()
     hub.join(reply.raw)
   })

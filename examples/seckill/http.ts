@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { projectPath } from '../shared/files.js'
 import { createWeb, refuseOtherMethods, type Problem } from '../shared/http.js'
-import { startSse, type SseHub, type Tally } from '../shared/live.js'
+import { startSse, streaming, type SseHub, type Tally } from '../shared/live.js'
 import type { Outcome } from './board.js'
 import type { Door } from './options.js'
 import type { Reconciliation } from './reconcile.js'
@@ -61,7 +61,7 @@ export async function createSeckillWeb(parts: SeckillWeb): Promise<FastifyInstan
   addSales(app, parts)
   addOrders(app, parts)
   addOffice(app, parts)
-  app.get('/live', { schema: schemas.live }, (_request, reply) => {
+  app.get('/live', { schema: schemas.live, ...streaming }, (_request, reply) => {
     reply.hijack()
     hub.join(reply.raw)
   })
@@ -183,14 +183,18 @@ function addOrders(app: FastifyInstance, { service, watch }: SeckillWeb): void {
   app.get<OfOrder>('/sales/:id/orders/:orderId', { schema: schemas.getOrder }, async (request, reply) => {
     return (await find(request)) ?? reply.code(404).send(unknownOrder)
   })
-  app.get<OfOrder>('/sales/:id/orders/:orderId/events', { schema: schemas.orderEvents }, async (request, reply) => {
-    const order = await find(request)
-    if (!order) return reply.code(404).send(unknownOrder)
-    reply.hijack()
-    startSse(reply.raw)
-    watch.follow(request.params.id, order, reply.raw)
-    return reply
-  })
+  app.get<OfOrder>(
+    '/sales/:id/orders/:orderId/events',
+    { schema: schemas.orderEvents, ...streaming },
+    async (request, reply) => {
+      const order = await find(request)
+      if (!order) return reply.code(404).send(unknownOrder)
+      reply.hijack()
+      startSse(reply.raw)
+      watch.follow(request.params.id, order, reply.raw)
+      return reply
+    },
+  )
   app.addHook('preClose', async () => watch.close())
 }
 

@@ -164,7 +164,10 @@ export async function startOffice(stores: Stores): Promise<Office> {
       }
     },
     async check() {
-      for (const { sale, books: counted } of await listSales(stores.db, reported)) await checkSale(sale, counted)
+      const listed = await listSales(stores.db, reported)
+      const ids = new Set(listed.map(({ sale }) => sale.id))
+      for (const id of lastSeen.keys()) if (!ids.has(id)) lastSeen.delete(id)
+      for (const { sale, books: counted } of listed) await checkSale(sale, counted)
     },
     async close() {
       if (stores.embedded) await emptied(consumer)

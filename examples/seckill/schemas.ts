@@ -17,8 +17,10 @@ const orderId = {
   pattern: orderIdPattern,
   description: 'Any printable ASCII without spaces; a UUID, say',
 } as const
-// Half a surrogate pair has no UTF-8, so no store could keep it.
-const buyer = { type: 'string', minLength: 1, maxLength: 128, pattern: '^[^\\uD800-\\uDFFF]*$' } as const
+/** Half a surrogate pair has no UTF-8, so no store could keep it; for SQLite a text ends at its first NUL. */
+const text = (maxLength: number) =>
+  ({ type: 'string', minLength: 1, maxLength, pattern: '^[^\\u0000\\uD800-\\uDFFF]*$' }) as const
+const buyer = text(128)
 const units = integer(1, 2 ** 31 - 1)
 
 const door = {
@@ -64,7 +66,7 @@ export const openSale = {
   body: object(
     {
       id,
-      title: { type: 'string', minLength: 1, maxLength: 200 },
+      title: text(200),
       priceCents: integer(0, 2 ** 31 - 1),
       quantity: units,
       opensAtMs: { ...integer(0, Number.MAX_SAFE_INTEGER), description: 'Milliseconds since 1970; absent: now' },

@@ -35,7 +35,7 @@ async function countRows(db: Database, saleId: string): Promise<RowCounts> {
       .where('sale_id', '=', saleId)
       .groupBy('state')
       .execute(),
-    30_000,
+    10_000,
   )
   const of = (state: string) => counted.find((group) => group.state === state)
   return {

@@ -22,6 +22,7 @@ const mostIds = 500
 export function createOrderWatch(db: Database): OrderWatch {
   const listeners = new Map<string, Set<Listener>>()
   let timer: NodeJS.Timeout | undefined
+  let closed = false
 
   const tell = ({ order, response }: Listener): void => void response.write(sseEvent('order', order))
 
@@ -67,13 +68,15 @@ export function createOrderWatch(db: Database): OrderWatch {
     follow(saleId, order, response) {
       const listener = { order, response }
       tell(listener)
-      if (order.state !== 'accepted') return void response.end()
+      // A request that was under way when the server began to close comes late.
+      if (closed || order.state !== 'accepted') return void response.end()
       const ofSale = listeners.get(saleId) ?? new Set()
       listeners.set(saleId, ofSale.add(listener))
       response.once('close', () => leave(saleId, listener))
       schedule()
     },
     close() {
+      closed = true
       for (const ofSale of listeners.values()) for (const { response } of ofSale) response.end()
       listeners.clear()
       clearTimeout(timer)

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { Kysely, MysqlDialect, SqliteDialect } from 'kysely'
 import Libsql from 'libsql'
-import { createPool } from 'mysql2'
+import { createPool, type Connection, type QueryError } from 'mysql2'
 
 /** Where the rows are: a SQLite file, or a MySQL or MariaDB by its URL. */
 export type DatabaseAddress = { readonly file: string } | { readonly url: string }
@@ -20,9 +20,30 @@ export function openDatabase<Tables>(
       charset: 'utf8mb4_bin',
       supportBigNumbers: true,
     })
+    pool.on('connection', (connection) => giveUpSilent(connection))
     return new Kysely<Tables>({ dialect: new MysqlDialect({ pool }) })
   }
   return new Kysely<Tables>({ dialect: new SqliteDialect({ database: openFile(address.file) }) })
+}
+
+/** No statement of ours takes this long. */
+const longestStatementMs = 10_000
+
+/**
+ * A connection whose server does not answer may have died without a word. Whoever asked is told in time (`inTime`), but
+ * the statement would keep its place in the pool for as long as the system takes to notice, which is many minutes; and
+ * after some statements no place would be left. So it is closed, and the pool makes a new one.
+ */
+function giveUpSilent(connection: Connection): void {
+  type Callback = (error: QueryError | null, ...results: unknown[]) => void
+  const query = connection.query.bind(connection) as unknown as (options: object, callback: Callback) => unknown
+  // This is the form in which Kysely calls it.
+  const queryInTime = (sql: string, values: unknown, callback: Callback): unknown =>
+    query({ sql, values, timeout: longestStatementMs }, (error, ...results) => {
+      if (error?.code === 'PROTOCOL_SEQUENCE_TIMEOUT') connection.destroy()
+      callback(error, ...results)
+    })
+  Object.assign(connection, { query: queryInTime })
 }
 
 /** Opens a SQLite file for this process alone. */

@@ -45,14 +45,7 @@ export async function createWeb(options: WebOptions): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: 200 },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
-    // Answers what is not even HTTP in the manner of the rest.
-    clientErrorHandler: (_error, socket) => {
-      const body = JSON.stringify({ error: 'bad-request', message: 'This is not a well-formed HTTP request.' })
-      if (socket.writable) {
-        socket.write(`HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n`)
-        socket.end(`Connection: close\r\n\r\n${body}`)
-      }
-    },
+    clientErrorHandler: answerNoRequest,
   })
 
   app.setErrorHandler((error: FastifyError, request, reply) => {
@@ -71,6 +64,22 @@ export async function createWeb(options: WebOptions): Promise<FastifyInstance> {
   addVitals(app, options)
   letGoOnClose(app)
   return app
+}
+
+/** What Node could not read as a request, by its code; all else is not well-formed. */
+const unread: Readonly<Record<string, readonly [status: string, error: string, message: string]>> = {
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'headers-too-large', 'The headers are too long.'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'timeout', 'The request did not come in time.'],
+}
+
+/** Answers what is not even a request in the manner of the rest. */
+function answerNoRequest(error: { readonly code?: string }, socket: Socket): void {
+  if (!socket.writable) return void socket.destroy()
+  const malformed = ['400 Bad Request', 'bad-request', 'This is not a well-formed HTTP request.'] as const
+  const [status, name, message] = unread[error.code ?? ''] ?? malformed
+  const body = JSON.stringify({ error: name, message })
+  socket.write(`HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n`)
+  socket.end(`Connection: close\r\n\r\n${body}`)
 }
 
 /** How long a connection that has not carried a request yet may still bring one while the server closes. */

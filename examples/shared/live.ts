@@ -90,6 +90,9 @@ export function createScoreboard<Outcome extends string>(outcomes: readonly Outc
 /** A listener further behind than this is let go; its browser comes back by itself. */
 const longestBacklogBytes = 1 << 20
 
+/** For routes that answer with a stream: Fastify would answer HEAD by the same handler, with a stream that never ends. */
+export const streaming = { exposeHeadRoute: false } as const
+
 /** One event of a server-sent stream. */
 export const sseEvent = (event: string, data: unknown): string => `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`
 
@@ -117,6 +120,7 @@ export interface SseHub {
 export function createSseHub(): SseHub {
   const listeners = new Set<ServerResponse>()
   let latest = ''
+  let closed = false
   return {
     get listeners() {
       return listeners.size
@@ -124,6 +128,7 @@ export function createSseHub(): SseHub {
     join(response) {
       startSse(response)
       if (latest !== '') response.write(latest)
+      if (closed) return void response.end()
       listeners.add(response)
       response.once('close', () => listeners.delete(response))
     },
@@ -135,6 +140,7 @@ export function createSseHub(): SseHub {
       }
     },
     close() {
+      closed = true
       for (const response of listeners) response.end()
       listeners.clear()
     },

@@ -196,7 +196,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       const stored = entries.stored(key, value, 0)
       if (!stored) return
       // As new as the change, which comes second only because a value that cannot be decoded must change nothing.
-      const entry = entries.local(stored, undefined, clock.nowMs(), near.stamp + 1)
+      const entry = entries.local(key, stored, undefined, clock.nowMs(), near.stamp + 1)
       changed([key])
       near.keep(key, entry, clock.nowMs())
       await make({ key, set: { stored, entry } })

@@ -29,6 +29,8 @@ export function objectWith<T>(name: string, value: T, methods: readonly string[]
 /** An object by the name of its class: its content, a client's connections and passwords, is nobody's business. */
 function shownObject(value: unknown): string {
   if (typeof value !== 'object' || value === null) return shown(value)
+  // ioredis gives its clients the constructor of EventEmitter.
+  if (typeof (value as { evalsha?: unknown }).evalsha === 'function') return 'a Redis client'
   const { constructor: type } = value as { readonly constructor?: { readonly name?: unknown } }
   if (type === Object || typeof type?.name !== 'string')
     return `an object with ${Object.keys(value).slice(0, 5).join(', ') || 'nothing'}`

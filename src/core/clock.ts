@@ -55,19 +55,26 @@ const readingsShared = 64
 
 /**
  * Reads `clock` for calls that come in millions a second, to which a reading costs as much as all the rest: up to 64
- * readings of one tick are one. That is as good as exact, for whoever asks within a tick knows nothing from outside the
- * process that is younger than the tick. A clock that a test turns by hand is read each time.
+ * readings are one, until the microtasks that are queued now have run. A reading is therefore not shared over an `await`
+ * of the same caller, nor with the next tick, however long the process is blocked or stopped there. Within one run of
+ * synchronous code, and between callers that resume in one go, it is: what blocks the process right there makes the
+ * readings of the 63 calls after it as old as the block was long. A clock that a test turns by hand is read each time.
  */
 export function tickReader(clock: Clock): () => number {
   if (clock !== systemClock) return () => clock.nowMs()
   let readMs = 0
   let left = 0
-  const endTick = (): void => void (left = 0)
+  let ends = false
+  const endSharing = (): void => {
+    ends = false
+    left = 0
+  }
   return () => {
     if (left === 0) {
       left = readingsShared
       readMs = clock.nowMs()
-      process.nextTick(endTick)
+      if (!ends) queueMicrotask(endSharing)
+      ends = true
     }
     left--
     return readMs

@@ -1,4 +1,4 @@
-import { durationMs, keyString, nonNegativeInteger, positiveInteger } from '../core/check.js'
+import { durationMs, keyString, nonNegativeInteger, objectWith, positiveInteger, shown } from '../core/check.js'
 import { systemClock } from '../core/clock.js'
 import type { LockDriver, LockKind } from './driver.js'
 import type { HoldOptions, LockOptions } from './types.js'
@@ -18,6 +18,19 @@ export function ttlOf(name: string, value: unknown): number {
   const ms = durationMs(name, value, 1)
   if (ms > Number.MAX_SAFE_INTEGER / 2) throw new RangeError(`${name} must be finite, got ${ms}`)
   return Math.floor(ms)
+}
+
+/** A driver, and options that are an object, or absent. */
+export function checkedDriver(driver: LockDriver, options: unknown): void {
+  const wanted = 'a lock driver such as memoryLock() or redisLock(redis)'
+  // Clients of ioredis do not tell what they are.
+  if (typeof (driver as { readonly evalsha?: unknown } | null | undefined)?.evalsha === 'function') {
+    throw new TypeError(`the driver must be ${wanted}, got the Redis client itself`)
+  }
+  objectWith('the driver', driver, ['commit'], wanted)
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`the options of a lock must be an object, got ${shown(options)}`)
+  }
 }
 
 export function renewsOf({ renew = true }: HoldOptions): boolean {

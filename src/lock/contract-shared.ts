@@ -16,6 +16,18 @@ export interface LockBench {
   readonly heldMs: (ttlMs: number) => number
 }
 
+/** Awaits an outcome while time passes, for outcomes that a poll or a TTL brings about. */
+export async function meanwhile<T>(bench: LockBench, work: Promise<T>, stepMs = 100): Promise<T> {
+  let pending = true
+  const done = work.finally(() => (pending = false))
+  done.catch(() => undefined)
+  while (pending) {
+    await bench.advance(stepMs)
+    await new Promise<void>((resolve) => void sleep(0).then(resolve))
+  }
+  return done
+}
+
 const key = 'order 7'
 
 async function held(lease: Promise<Lease | null>): Promise<Lease> {

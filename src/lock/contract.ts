@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { sleep, systemClock, type Clock } from '../core/clock.js'
 import { ClosedError, LockLostError, WaitTimeoutError } from '../core/errors.js'
 import type { Trip } from '../core/group-commit.js'
-import { sharedContract, type LockBench } from './contract-shared.js'
+import { closeContract } from './contract-close.js'
+import { meanwhile, sharedContract, type LockBench } from './contract-shared.js'
 import type { Claim, LockDriver, LockReply } from './driver.js'
 import { createLock } from './lock.js'
 import type { Lease, Lock, LockOptions } from './types.js'
@@ -21,18 +22,6 @@ export interface LockSubject extends AsyncDisposable {
 
 const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
 const key = 'order 7'
-
-/** Awaits an outcome while time passes, for outcomes that a poll or a TTL brings about. */
-export async function meanwhile<T>(bench: LockBench, work: Promise<T>, stepMs = 100): Promise<T> {
-  let pending = true
-  const done = work.finally(() => (pending = false))
-  done.catch(() => undefined)
-  while (pending) {
-    await bench.advance(stepMs)
-    await new Promise<void>((resolve) => void sleep(0).then(resolve))
-  }
-  return done
-}
 
 const claimOf = (number: number, more: Partial<Claim> = {}): Claim => {
   const base = {
@@ -310,14 +299,29 @@ export function lockContract(
   })
 
   check('locks keys of any characters apart', async ({ lock, elsewhere }) => {
-    const keys = ['a', 'A', 'a b', 'ä', 'a:b', 'a/b', 'a%2Fb', '*', '日本', 'x'.repeat(500)]
+    const keys = [
+      'a',
+      'A',
+      'a b',
+      'ä',
+      'a:b',
+      'a/b',
+      'a%2Fb',
+      '*',
+      '日本',
+      'x'.repeat(500),
+      'x'.repeat(8_192),
+      'ä'.repeat(4_096),
+      '\u{1f510}'.repeat(2_048),
+    ]
     const leases = await Promise.all(keys.map((name) => held(lock.tryAcquire(name))))
     for (const name of keys) assert.equal(await elsewhere.tryAcquire(name), null, name)
     assert.ok((await Promise.all(leases.map((lease) => lease.release()))).every(Boolean))
   })
 
   check('refuses what makes no sense, and changes nothing', async ({ lock, elsewhere }) => {
-    for (const wrong of ['', 'x'.repeat(1_025), '\ud800']) await assert.rejects(lock.acquire(wrong), RangeError)
+    for (const wrong of ['', 'x'.repeat(8_193), 'ä'.repeat(4_097), '\ud800'])
+      await assert.rejects(lock.acquire(wrong), RangeError)
     for (const wrong of [undefined, null, 7, {}]) await assert.rejects(lock.acquire(wrong as string), TypeError)
     for (const ttlMs of [0, -1, NaN, Infinity]) await assert.rejects(lock.acquire(key, { ttlMs }), RangeError)
     for (const maxWaitMs of [-1, NaN]) await assert.rejects(lock.acquire(key, { maxWaitMs }), RangeError)
@@ -345,5 +349,6 @@ export function lockContract(
     assert.equal(await theirs.release(), true)
   })
 
+  closeContract(check)
   sharedContract(check)
 }

@@ -31,9 +31,15 @@ export type LockCommand =
   | { readonly verb: 'renew'; readonly claim: Claim }
   /**
    * Ends the hold, or withdraws the claim for good: an `acquire` of it that comes later grants nothing. Then tries `next`
-   * in the same step, unless other fronts wait for the key.
+   * in the same step, unless other fronts wait for the key. `absent`: of those who listen to what `watch` tells of, so many
+   * were found not to wait for it.
    */
-  | { readonly verb: 'release'; readonly claim: Claim; readonly next?: Claim | undefined }
+  | {
+      readonly verb: 'release'
+      readonly claim: Claim
+      readonly next?: Claim | undefined
+      readonly absent?: number | undefined
+    }
 
 /** The answer to a command. */
 export interface LockReply {
@@ -46,8 +52,9 @@ export interface LockReply {
   /** Of a refusal: trying again may help after so long, even if `watch` is silent. */
   readonly retryAfterMs?: number
   /**
-   * Of a refusal of `next`: the release woke so many others. All of them shall have had the key before this front tries
-   * again: it lets them try first, at each release that `watch` tells of.
+   * Of a refusal of `next`: the release woke so many others. If the key has one permit, all of them shall have had it before
+   * this front tries again: it lets them try first, at each release that `watch` tells of. Those who do not come are
+   * `absent` for a while.
    */
   readonly others?: number
   /** Of a refusal: the claim was withdrawn before this try arrived. A new claim may be granted. */

@@ -1,26 +1,29 @@
 import { randomUUID } from 'node:crypto'
 import { durationMs } from '../core/check.js'
-import { channels } from '../core/diagnostics.js'
+import { keepContext, outsideRequests } from '../core/context.js'
+import { channels, type LockHoldEvent } from '../core/diagnostics.js'
 import { ClosedError, StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { checkedKey, checkedOptions, renewsOf, ttlOf } from './check.js'
+import { checkedDriver, checkedKey, checkedOptions, renewsOf, ttlOf } from './check.js'
 import type { Claim, LockCommand, LockDriver, LockKind, LockReply } from './driver.js'
-import { Grant, type Hold } from './grant.js'
+import { Grant, type Hold, type TellIn } from './grant.js'
 import { createKeeper, type Answer } from './keeper.js'
 import { HeldLease, type LeaseHome } from './lease.js'
 import {
+  absentees,
+  awaitOthers,
   createLine,
+  noteGrant,
   pause,
   poke,
   queueUp,
+  stopAwaiting,
   tellOfChange,
   waitedTooLong,
-  yieldTo,
   type Line,
-  type Waiter,
-  type Wish,
 } from './line.js'
 import type { HoldOptions, Lease, LockOptions, WaitOptions } from './types.js'
+import type { Waiter, Wish } from './waiters.js'
 
 /**
  * What all locks have in common: a driver that grants permits of a key, one local queue for each key, and the keeping of
@@ -32,7 +35,14 @@ export interface Front {
   close(): Promise<void>
 }
 
+/** A claim, and what came of its first try. */
+interface Tried {
+  readonly claim: Claim
+  readonly answer: Answer
+}
+
 export function createFront(driver: LockDriver, kind: LockKind, of: number, options: LockOptions): Front {
+  checkedDriver(driver, options)
   const { ttlMs: defaultTtlMs, timeoutMs, localHandovers, clock } = checkedOptions(options)
   const name = randomUUID()
   const lines = new Map<string, Line>()
@@ -60,7 +70,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     clock,
     renew: (claim) => send({ verb: 'renew', claim }),
     onLost(hold) {
-      tell(hold, 'lost')
+      tellCaller(hold.grant, 'lost')
       // It may still be there: renewal was refused for want of an answer, or a session outlives what it was to hold.
       withdraw(hold.claim)
       giveBack(lineOf(hold.claim.key), hold)
@@ -87,10 +97,17 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     track(send({ verb: 'release', claim })).catch(() => undefined)
   }
 
-  function tell({ claim, grant }: Hold, event: 'granted' | 'released' | 'lost'): void {
-    if (channels.lockHold.hasSubscribers) {
-      channels.lockHold.publish({ kind, key: claim.key, event, fencingToken: grant.token })
-    }
+  function tell({ hold, token }: Grant, event: LockHoldEvent['event']): void {
+    if (!channels.lockHold.hasSubscribers) return
+    channels.lockHold.publish({ kind, key: hold.claim.key, event, fencingToken: token })
+  }
+
+  /** Tells in the context of the call that was granted, although another call, or a timer, brings it about. */
+  function tellCaller(grant: Grant, event: 'granted' | 'lost'): void {
+    if (!channels.lockHold.hasSubscribers) return
+    const run = (): void => tell(grant, event)
+    if (grant.tellIn) grant.tellIn(run)
+    else outsideRequests(run)
   }
 
   function newClaim(key: string, { permits, ttlMs }: Wish, waits: boolean): Claim {
@@ -105,7 +122,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
 
   /** The first waiter, unless what this process itself holds is in its way. */
   function first({ waiters, used }: Line): Waiter | undefined {
-    const head = waiters[0]
+    const head = waiters.first
     return head && used + head.permits <= of ? head : undefined
   }
 
@@ -114,22 +131,26 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
   }
 
   /** Keeps what was granted, or takes it back because it came too late to be of use. */
-  function held(line: Line, claim: Claim, answer: Answer, renews: boolean): Grant {
-    const hold = keeper.keep(claim, answer, renews)
+  function held(line: Line, claim: Claim, answer: Answer, caller: Wish): Grant {
+    const hold = keeper.keep(claim, answer, caller)
     if (!hold) {
       withdraw(claim)
       const why = `${JSON.stringify(claim.key)} was granted later than its TTL of ${claim.ttlMs} ms allows`
       throw new StoreUnavailableError(`lock: ${why}`, { applied: 'no' })
     }
     line.used += claim.permits
-    yieldTo(line, 0)
-    tell(hold, 'granted')
+    noteGrant(line, clock)
+    tellCaller(hold.grant, 'granted')
     return hold.grant
   }
 
+  /** Outlives the call that begins it: it serves those that come later as well. */
+  function beginContending(line: Line, tried?: Tried): void {
+    if (!line.contending) outsideRequests(() => void track(contend(line, tried)))
+  }
+
   /** Tries for the first waiter, and for those behind it, until somebody has to wait for a hold of this process itself. */
-  async function contend(line: Line, tried?: { readonly claim: Claim; readonly answer: Answer }): Promise<void> {
-    if (line.contending) return
+  async function contend(line: Line, tried?: Tried): Promise<void> {
     line.contending = true
     let claim = tried?.claim
     let answer = tried?.answer
@@ -161,7 +182,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     } catch (error) {
       const sent = !(error instanceof StoreUnavailableError && error.applied === 'no')
       if (claim && (sent || queued)) withdraw(claim)
-      for (const waiter of line.waiters.splice(0)) waiter.reject(error as Error)
+      for (const waiter of line.waiters.takeAll()) waiter.reject(error as Error)
     }
     line.contending = false
     tidy(line)
@@ -171,29 +192,29 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
   function serve(line: Line, claim: Claim, answer: Answer): void {
     const head = first(line)
     if (!head || !suits(claim, head)) return withdraw(claim)
-    const grant = held(line, claim, answer, head.renews)
-    line.waiters.shift()
+    const grant = held(line, claim, answer, head)
+    line.waiters.remove(head)
     head.resolve(grant)
   }
 
   /** Waits for a change, at most until trying again may help by itself. */
   async function change(line: Line, claim: Claim, retryAfterMs: number): Promise<void> {
     line.unwatch ??= driver.watch?.(claim, () => tellOfChange(line, clock))
-    if (!line.woken && line.waiters.length > 0) await pause(line, retryAfterMs, clock)
+    if (!line.woken && line.waiters.size > 0) await pause(line, retryAfterMs, clock)
   }
 
   /** Lets go of what only waiters need. */
   function tidy(line: Line): void {
-    if (line.waiters.length > 0 || line.contending) return
+    if (line.waiters.size > 0 || line.contending) return
     line.unwatch?.()
     line.unwatch = undefined
-    yieldTo(line, 0)
+    stopAwaiting(line)
     if (line.used === 0 && lines.get(line.key) === line) lines.delete(line.key)
   }
 
   function giveBack(line: Line, hold: Hold): void {
     line.used -= hold.claim.permits
-    void track(contend(line))
+    beginContending(line)
   }
 
   function mayPass(hold: Hold, { permits, ttlMs, renews }: Waiter): boolean {
@@ -207,13 +228,14 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     if (!keeper.isHeld(hold)) return false
     if (--grant.leases > 0) return true
     const line = lineOf(hold.claim.key)
-    const head = line.waiters[0]
-    tell(hold, 'released')
+    const head = line.waiters.first
+    tell(grant, 'released')
     if (head && mayPass(hold, head)) {
       hold.handovers++
-      hold.grant = new Grant(hold, hold.firstToken === undefined ? undefined : hold.firstToken + BigInt(hold.handovers))
-      tell(hold, 'granted')
-      line.waiters.shift()
+      const token = hold.firstToken === undefined ? undefined : hold.firstToken + BigInt(hold.handovers)
+      hold.grant = new Grant(hold, token, head.tellIn)
+      tellCaller(hold.grant, 'granted')
+      line.waiters.remove(head)
       head.resolve(hold.grant)
       return true
     }
@@ -226,16 +248,16 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     const { claim } = hold
     const fits = head && !line.contending && line.used - claim.permits + head.permits <= of
     const next = fits ? newClaim(line.key, head, true) : undefined
-    let tried: { readonly claim: Claim; readonly answer: Answer } | undefined
+    let tried: Tried | undefined
     if (next) {
       line.contending = true
       line.woken = false
     }
     try {
-      const { reply, sentMs } = await send({ verb: 'release', claim, next })
+      const { reply, sentMs } = await send({ verb: 'release', claim, next, absent: next && absentees(line, clock) })
       if (next && reply.next) {
         tried = { claim: next, answer: { reply: reply.next, sentMs } }
-        standBack(line, reply.next.others)
+        if (reply.next.others) awaitOthers(line, reply.next.others, of === 1, clock)
       }
       return reply.ok
     } catch (error) {
@@ -246,15 +268,8 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
       if (next) line.contending = false
       // A waiter that is at the backend hears of it from there, if the word is not lost on the way.
       if (line.contending) poke(line)
-      void track(contend(line, tried))
+      else beginContending(line, tried)
     }
-  }
-
-  /** The others come first, each once. The first change is this process' own release; its word may be here before the answer. */
-  function standBack(line: Line, others = 0): void {
-    if (others === 0) return
-    yieldTo(line, line.woken ? others - 1 : others)
-    line.woken = false
   }
 
   function reentered(key: string, permits: number, lease: Lease): HeldLease {
@@ -274,7 +289,8 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
 
   function wishOf(permits: number, options: HoldOptions): Wish {
     const ttlMs = options.ttlMs === undefined ? defaultTtlMs : ttlOf('ttlMs', options.ttlMs)
-    return { permits, ttlMs, renews: renewsOf(options) }
+    const tellIn: TellIn = channels.lockHold.hasSubscribers ? keepContext((tell: () => void) => tell()) : undefined
+    return { permits, ttlMs, renews: renewsOf(options), tellIn }
   }
 
   const closed = (verb: string): ClosedError => new ClosedError(`lock: ${verb} after close`)
@@ -285,13 +301,13 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     if (closing) throw closed('tryAcquire')
     if (options.reenter !== undefined) return reentered(key, permits, options.reenter)
     const { waiters, used } = lineOf(key)
-    if (waiters.length > 0 || used + permits > of) return null
+    if (waiters.size > 0 || used + permits > of) return null
     const claim = newClaim(key, wish, false)
     try {
       const answer = await send({ verb: 'acquire', claim })
       if (!answer.reply.ok) return null
       if (closing) throw closed('tryAcquire')
-      return newLease(key, held(lineOf(key), claim, answer, wish.renews))
+      return newLease(key, held(lineOf(key), claim, answer, wish))
     } catch (error) {
       if (!(error instanceof StoreUnavailableError && error.applied === 'no')) withdraw(claim)
       throw error
@@ -316,30 +332,41 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     }
     const line = lineOf(key)
     const served = queueUp(line, wish, { clock, maxWaitMs, signal, onLeave: () => tidy(line) })
-    if (!line.contending) void track(contend(line))
+    beginContending(line)
     return newLease(key, await served)
   }
 
-  async function closeAll(): Promise<void> {
+  /** A holder may still be at work: it is told before its key can be granted to the next. */
+  function endAll(): void {
     for (const line of lines.values()) {
-      for (const waiter of line.waiters.splice(0)) waiter.reject(new ClosedError('lock: closed while waiting'))
+      for (const waiter of line.waiters.takeAll()) waiter.reject(new ClosedError('lock: closed while waiting'))
       poke(line)
       tidy(line)
     }
-    for (const { grant } of [...keeper.holds]) {
-      grant.leases = 1
-      release(grant).catch(() => undefined)
-    }
+    for (const hold of [...keeper.holds]) if (keeper.isHeld(hold)) end(hold)
+  }
+
+  async function drain(): Promise<void> {
     while (busy.size > 0) await Promise.allSettled(busy)
     await trips.close()
     await driver.rest?.()
+  }
+
+  function end(hold: Hold): void {
+    keeper.end(hold, 'the lock was closed')
+    tellCaller(hold.grant, 'lost')
+    track(giveUp(lineOf(hold.claim.key), hold, undefined)).catch(() => undefined)
   }
 
   return {
     tryAcquire: (key, permits, options) => track(tryAcquire(key, permits, options)),
     acquire,
     close() {
-      closing ??= closeAll()
+      if (!closing) {
+        // Before the holds are ended: listeners of their signals run then, and what those ask for comes after the close.
+        closing = Promise.resolve().then(drain)
+        endAll()
+      }
       return closing
     },
   }

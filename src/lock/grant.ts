@@ -1,3 +1,4 @@
+import { keepContext } from '../core/context.js'
 import { LockLostError } from '../core/errors.js'
 import type { Claim } from './driver.js'
 
@@ -20,23 +21,35 @@ export interface Hold {
   readonly look: () => void
 }
 
+/** Runs what tells of a grant in the async context of the call that it was granted to; `undefined` while nobody listens. */
+export type TellIn = ((tell: () => void) => void) | undefined
+
 /** A hold while one caller has it; leases that re-enter share it. */
 export class Grant {
   leases = 1
   private lost: LockLostError | undefined
   private controller: AbortController | undefined
+  private abort: ((reason: LockLostError) => void) | undefined
 
   constructor(
     readonly hold: Hold,
     readonly token: bigint | undefined,
+    readonly tellIn: TellIn,
   ) {}
 
-  /** Made when it is asked for: an AbortController costs more than the rest of a hand-over. */
+  /**
+   * Made when it is asked for: an AbortController costs more than the rest of a hand-over. Its listeners run in the async
+   * context of whoever asked first, which is the holder, and not in that of the timer that ends the hold.
+   */
   get signal(): AbortSignal {
     if (!this.controller) {
-      this.controller = new AbortController()
-      if (this.lost) this.controller.abort(this.lost)
-      else looking(this.controller.signal, this.hold.look)
+      const controller = new AbortController()
+      this.controller = controller
+      if (this.lost) controller.abort(this.lost)
+      else {
+        looking(controller.signal, this.hold.look)
+        this.abort = keepContext((reason) => controller.abort(reason))
+      }
     }
     return this.controller.signal
   }
@@ -48,7 +61,7 @@ export class Grant {
 
   lose(why: string): void {
     this.lost = new LockLostError(`lock: the hold of ${JSON.stringify(this.hold.claim.key)} ended: ${why}`)
-    this.controller?.abort(this.lost)
+    this.abort?.(this.lost)
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.js'
+import { outsideRequests } from '../core/context.js'
 import type { Claim, LockReply } from './driver.js'
-import { Grant, type Hold } from './grant.js'
+import { Grant, type Hold, type TellIn } from './grant.js'
 
 /** An answer, with the moment from which its `heldMs` count. */
 export interface Answer {
@@ -14,12 +15,14 @@ export interface Answer {
  * speeds, and for timers that are late.
  */
 export interface Keeper {
-  /** Begins to keep what was granted; `undefined` if its time is over already. */
-  keep(claim: Claim, answer: Answer, renews: boolean): Hold | undefined
+  /** Begins to keep what was granted to a caller; `undefined` if its time is over already. */
+  keep(claim: Claim, answer: Answer, caller: { readonly renews: boolean; readonly tellIn: TellIn }): Hold | undefined
   /** Whether the hold still counts. Looks at the clock, and declares it lost if it must. */
   isHeld(hold: Hold): boolean
   /** Forgets a hold that is about to be released. */
   letGo(hold: Hold): void
+  /** Tells the holder that its hold is over, and forgets it. `onLost` is not called: the caller frees the key. */
+  end(hold: Hold, why: string): void
   readonly holds: ReadonlySet<Hold>
 }
 
@@ -39,7 +42,8 @@ export function createKeeper(options: {
   function schedule(atMs: number): void {
     if (timer && timer.atMs <= atMs) return
     timer?.cancel()
-    timer = { atMs, cancel: clock.after(atMs - clock.nowMs(), tick) }
+    // It serves all holds, so it runs in the context of none of their callers.
+    timer = { atMs, cancel: outsideRequests(() => clock.after(atMs - clock.nowMs(), tick)) }
   }
 
   function tick(): void {
@@ -83,10 +87,14 @@ export function createKeeper(options: {
     timer = undefined
   }
 
-  function lose(hold: Hold, why: string): void {
-    if (!holds.has(hold)) return
+  function end(hold: Hold, why: string): void {
     forget(hold)
     hold.grant.lose(why)
+  }
+
+  function lose(hold: Hold, why: string): void {
+    if (!holds.has(hold)) return
+    end(hold, why)
     onLost(hold)
   }
 
@@ -97,18 +105,19 @@ export function createKeeper(options: {
 
   return {
     holds,
-    keep(claim, { reply, sentMs }, renews) {
+    keep(claim, { reply, sentMs }, { renews, tellIn }) {
       const heldMs = reply.heldMs as number
       if (clock.nowMs() >= deadlineOf(sentMs, heldMs)) return undefined
       const times = { heldMs, deadlineMs: 0, renewAtMs: 0 }
       const look = (): void => void isHeld(hold)
       const hold = { claim, renews, firstToken: reply.token, handovers: 0, look, ...times } as Hold
-      hold.grant = new Grant(hold, reply.token)
+      hold.grant = new Grant(hold, reply.token, tellIn)
       holds.add(hold)
       plan(hold, sentMs, heldMs)
       return hold
     },
     isHeld,
     letGo: forget,
+    end,
   }
 }

@@ -10,6 +10,9 @@ export interface LeaseHome {
 
 /** A caller's part in a grant. What it is made of stays out of sight, of `console.log` too. */
 export class HeldLease implements Lease {
+  /** What `console.log` shows, whatever a bundler calls the class. */
+  static readonly name = 'Lease'
+
   readonly #grant: Grant
   readonly #home: LeaseHome
   #released: Promise<boolean> | undefined

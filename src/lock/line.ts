@@ -2,49 +2,53 @@ import { onAbort } from '../core/abort.js'
 import type { Clock } from '../core/clock.js'
 import { WaitTimeoutError } from '../core/errors.js'
 import type { Grant } from './grant.js'
-
-/** What a caller asks for, checked. */
-export interface Wish {
-  readonly permits: number
-  readonly ttlMs: number
-  readonly renews: boolean
-}
-
-export interface Waiter extends Wish {
-  readonly resolve: (grant: Grant) => void
-  readonly reject: (error: Error) => void
-}
+import { Waiters, type Waiter, type Wish } from './waiters.js'
 
 /** The callers of this process that want a key. Their first is the only one that the backend knows of. */
 export interface Line {
   readonly key: string
-  readonly waiters: Waiter[]
+  readonly waiters: Waiters
   /** Permits that this process holds, those that are being released included. */
   used: number
   /** Somebody is at the backend for the first waiter. */
   contending: boolean
   /** The backend has told of a change since the last try began. */
   woken: boolean
-  /** At so many changes to come, others are to try first. */
-  yields: number
+  /** Others that the last release woke, and of whom no change has told since that they had the key. */
+  awaited: number
+  /** The change of that release itself is still to come. */
+  ownChange: boolean
+  /** Nothing is tried until those that are awaited have had the key, or do not come. */
+  defers: boolean
+  /** Of those who listen to the key's changes, so many did not come when they were let go first. */
+  absent: number
+  /** From then on they may have come to want it, and are let go first once more. */
+  absentUntilMs: number
   resume: (() => void) | undefined
-  unyield: (() => void) | undefined
+  cancelDeferral: (() => void) | undefined
   unwatch: (() => void) | undefined
 }
 
 /** Longer than those who are woken need to try, and short enough to be lost when none of them is there any more. */
-const yieldMs = 5
+const deferMs = 5
+
+/** How long who did not come is not waited for: 5 ms in 500 are lost to strangers who listen and never come. */
+const absentMs = 500
 
 export function createLine(key: string): Line {
   return {
     key,
-    waiters: [],
+    waiters: new Waiters(),
     used: 0,
     contending: false,
     woken: false,
-    yields: 0,
+    awaited: 0,
+    ownChange: false,
+    defers: false,
+    absent: 0,
+    absentUntilMs: 0,
     resume: undefined,
-    unyield: undefined,
+    cancelDeferral: undefined,
     unwatch: undefined,
   }
 }
@@ -56,21 +60,55 @@ export function poke(line: Line): void {
 }
 
 /**
- * Tells whoever is at the backend of a change. After a turn of its own the line lets others go first: then it waits for so
- * long whether there is another change, which means that one of them had the key.
+ * Tells whoever is at the backend of a change. A line that defers to others waits until each of them has had the key, as
+ * long as one change follows the other.
  */
 export function tellOfChange(line: Line, clock: Clock): void {
-  const { yields } = line
-  yieldTo(line, yields - 1)
-  if (yields === 0) return poke(line)
-  line.unyield = clock.after(yieldMs, () => poke(line))
+  if (line.ownChange) line.ownChange = false
+  else if (line.awaited > 0) line.awaited--
+  if (line.defers && line.awaited > 0) return defer(line, clock)
+  line.cancelDeferral?.()
+  poke(line)
 }
 
-/** Lets others go first at so many changes to come. */
-export function yieldTo(line: Line, changes: number): void {
-  line.unyield?.()
-  line.unyield = undefined
-  line.yields = Math.max(changes, 0)
+function defer(line: Line, clock: Clock): void {
+  line.cancelDeferral?.()
+  line.cancelDeferral = clock.after(deferMs, () => poke(line))
+}
+
+/**
+ * A release has woken so many others. They are awaited, each once; if `defers`, nothing is tried before that. The first
+ * change is that of the release itself; its word may be here before the answer.
+ */
+export function awaitOthers(line: Line, others: number, defers: boolean, clock: Clock): void {
+  line.awaited = others
+  line.defers = defers
+  line.ownChange = !line.woken
+  if (!defers || !line.woken) return
+  line.woken = false
+  defer(line, clock)
+}
+
+/** The key was granted: those who are still awaited did not want it. */
+export function noteGrant(line: Line, clock: Clock): void {
+  if (line.awaited > 0) {
+    if (line.absent === 0) line.absentUntilMs = clock.nowMs() + absentMs
+    line.absent += line.awaited
+  }
+  stopAwaiting(line)
+}
+
+export function stopAwaiting(line: Line): void {
+  line.cancelDeferral?.()
+  line.cancelDeferral = undefined
+  line.awaited = 0
+  line.ownChange = line.defers = false
+}
+
+/** How many of those who listen are not waited for now. */
+export function absentees(line: Line, clock: Clock): number {
+  if (line.absent > 0 && clock.nowMs() >= line.absentUntilMs) line.absent = 0
+  return line.absent
 }
 
 /** Waits until the line is poked, at most `delayMs`. */
@@ -105,11 +143,10 @@ export function queueUp(
       unwatch?.()
     }
     const leave = (reason: Error): void => {
-      const place = line.waiters.indexOf(waiter)
-      if (place < 0) return
-      line.waiters.splice(place, 1)
+      const isFirst = line.waiters.first === waiter
+      if (!line.waiters.remove(waiter)) return
       waiter.reject(reason)
-      if (place === 0) poke(line)
+      if (isFirst) poke(line)
       onLeave()
     }
     const waiter: Waiter = {

@@ -1,5 +1,5 @@
 import { positiveInteger } from '../core/check.js'
-import { permitsOf, sharing } from './check.js'
+import { checkedDriver, permitsOf, sharing } from './check.js'
 import type { LockDriver } from './driver.js'
 import { createFront, type Front } from './front.js'
 import { HeldLease } from './lease.js'
@@ -45,6 +45,7 @@ export function createLock(driver: LockDriver, options: LockOptions = {}): Lock 
  * @throws TypeError for a driver that cannot share (Redlock).
  */
 export function createReadWriteLock(driver: LockDriver, options: LockOptions = {}): ReadWriteLock {
+  checkedDriver(driver, options)
   sharing(driver, 'A read-write lock')
   const front = createFront(driver, 'read-write', everyReader, options)
   const close = (): Promise<void> => front.close()
@@ -57,8 +58,9 @@ export function createReadWriteLock(driver: LockDriver, options: LockOptions = {
  * @throws TypeError for a driver that cannot share (Redlock), RangeError for permits that are no positive integer.
  */
 export function createSemaphore(driver: LockDriver, options: SemaphoreOptions): Semaphore {
+  checkedDriver(driver, options)
   sharing(driver, 'A semaphore')
-  const of = positiveInteger('permits', (options as SemaphoreOptions | undefined)?.permits)
+  const of = positiveInteger('permits', options.permits)
   const front = createFront(driver, 'semaphore', of, options)
   const close = (): Promise<void> => front.close()
   return {

@@ -12,6 +12,10 @@ export interface Lease extends AsyncDisposable {
   /**
    * Grows with every grant of `key`, over holders, crashes and restarts. A re-entered lease has that of the lease it
    * re-entered. `undefined` where the backend cannot fence (Redlock).
+   *
+   * Tokens order exclusive holds: mutexes and writers, also a writer and the readers before and after it. Holds that are
+   * shared (permits of a semaphore, readers) have tokens of their own each, but those that are held at the same time have
+   * no order, and calls may return in another order than their tokens.
    */
   readonly fencingToken: bigint | undefined
   /**
@@ -69,7 +73,10 @@ export interface Lock extends AsyncDisposable {
    * whatever becomes of the release.
    */
   run<T>(key: string, body: (lease: Lease) => Promise<T>, options?: HoldOptions & WaitOptions): Promise<T>
-  /** Sends waiters away with ClosedError and releases what is held. */
+  /**
+   * Rejects waiters with ClosedError, and ends what is still held: the `signal` of each lease aborts (LockLostError)
+   * before `close` returns its promise, and its key is freed after that. Does not wait for bodies of `run` to return.
+   */
   close(): Promise<void>
 }
 
@@ -96,7 +103,7 @@ export interface LockOptions {
 export interface ReadWriteLock extends AsyncDisposable {
   readonly read: Lock
   readonly write: Lock
-  /** Closes both. */
+  /** Closes both, as {@link Lock.close} does. */
   close(): Promise<void>
 }
 
@@ -106,7 +113,7 @@ export interface Semaphore extends AsyncDisposable {
   tryAcquire(key: string, options?: HoldOptions & { readonly permits?: number }): Promise<Lease | null>
   /** Waits for `permits` permits, 1 by default, all or none. Rejects as {@link Lock.acquire} does. */
   acquire(key: string, options?: HoldOptions & WaitOptions & { readonly permits?: number }): Promise<Lease>
-  /** Sends waiters away with ClosedError and releases what is held. */
+  /** Ends waits and holds, as {@link Lock.close} does. */
   close(): Promise<void>
 }
 

@@ -46,6 +46,16 @@ export interface StoredLevel {
   readonly tokensPerUs: number
 }
 
+/** A bucket as some limits see it, whichever limits wrote it. */
+export interface View {
+  /** One level per limit. */
+  readonly levels: readonly Level[]
+  /** What is stored of each limit; nothing of one that the writer did not have. */
+  readonly stored: readonly (StoredLevel | undefined)[]
+  /** What is stored of limits that these are not. */
+  readonly others: readonly StoredLevel[]
+}
+
 /** Equal requests of one key, one after the other, that a store decides together. */
 export interface Run {
   readonly key: string
@@ -64,6 +74,8 @@ export interface Outcome {
   readonly taken: number
   /** One level per quota, as they were before the run. */
   readonly levels: readonly Level[]
+  /** When the run was decided, by the store's clock. */
+  readonly atUs: number
 }
 
 /** How much longer a full bucket is remembered whose `initial` is below its capacity. */
@@ -104,17 +116,91 @@ export function untilUs(limit: Limit, level: Level, tokens: number): number {
   return Math.max(1, Math.ceil(((tokens - level.tokens) * limit.perUs) / limit.refill) - level.sinceUs)
 }
 
-/** Where a stored bucket stands at `nowUs`; without one, where an unused bucket does. */
+/**
+ * Where a stored level stands at `nowUs`; without one, where an unused bucket does. What was gained up to now was gained
+ * at the rate of the limit that wrote the level. A change of rate keeps the part of a token as well, so that nothing is
+ * lost however often processes with different rates take turns.
+ */
 export function levelAt(limit: Limit, stored: StoredLevel | undefined, nowUs: number): Level {
   if (!stored) return { tokens: limit.initial, sinceUs: 0 }
   let { tokens } = stored
   let sinceUs = nowUs - stored.atUs
-  if (stored.tokensPerUs !== limit.tokensPerUs) {
-    tokens += earned(stored.tokensPerUs, sinceUs)
-    sinceUs = Math.min(0, sinceUs)
+  if (stored.tokensPerUs !== limit.tokensPerUs && sinceUs > 0) {
+    const gained = earned(stored.tokensPerUs, sinceUs)
+    tokens += gained
+    sinceUs = Math.floor((sinceUs * stored.tokensPerUs - gained) / limit.tokensPerUs + 0.5)
   }
+  return notAbove(limit, tokens, sinceUs)
+}
+
+function notAbove(limit: Limit, tokens: number, sinceUs: number): Level {
   const full = tokens + earned(limit.tokensPerUs, sinceUs) >= limit.capacity
   return full ? { tokens: limit.capacity, sinceUs: 0 } : { tokens, sinceUs }
+}
+
+const nothing: readonly never[] = []
+
+/** How a stored bucket looks at `nowUs` to `limits`; without one, how an unused bucket does. */
+export function viewOf(limits: readonly Limit[], bucket: readonly StoredLevel[] | undefined, nowUs: number): View {
+  const same = !bucket || (bucket.length === limits.length && limits.every((limit, i) => wrote(limit, bucket[i])))
+  const { stored, others } = same ? { stored: bucket ?? nothing, others: nothing } : assign(limits, bucket)
+  return { levels: limits.map((limit, i) => levelAt(limit, stored[i], nowUs)), stored, others }
+}
+
+const wrote = (limit: Limit, stored: StoredLevel | undefined): boolean => stored?.tokensPerUs === limit.tokensPerUs
+
+/**
+ * Which stored level each limit goes on with, when a bucket was written by limits of another number, order or rate: over
+ * and over the two whose rates are closest, so that a limit that has not changed finds its own. A limit for which none is
+ * left begins as in an unused bucket. A stored level for which no limit is left is kept for those who have that limit.
+ */
+export function assign(
+  limits: readonly Limit[],
+  bucket: readonly StoredLevel[],
+): { readonly stored: readonly (StoredLevel | undefined)[]; readonly others: readonly StoredLevel[] } {
+  const stored: (StoredLevel | undefined)[] = limits.map(() => undefined)
+  const others = [...bucket]
+  for (let n = Math.min(limits.length, bucket.length); n > 0; n--) {
+    let least: { readonly apart: number; readonly own: number; readonly other: number } | undefined
+    limits.forEach(({ tokensPerUs }, own) => {
+      if (stored[own]) return
+      others.forEach((one, other) => {
+        const apart = Math.max(one.tokensPerUs / tokensPerUs, tokensPerUs / one.tokensPerUs)
+        if (!least || apart < least.apart) least = { apart, own, other }
+      })
+    })
+    const { own, other } = least as unknown as { own: number; other: number }
+    stored[own] = others.splice(other, 1)[0]
+  }
+  return { stored, others }
+}
+
+/**
+ * Whether a refusal leaves a bucket as it is. A bucket that was unused is written, since its refill starts now; one that
+ * was written by other limits is written, so that it gains at the rates of these from now on. Not so if it was one of
+ * these limits that wrote a level that is too low: then those who are let through by the others decide at which rate
+ * theirs gain.
+ */
+export function staysRefused(limits: readonly Limit[], { levels, stored }: View, run: Run): boolean {
+  const wanted = run.atMost ? 1 : run.cost
+  return limits.some(
+    (limit, i) => wrote(limit, stored[i]) && available(limit, levels[i] as Level, run.withinUs) < wanted,
+  )
+}
+
+/** What a take leaves of a level of other limits: they are charged too, but never driven into debt. */
+export function chargeOther(other: StoredLevel, taken: number, nowUs: number): StoredLevel {
+  const there = other.tokens + earned(other.tokensPerUs, nowUs - other.atUs)
+  return { ...other, tokens: other.tokens - Math.max(0, Math.min(taken, there)) }
+}
+
+/**
+ * A level with `tokens` put back that are worth at most what the limit gains in `leftUs`: what would by now have been
+ * gained in their place, had they never been taken, is not given twice.
+ */
+export function putBack(limit: Limit, { tokens: held, sinceUs }: Level, tokens: number, leftUs: number): Level {
+  const whole = leftUs * limit.tokensPerUs >= tokens
+  return whole ? notAbove(limit, held + tokens, sinceUs) : notAbove(limit, held, sinceUs + Math.max(0, leftUs))
 }
 
 /** How many tokens a run gets. All limits must allow each of its requests. */

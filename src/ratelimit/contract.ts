@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { systemClock, type Clock } from '../core/clock.js'
 import { WaitTimeoutError } from '../core/errors.js'
 import type { Quota } from './bucket.js'
+import { admitsBetween, type Bench, type Quotas } from './contract-settings.js'
 import type { RateLimitDriver } from './driver.js'
-import { createRateLimiter, type RateLimiter, type RateLimiterOptions } from './ratelimit.js'
+import { createRateLimiter, type RateLimiter } from './ratelimit.js'
 import type { Decision } from './runs.js'
 
 /** A driver under test. */
@@ -14,14 +15,6 @@ export interface RateLimitSubject extends AsyncDisposable {
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
   readonly clock?: Clock
-}
-
-type Quotas = RateLimiterOptions['quotas']
-
-interface Bench {
-  readonly clock: Clock
-  readonly limiter: (quotas: Quotas, options?: Partial<RateLimiterOptions>, place?: string) => RateLimiter
-  readonly advance: (ms: number) => Promise<void>
 }
 
 const hourMs = 3_600_000
@@ -86,7 +79,9 @@ export function rateLimitContract(
 
   check('keeps keys apart, whatever is in them', async ({ limiter }) => {
     const door = limiter([slow(1)])
-    const keys = ['a', 'A', '{a}', 'a}', '{', '}', '%7Ba%7D', 'a:b', 'ä', '令牌', ' ', '\0', 'x'.repeat(1_024)]
+    const long = 'x'.repeat(8_191)
+    const odd = ['{a}', 'a}', '{', '}', '%7Ba%7D', '%257B', '{}', ':once:', 'a:b', 'ä', 'a\u0308', '令牌', ' ', '\0']
+    const keys = ['a', 'A', ...odd, `${long}a`, `${long}A`, '{'.repeat(8_192), '%7B'.repeat(2_730), '令'.repeat(2_730)]
     assert.equal(grantedOf(await Promise.all(keys.map((key) => door.take(key)))), keys.length)
     assert.equal(grantedOf(await Promise.all(keys.map((key) => door.take(key)))), 0)
   })
@@ -262,6 +257,20 @@ export function rateLimitContract(
     assert.equal((await plain.peek('k')).remaining, 99)
   })
 
+  check('puts back no more than if it had never been taken', async ({ limiter, clock, advance }) => {
+    const quotas: Quotas = [{ capacity: 10, refill: 1, perMs: 20 }]
+    const leased = limiter(quotas, { lease: { tokens: 10, leaseMs: 60_000 } })
+    const plain = limiter(quotas)
+    assert.equal((await leased.take('k')).granted, 1)
+    await advance(400)
+    // Full again, and taken by another: the nine that are left of the block have been gained a second time by now.
+    const fromMs = clock.nowMs()
+    assert.equal((await plain.take('k', { cost: 10 })).granted, 10)
+    await leased.close()
+    const { granted } = await plain.take('k', { cost: 10, atMost: true })
+    assert.ok(granted <= (clock.nowMs() - fromMs) / 20 + 1, `${granted} are more than was gained`)
+  })
+
   check('keeps the tokens of a bucket whose quota changes', async ({ limiter }) => {
     await limiter([{ capacity: 10, refill: 1, perMs: hourMs }]).take('k', { cost: 7 })
     const wider = limiter([{ capacity: 20, refill: 1_000, perMs: 1_000 * hourMs }])
@@ -269,6 +278,8 @@ export function rateLimitContract(
     const narrower = limiter([{ capacity: 2, refill: 7, perMs: 2 * hourMs }])
     assert.equal((await narrower.take('k')).remaining, 1)
     const twofold = limiter([slow(5), slow(6)])
-    assert.equal((await twofold.peek('k')).remaining, 5)
+    assert.equal((await twofold.peek('k')).remaining, 1)
   })
+
+  check('admits between the two while processes with old and new quotas run side by side', admitsBetween)
 }

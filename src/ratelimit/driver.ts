@@ -11,10 +11,13 @@ export interface RateLimitDriver {
   readonly lane?: (key: string) => string | number
   /**
    * Decides runs in order; a key may come more than once. A bucket that is refused stays as it is, but for an unused one
-   * whose refill starts now. May take twice when a client sends it twice, never less than it answers.
+   * whose refill starts now, and one that limits with other rates wrote. Takes effect once even if a client sends it twice.
    */
   take(limits: readonly Limit[], runs: readonly Run[], trip: Trip): Promise<readonly Outcome[]>
-  /** Puts tokens back, never above capacity; takes effect once even if a client sends it twice. Keys are distinct. */
+  /**
+   * Puts tokens back in order, never above capacity; a key may come more than once. Takes effect once even if a client
+   * sends it twice.
+   */
   refund(limits: readonly Limit[], refunds: readonly Refund[], trip: Trip): Promise<void>
   /** Forgets buckets, so that they are unused again; takes effect once even if a client sends it twice. */
   reset(keys: readonly string[], trip: Trip): Promise<void>
@@ -24,4 +27,10 @@ export interface RateLimitDriver {
 export interface Refund {
   readonly key: string
   readonly tokens: number
+  /**
+   * For tokens that a take gave to nobody: when each quota's bucket would have been full again after that take, by the
+   * store's clock. By then they would have been gained in any case, so they are worth only what is gained from now until
+   * then, and nothing in a bucket that has been forgotten. Absent: they are worth what they are.
+   */
+  readonly fullAtUs?: readonly number[] | undefined
 }

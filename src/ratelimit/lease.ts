@@ -1,39 +1,51 @@
 import type { Clock } from '../core/clock.js'
+import { outsideRequests } from '../core/context.js'
 import type { Trip } from '../core/group-commit.js'
-import type { Limit, Level, Outcome } from './bucket.js'
+import type { Limit, Outcome } from './bucket.js'
 import type { RateLimitDriver } from './driver.js'
-import { fullMs, untilMs, wholeTokens, type Decision, type TakeRequest } from './runs.js'
+import { fullMs, untilMs, wholeTokens, type Decision, type GiveBack, type TakeRequest } from './runs.js'
 
 /** How many takes in a row believe the last look at the clock: looking costs more than all the rest of a take. */
 const takesPerLook = 64
 
 /** The bucket as it was when a block came, which is all that the process knows of it. */
 interface View {
-  readonly levels: readonly Level[]
-  readonly spent: number
+  readonly outcome: Outcome
   readonly whole: number
   readonly fullInMs: number
 }
 
-/** Tokens that this process has taken ahead for one key. */
+/** Tokens that this process has taken ahead for one key, all with one take. */
 interface Block {
   left: number
   believed: number
   readonly expiresMs: number
-  readonly cancelTimer: () => void
   readonly view: View
+}
+
+/** What the calls of one key in a trip want, and have got. */
+interface Need {
+  readonly key: string
+  wanted: number
+  /** The block that was there, and what is left of it: it is spent first, by none but these calls. */
+  readonly old: Block | undefined
+  left: number
+  /** What came instead. */
+  taken: number
+  askedMs: number
+  view: View | undefined
 }
 
 /** Spends tokens of blocks, and gets new blocks for calls that a block cannot serve. */
 export interface Lease {
   /** Takes from the key's block with no trip; `undefined` when only a trip can tell. */
   spend(key: string, cost: number): Decision | undefined
-  /** Serves calls of one key, with one trip for a new block if it needs one. */
+  /** Serves calls, with new blocks for the keys that need one, all of them in one trip. */
   serve(requests: readonly TakeRequest[], trip: Trip): Promise<Decision[]>
   /** Tokens of the key's block. */
   left(key: string): number
-  /** Puts tokens back into the key's block, or into the bucket if the block is gone. */
-  putBack(key: string, tokens: number): void
+  /** Puts what a request got back into the key's block, or into the bucket if the block is gone. */
+  putBack(request: TakeRequest, tokens: number): void
   /** Forgets the key's block, unspent. */
   drop(key: string): void
   /** Gives every block's rest back to its bucket; so do blocks that arrive later. */
@@ -46,40 +58,102 @@ export function createLease(options: {
   readonly tokens: number
   readonly leaseMs: number
   readonly clock: Clock
-  readonly giveBack: (key: string, tokens: number) => void
+  readonly giveBack: (unused: GiveBack) => void
+  /** Blocks that are kept at most; with more, the one that was asked for first goes back. */
+  readonly mostBlocks?: number
 }): Lease {
-  const { driver, limits, tokens, leaseMs, clock, giveBack } = options
+  const { driver, limits, tokens, leaseMs, clock, giveBack, mostBlocks = 100_000 } = options
+  // In the order in which they came, which is about the order in which they end.
   const blocks = new Map<string, Block>()
+  let cancelTimer: (() => void) | undefined
   let closed = false
 
   function drop(key: string): Block | undefined {
     const block = blocks.get(key)
-    block?.cancelTimer()
     blocks.delete(key)
+    if (blocks.size === 0) {
+      cancelTimer?.()
+      cancelTimer = undefined
+    }
     return block
   }
 
+  function giveBackRest(key: string, { outcome }: View, left: number): void {
+    if (left > 0) giveBack({ key, tokens: left, outcome, spent: outcome.taken })
+  }
+
   function end(key: string): void {
-    const left = drop(key)?.left ?? 0
-    if (left > 0) giveBack(key, left)
+    const block = drop(key)
+    if (block) giveBackRest(key, block.view, block.left)
+  }
+
+  function endExpired(): void {
+    cancelTimer = undefined
+    const nowMs = clock.nowMs()
+    for (const [key, { expiresMs }] of blocks) {
+      if (expiresMs > nowMs) break
+      end(key)
+    }
+    watch()
+  }
+
+  /** One timer for all blocks, set for the first. */
+  function watch(): void {
+    const [first] = blocks.values()
+    if (!first || cancelTimer || first.expiresMs === Infinity) return
+    const leftMs = Math.max(0, first.expiresMs - clock.nowMs())
+    cancelTimer = outsideRequests(() => clock.after(leftMs, endExpired))
   }
 
   function keep(key: string, left: number, expiresMs: number, view: View): void {
-    const cancelTimer = clock.after(Math.max(0, expiresMs - clock.nowMs()), () => end(key))
-    blocks.set(key, { left, believed: takesPerLook, expiresMs, cancelTimer, view })
-    if (closed) end(key)
+    // A trip that nobody waited for any more may end after the one that took its place.
+    if (closed || blocks.has(key)) return giveBackRest(key, view, left)
+    blocks.set(key, { left, believed: takesPerLook, expiresMs, view })
+    if (blocks.size > mostBlocks) for (const [first] of blocks) return end(first)
+    watch()
   }
 
-  const viewOf = ({ levels, taken }: Outcome): View => ({
-    levels,
-    spent: taken,
-    whole: Math.max(0, wholeTokens(limits, levels) - taken),
-    fullInMs: fullMs(limits, levels, taken),
+  const viewOf = (outcome: Outcome): View => ({
+    outcome,
+    whole: Math.max(0, wholeTokens(limits, outcome.levels) - outcome.taken),
+    fullInMs: fullMs(limits, outcome.levels, outcome.taken),
   })
 
-  function refusal(missing: number, left: number, { levels, spent, whole, fullInMs }: View): Decision {
-    const retryAfterMs = untilMs(limits, levels, spent, missing)
+  function refusal(missing: number, left: number, { outcome, whole, fullInMs }: View): Decision {
+    const retryAfterMs = untilMs(limits, outcome.levels, outcome.taken, missing)
     return { allowed: false, granted: 0, remaining: left + whole, retryAfterMs, fullInMs }
+  }
+
+  /** Takes the block out of reach of `spend`, until the calls that it cannot serve alone are served. */
+  function needOf(key: string): Need {
+    const old = drop(key)
+    const left = old?.left ?? 0
+    return { key, wanted: 0, old, left, taken: 0, askedMs: 0, view: old?.view }
+  }
+
+  function giveBackExpired(need: Need): void {
+    const { key, old, left } = need
+    if (!old || left === 0 || clock.nowMs() < old.expiresMs) return
+    giveBackRest(key, old.view, left)
+    need.left = 0
+  }
+
+  /** One trip for a block for each; answers which of them need another. */
+  async function takeBlocks(needs: readonly Need[], trip: Trip): Promise<Need[]> {
+    const askedMs = clock.nowMs()
+    const runs = needs.map(({ key, wanted, left, taken }) => {
+      const cost = Math.max(tokens, wanted - left - taken)
+      return { key, cost, count: 1, atMost: true, withinUs: 0 }
+    })
+    const outcomes = await driver.take(limits, runs, trip)
+    return needs.filter((need, i) => {
+      const outcome = outcomes[i] as Outcome
+      giveBackExpired(need)
+      need.askedMs = askedMs
+      need.taken += outcome.taken
+      need.view = viewOf(outcome)
+      return need.left + need.taken < need.wanted && outcome.taken === runs[i]?.cost
+    })
   }
 
   return {
@@ -98,48 +172,51 @@ export function createLease(options: {
       return { allowed: true, granted: cost, remaining: block.left + whole, fullInMs }
     },
     async serve(requests, trip) {
-      const { key } = requests[0] as TakeRequest
-      const wanted = requests.reduce((sum, { cost }) => sum + cost, 0)
-      // Out of reach of `spend` until these calls are served.
-      const old = drop(key)
-      let { left, expiresMs, view } = old ?? { left: 0, expiresMs: 0, view: undefined }
-      const giveBackExpired = (): void => {
-        if (left === 0 || clock.nowMs() < expiresMs) return
-        giveBack(key, left)
-        left = 0
+      const needs = new Map<string, Need>()
+      for (const { key, cost } of requests) {
+        let need = needs.get(key)
+        if (!need) needs.set(key, (need = needOf(key)))
+        need.wanted += cost
       }
       try {
-        giveBackExpired()
-        for (let dry = false; left < wanted && !dry && !trip.signal.aborted;) {
-          const askedMs = clock.nowMs()
-          const cost = Math.max(tokens, wanted - left)
-          const [outcome] = await driver.take(limits, [{ key, cost, count: 1, atMost: true, withinUs: 0 }], trip)
-          const { taken } = outcome as Outcome
-          giveBackExpired()
-          if (left === 0) expiresMs = askedMs + leaseMs
-          left += taken
-          view = viewOf(outcome as Outcome)
-          dry = taken < cost
+        for (const need of needs.values()) giveBackExpired(need)
+        let short = [...needs.values()].filter(({ left, wanted }) => left < wanted)
+        while (short.length > 0) {
+          short = await takeBlocks(short, trip)
+          if (short.length > 0 && trip.signal.aborted) break
         }
       } catch (error) {
-        if (left > 0) giveBack(key, left)
+        for (const { key, old, left, taken, view } of needs.values()) {
+          if (old) giveBackRest(key, old.view, left)
+          if (view) giveBackRest(key, view, taken)
+        }
         throw error
       }
-      const known = view as View
-      const decisions = requests.map(({ cost, atMost }): Decision => {
+      const decisions = requests.map((request): Decision => {
+        const { key, cost, atMost } = request
+        const need = needs.get(key) as Need
+        const view = need.view as View
+        const left = need.left + need.taken
         const granted = left >= cost ? cost : atMost ? left : 0
-        if (granted === 0) return refusal((atMost ? 1 : cost) - left, left, known)
-        left -= granted
-        return { allowed: true, granted, remaining: left + known.whole, fullInMs: known.fullInMs }
+        if (granted === 0) return refusal((atMost ? 1 : cost) - left, left, view)
+        const fromOld = Math.min(granted, need.left)
+        need.left -= fromOld
+        need.taken -= granted - fromOld
+        request.outcome = view.outcome
+        request.spent = view.outcome.taken
+        return { allowed: true, granted, remaining: left - granted + view.whole, fullInMs: view.fullInMs }
       })
-      if (left > 0) keep(key, left, expiresMs, known)
+      for (const { key, old, left, taken, askedMs, view } of needs.values()) {
+        if (old && left > 0) giveBackRest(key, old.view, left)
+        if (taken > 0) keep(key, taken, askedMs + leaseMs, view as View)
+      }
       return decisions
     },
     left: (key) => blocks.get(key)?.left ?? 0,
-    putBack(key, count) {
+    putBack({ key, outcome, spent }, count) {
       const block = blocks.get(key)
       if (block) block.left += count
-      else giveBack(key, count)
+      else giveBack({ key, tokens: count, outcome, spent })
     },
     drop: (key) => void drop(key),
     close() {

@@ -1,12 +1,21 @@
 import { inspect } from 'node:util'
-import { durationMs, keyString, positiveInteger } from '../core/check.js'
+import { durationMs, keyString, objectWith, positiveInteger } from '../core/check.js'
 import { systemClock, type Clock } from '../core/clock.js'
 import { ClosedError, StoreUnavailableError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
 import { toLimit, type Quota } from './bucket.js'
-import type { RateLimitDriver, Refund } from './driver.js'
+import type { RateLimitDriver } from './driver.js'
 import { createLease } from './lease.js'
-import { takeInRuns, untilMs, type Decision, type Reservation, type TakeRequest } from './runs.js'
+import {
+  takeInRuns,
+  toRefunds,
+  toRequest,
+  untilMs,
+  type Decision,
+  type GiveBack,
+  type Reservation,
+  type TakeRequest,
+} from './runs.js'
 import { createWaitingLine } from './waiting-line.js'
 
 /**
@@ -24,7 +33,7 @@ export interface RateLimiter extends AsyncDisposable {
    *
    * A cost above the capacity of a quota could never be allowed and is a RangeError. What happens when the store cannot
    * be asked is `whenStoreFails`; by default StoreUnavailableError. A call that timed out and yet took tokens gives them
-   * back when its reply comes.
+   * back when its reply comes; so much of them as would still be there had they never been taken.
    */
   take(key: string, options?: { readonly cost?: number; readonly atMost?: boolean }): Promise<Decision>
   /**
@@ -74,7 +83,7 @@ export interface RateLimiterOptions {
    * @defaultValue no lease
    */
   readonly lease?: { readonly tokens: number; readonly leaseMs: number }
-  /** @defaultValue systemClock */
+  /** For sleeps, time-outs and leases; buckets go by their store's clock. @defaultValue systemClock */
   readonly clock?: Clock
 }
 
@@ -83,6 +92,7 @@ const retryWithoutStoreMs = 1_000
 
 /** Makes a limiter over a driver's buckets. Does no I/O; a wrong option is a TypeError or RangeError. */
 export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterOptions): RateLimiter {
+  checkDriver(driver)
   const { limits, timeoutMs, whenStoreFails, leaseOptions, clock } = checked(options)
   const largestCost = Math.min(...limits.map((limit) => limit.capacity))
   let closing: Promise<void> | undefined
@@ -93,18 +103,15 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
     ...byKey,
     verb: 'take',
     run: (requests, trip) => takeInRuns(driver, limits, requests, trip),
-    onUnwanted({ key, signal }, { granted }) {
-      if (granted > 0 && !letThrough(signal)) giveBack(key, granted)
+    onUnwanted({ key, signal, outcome, spent }, { granted }) {
+      if (granted > 0 && !letThrough(signal)) giveBack({ key, tokens: granted, outcome, spent })
     },
   })
-  const refunds = createGroupCommit<Refund, void>({
+  const refunds = createGroupCommit<GiveBack, void>({
     ...byKey,
     verb: 'refund',
     async run(requests, trip) {
-      const sums = new Map<string, number>()
-      for (const { key, tokens } of requests) sums.set(key, (sums.get(key) ?? 0) + tokens)
-      const refunds = Array.from(sums, ([key, tokens]) => ({ key, tokens }))
-      await driver.refund(limits, refunds, trip)
+      await driver.refund(limits, toRefunds(limits, requests), trip)
       return requests.map(() => undefined)
     },
   })
@@ -120,12 +127,11 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
   const leases =
     lease &&
     createGroupCommit<TakeRequest, Decision>({
-      ...shared,
+      ...byKey,
       verb: 'lease',
-      lane: ({ key }) => key,
       run: (requests, trip) => lease.serve(requests, trip),
-      onUnwanted({ key }, { granted }) {
-        if (granted > 0 && !letThrough(undefined)) lease.putBack(key, granted)
+      onUnwanted(request, { granted }) {
+        if (granted > 0 && !letThrough(undefined)) lease.putBack(request, granted)
       },
     })
   const line = createWaitingLine({ limits, clock, giveBack })
@@ -136,8 +142,8 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
   }
 
   /** Nobody waits for it, and if it fails, refill makes up for it. */
-  function giveBack(key: string, tokens: number): void {
-    refunds.call({ key, tokens }).catch(() => undefined)
+  function giveBack(unused: GiveBack): void {
+    refunds.call(unused).catch(() => undefined)
   }
 
   function checkCost(cost: unknown): number {
@@ -181,7 +187,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
         if (typeof atMost !== 'boolean') throw new TypeError(`atMost must be a boolean, got ${String(atMost)}`)
         const spent = lease?.spend(key, cost)
         if (spent) return Promise.resolve(spent)
-        const request = { key, cost, atMost, withinUs: 0, reserve: false }
+        const request = toRequest(key, cost, { atMost })
         const decision = leases ? leases.call(request) : (takes.call(request) as Promise<Decision>)
         return orElse(decision, cost, (limiter) => limiter.take(key, options))
       } catch (error) {
@@ -197,7 +203,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       if (!line.has(key) && lease?.spend(key, cost)) return
       let reservation
       try {
-        const request = { key, cost, atMost: false, withinUs, reserve: true, signal }
+        const request = toRequest(key, cost, { withinUs, reserve: true, signal })
         reservation = (await takes.call(request, signal)) as Reservation
       } catch (error) {
         if (!(error instanceof StoreUnavailableError) || whenStoreFails === 'throw' || whenStoreFails === 'refuse') {
@@ -206,12 +212,13 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
         return whenStoreFails === 'allow' ? undefined : whenStoreFails.wait(key, options)
       }
       if (reservation.granted > 0) return line.sleep(key, cost, reservation, signal)
-      const dueMs = untilMs(limits, reservation.levels, reservation.spent + cost, 0)
+      const { outcome, spent } = reservation
+      const dueMs = untilMs(limits, outcome.levels, spent + cost, 0)
       throw new WaitTimeoutError(`ratelimit: ${cost} tokens are due in ${dueMs} ms, maxWaitMs is ${maxWaitMs}`)
     },
     async peek(key) {
       keyString('key', key)
-      const look = takes.call({ key, cost: 0, atMost: false, withinUs: 0, reserve: false }) as Promise<Decision>
+      const look = takes.call(toRequest(key, 0)) as Promise<Decision>
       const decision = await orElse(look, 0, (limiter) => limiter.peek(key))
       const left = lease?.left(key) ?? 0
       if (left === 0) return decision
@@ -219,7 +226,12 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       return { allowed: true, granted: 0, remaining: remaining + left, fullInMs }
     },
     async refund(key, tokens) {
-      await refunds.call({ key: keyString('key', key), tokens: positiveInteger('tokens', tokens) })
+      await refunds.call({
+        key: keyString('key', key),
+        tokens: positiveInteger('tokens', tokens),
+        outcome: undefined,
+        spent: 0,
+      })
     },
     async reset(key) {
       await resets.call({ key: keyString('key', key) })
@@ -237,7 +249,16 @@ const failed = async (error: unknown): Promise<never> => {
 const isLimiter = (value: unknown): boolean =>
   typeof (value as RateLimiter | null)?.take === 'function' && typeof (value as RateLimiter).wait === 'function'
 
+function checkDriver(driver: unknown): void {
+  const wanted = 'a driver of buckets, as redisTokenBucket(redis) makes one'
+  if (isLimiter(driver)) throw new TypeError(`driver must be ${wanted}, got a limiter`)
+  objectWith('driver', driver, ['take', 'refund', 'reset'], wanted)
+}
+
 function checked(options: RateLimiterOptions) {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`options must be { quotas }, got ${String(options)}`)
+  }
   const { quotas, timeoutMs = 1_000, whenStoreFails = 'throw', lease, clock = systemClock } = options
   if (!Array.isArray(quotas)) throw new TypeError(`quotas must be an array, got ${typeof quotas}`)
   if (quotas.length === 0) throw new RangeError('quotas must not be empty')

@@ -1,6 +1,6 @@
 import type { Trip } from '../core/group-commit.js'
 import { available, untilUs, type Level, type Limit, type Outcome, type Run } from './bucket.js'
-import type { RateLimitDriver } from './driver.js'
+import type { RateLimitDriver, Refund } from './driver.js'
 
 /** What a limiter decided. Times are milliseconds, exact to the microsecond. */
 export type Decision =
@@ -26,16 +26,50 @@ export type Decision =
 export interface Reservation {
   /** The cost, or 0 if it cannot be due in time. */
   readonly granted: number
-  /** The bucket before the call's trip. */
-  readonly levels: readonly Level[]
-  /** What had been taken from it once the call was served, its own tokens included. */
+  /** The store's answer to the call's run. */
+  readonly outcome: Outcome
+  /** What had been taken by the run once the call was served, its own tokens included. */
   readonly spent: number
 }
 
 /** One call on its way to the store. */
 export interface TakeRequest extends Omit<Run, 'count'> {
   readonly reserve: boolean
-  readonly signal?: AbortSignal | undefined
+  readonly signal: AbortSignal | undefined
+  /** Set with the answer, as in Reservation, for what is given back if nobody waits for the answer any more. */
+  outcome: Outcome | undefined
+  spent: number
+}
+
+/** A request that takes nothing, takes, or reserves. Always of one shape: a herd makes thousands. */
+export const toRequest = (
+  key: string,
+  cost: number,
+  options: {
+    readonly atMost?: boolean
+    readonly withinUs?: number
+    readonly reserve?: boolean
+    readonly signal?: AbortSignal | undefined
+  } = {},
+): TakeRequest => ({
+  key,
+  cost,
+  atMost: options.atMost ?? false,
+  withinUs: options.withinUs ?? 0,
+  reserve: options.reserve ?? false,
+  signal: options.signal,
+  outcome: undefined,
+  spent: 0,
+})
+
+/** Tokens that go back. */
+export interface GiveBack {
+  readonly key: string
+  readonly tokens: number
+  /** For tokens that nobody used: the answer to the run that took them. */
+  readonly outcome: Outcome | undefined
+  /** What the run had taken once the last of them was. */
+  readonly spent: number
 }
 
 interface OpenRun extends Run {
@@ -86,10 +120,13 @@ function joined(requests: readonly TakeRequest[]): { runs: OpenRun[]; runOf: Ope
 
 function answer(limits: readonly Limit[], request: TakeRequest, run: OpenRun): Decision | Reservation {
   const { cost, atMost, reserve } = request
-  const { taken, levels } = run.outcome as Outcome
+  const outcome = run.outcome as Outcome
+  const { taken, levels } = outcome
   const granted = Math.min(cost, taken - run.spent)
   run.spent += granted
-  if (reserve) return { granted, levels, spent: run.spent }
+  request.outcome = outcome
+  request.spent = run.spent
+  if (reserve) return { granted, outcome, spent: run.spent }
   const remaining = Math.max(0, run.whole - run.spent)
   const fullInMs = fullMs(limits, levels, run.spent)
   if (granted > 0 || (cost === 0 && remaining > 0)) return { allowed: true, granted, remaining, fullInMs }
@@ -126,3 +163,22 @@ export function fullMs(limits: readonly Limit[], levels: readonly Level[], spent
 
 const untilAfter = (limit: Limit, level: Level, spent: number, tokens: number): number =>
   untilUs(limit, { tokens: level.tokens - spent, sinceUs: level.sinceUs }, tokens)
+
+/** Joins what goes back to one bucket from one run, and says until when it is worth anything. */
+export function toRefunds(limits: readonly Limit[], requests: readonly GiveBack[]): Refund[] {
+  const sums = new Map<Outcome | string, { -readonly [Field in keyof GiveBack]: GiveBack[Field] }>()
+  for (const request of requests) {
+    const of = request.outcome ?? request.key
+    const sum = sums.get(of)
+    if (sum) {
+      sum.tokens += request.tokens
+      sum.spent = Math.max(sum.spent, request.spent)
+    } else sums.set(of, { ...request })
+  }
+  return Array.from(sums.values(), ({ key, tokens, outcome, spent }) => {
+    if (!outcome) return { key, tokens }
+    const { levels, atUs } = outcome
+    const fullAtUs = limits.map((limit, i) => atUs + untilAfter(limit, levels[i] as Level, spent, limit.capacity))
+    return { key, tokens, fullAtUs }
+  })
+}

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { systemClock, type Clock } from '../core/clock.js'
 import { ClosedError, OrderConflictError } from '../core/errors.js'
 import type { Trip } from '../core/group-commit.js'
-import type { SaleRequest, StockDriver } from './driver.js'
+import type { SaleRequest, StockChange, StockDriver } from './driver.js'
 import { createStock } from './stock.js'
 import type { Order, RecordedOrder, SaleResult, Stock, StockLevel, StockOptions } from './types.js'
 
@@ -293,6 +293,34 @@ export function stockContract(
     }
   })
 
+  check('takes names of up to 8,192 bytes and tells those apart that differ at their end', async ({ stock }) => {
+    const longest = [
+      'x'.repeat(8_192),
+      `${'x'.repeat(8_191)}y`,
+      `${'x'.repeat(8_191)} `,
+      'é'.repeat(4_096),
+      '%'.repeat(8_192),
+      '{}'.repeat(4_096),
+      '\0'.repeat(8_192),
+      '"'.repeat(8_192),
+    ]
+    for (const name of [longest[0] as string, longest[4] as string, longest[5] as string]) {
+      assert.equal(await stock.open(name, 100), true)
+      const orders = longest.map((orderId) => ({ sku: name, orderId, buyer: { id: orderId, limit: 1 } }))
+      assert.equal(soldOf(await sellAll(stock, orders)), longest.length)
+      assert.deepEqual(
+        await stock.sell({ ...(orders[0] as Order), orderId: 'more' }),
+        refused('buyer-limit', 100 - longest.length),
+      )
+      const recorded = await listed(stock, name)
+      assert.deepEqual(recorded.map(({ orderId }) => orderId).sort(), [...longest].sort())
+      for (const { orderId, buyerId } of recorded) assert.equal(buyerId, orderId)
+      assert.equal((await stock.find(longest[1] as string, name))?.buyerId, longest[1])
+      for (let i = 0; i < 2; i++) await stock.restock(name, 1, { id: longest[0] as string })
+      assert.equal((await stock.level(name)).total, 101)
+    }
+  })
+
   check('turns calls away once closed, twice closed as well', async ({ stock }) => {
     await stock.open(sku, 1)
     await stock.close()
@@ -306,24 +334,52 @@ export function stockContract(
   // What follows asks the driver itself, as a client does that sends a command again because its reply was lost.
 
   check('driver: changes arrive twice and apply once', async ({ driver }) => {
+    const outcome = async (change: StockChange) => (await driver.adjust(sku, [change], trip))[0]?.outcome
     const open = { kind: 'open', epoch: 'first', quantity: 5 } as const
-    assert.equal((await driver.adjust(sku, open, trip)).outcome, 'done')
-    assert.equal((await driver.adjust(sku, open, trip)).outcome, 'done')
-    assert.equal((await driver.adjust(sku, { ...open, epoch: 'second' }, trip)).outcome, 'refused')
+    assert.equal(await outcome(open), 'done')
+    assert.equal(await outcome(open), 'done')
+    assert.equal(await outcome({ ...open, epoch: 'second' }), 'refused')
     const restock = { kind: 'restock', id: 'r', quantity: 2 } as const
     for (let i = 0; i < 2; i++) {
-      assert.deepEqual(await driver.adjust(sku, restock, trip), { outcome: 'done', available: 7, onSaleInMs: 0 })
+      assert.deepEqual(await driver.adjust(sku, [restock], trip), [{ outcome: 'done', available: 7, onSaleInMs: 0 }])
     }
     const remove = { kind: 'remove', epoch: 'first' } as const
-    await driver.adjust(sku, remove, trip)
-    await driver.adjust(sku, { ...open, epoch: 'second' }, trip)
-    await driver.adjust(sku, remove, trip)
+    await outcome(remove)
+    await outcome({ ...open, epoch: 'second' })
+    await outcome(remove)
     assert.equal((await driver.level(sku, undefined, trip))?.epoch, 'second', 'a late remove spares the next sale')
     assert.equal((await driver.level(sku, undefined, trip))?.total, 5)
   })
 
+  check('driver: makes many changes one after the other', async ({ driver }) => {
+    const restocks = [5, -3, -9, 2].map((quantity, i) => ({ kind: 'restock', id: `r${i}`, quantity }) as const)
+    const made = async (changes: readonly StockChange[]) =>
+      (await driver.adjust(sku, changes, trip)).map(({ outcome, available }) => [outcome, available])
+    assert.deepEqual(await made(restocks.slice(0, 2)), Array(2).fill(['not-open', 0]))
+    const opens = ['a', 'b', 'a'].map((epoch) => ({ kind: 'open', epoch, quantity: 2 }) as const)
+    assert.deepEqual(await made(opens), [
+      ['done', 2],
+      ['refused', 2],
+      ['done', 2],
+    ])
+    const expected = [
+      ['done', 7],
+      ['done', 4],
+      ['refused', 4],
+      ['done', 6],
+      ['done', 6],
+    ]
+    assert.deepEqual(await made([...restocks, restocks[0] as StockChange]), expected)
+    const removes = ['b', 'a', 'a'].map((epoch) => ({ kind: 'remove', epoch }) as const)
+    assert.deepEqual(
+      (await made(removes)).map(([outcome]) => outcome),
+      ['done', 'done', 'done'],
+    )
+    assert.equal(await driver.level(sku, undefined, trip), undefined)
+  })
+
   check('driver: decides a trip of 1,000 in order, and the same trip again sells nothing', async ({ driver }) => {
-    await driver.adjust(sku, { kind: 'open', epoch: 'e', quantity: 998 }, trip)
+    await driver.adjust(sku, [{ kind: 'open', epoch: 'e', quantity: 998 }], trip)
     const orders = Array.from({ length: 999 }, (_, i) => request(`o${i}`, { buyer: { id: `b${i}`, limit: 1 } }))
     orders.push(request('o0'))
     const first = await driver.sell(sku, orders, trip)
@@ -339,7 +395,7 @@ export function stockContract(
   check('driver: units that come back wait for those who may say sold out', async ({ driver, onSale }) => {
     const forMs = 250
     const close = { below: 10, forMs }
-    await driver.adjust(sku, { kind: 'open', epoch: 'e', quantity: 12 }, trip)
+    await driver.adjust(sku, [{ kind: 'open', epoch: 'e', quantity: 12 }], trip)
     assert.equal((await driver.level(sku, close, trip))?.closed, false, 'too much is left')
     await driver.sell(sku, [request('a', { quantity: 11 })], trip)
     assert.equal((await driver.level(sku, undefined, trip))?.closed, false, 'nobody asked')
@@ -347,8 +403,8 @@ export function stockContract(
     let waited = 0
     for (let attempt = 1; waited === 0 && attempt <= 50; attempt++) {
       assert.equal((await driver.level(sku, close, trip))?.closed, true)
-      const changed = await driver.adjust(sku, { kind: 'restock', id: `r${attempt}`, quantity: 5 }, trip)
-      assert.equal(changed.outcome, 'done')
+      const [changed] = await driver.adjust(sku, [{ kind: 'restock', id: `r${attempt}`, quantity: 5 }], trip)
+      assert.equal(changed?.outcome, 'done')
       waited = changed.onSaleInMs
     }
     assert.ok(waited > 0 && waited <= forMs, `${waited} ms`)

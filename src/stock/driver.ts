@@ -1,4 +1,4 @@
-import { OrderConflictError } from '../core/errors.js'
+import { OrderConflictError, StoreUnavailableError } from '../core/errors.js'
 import type { Trip } from '../core/group-commit.js'
 import type { RecordedOrder, SaleResult, StockLevel } from './types.js'
 
@@ -59,10 +59,11 @@ export interface OrdersPage {
  * Calls `trip.sending()` right before the request leaves the process.
  */
 export interface StockDriver {
-  adjust(sku: string, change: StockChange, trip: Trip): Promise<StockChanged>
+  /** Makes changes of one kind one after the other and answers in their order; there are at most 1,000. */
+  adjust(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]>
   /**
    * Decides the orders one after the other and answers in their order; there are at most 1,000 and an id may be among
-   * them twice. OrderConflictError in a place fails that order alone.
+   * them twice. An error in a place (OrderConflictError, {@link damagedOrder}) fails that order alone.
    */
   sell(sku: string, orders: readonly SaleRequest[], trip: Trip): Promise<readonly (SaleResult | Error)[]>
   /** `undefined` when the SKU is not on sale. */
@@ -72,13 +73,32 @@ export interface StockDriver {
    * recorded when the first page is read is in one of the pages; an order may be in two.
    */
   orders(sku: string, cursor: string | undefined, trip: Trip): Promise<OrdersPage | undefined>
-  /** What is recorded under each id, in the order asked. Of a SKU that is not on sale nothing is. */
-  find(sku: string, orderIds: readonly string[], trip: Trip): Promise<readonly (RecordedOrder | undefined)[]>
+  /**
+   * What is recorded under each id, in the order asked. Of a SKU that is not on sale nothing is. An error in a place
+   * fails that question alone.
+   */
+  find(sku: string, orderIds: readonly string[], trip: Trip): Promise<readonly (RecordedOrder | Error | undefined)[]>
 }
 
 /** An order id came back with something else than it sold with. */
 export function orderConflict({ orderId, sku }: SaleRequest, what: 'quantity' | 'buyer'): OrderConflictError {
   return new OrderConflictError(
     `stock: order ${JSON.stringify(orderId)} of ${JSON.stringify(sku)} is known with another ${what}`,
+  )
+}
+
+/** What a backend holds under an order id, or for its buyer, is nothing that a driver writes. */
+export function damagedOrder(orderId: string, sku: string): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `stock: what is stored for order ${JSON.stringify(orderId)} of ${JSON.stringify(sku)} was not written by spillway`,
+    { applied: 'no' },
+  )
+}
+
+/** What a backend holds at a SKU's keys is no sale. */
+export function damagedSale(sku: string, cause: unknown): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `stock: what is stored for ${JSON.stringify(sku)} is not a sale, or only a part of one`,
+    { applied: 'no', cause },
   )
 }

@@ -1,18 +1,25 @@
+import { exponentialBackoff } from '../core/backoff.js'
 import { tickReader, type Clock } from '../core/clock.js'
-import { createSingleFlight } from '../core/single-flight.js'
-import type { OrdersPage, SaleRequest, StockState } from './driver.js'
-import { createGate, type Gate } from './gate.js'
+import { StoreUnavailableError } from '../core/errors.js'
+import type { Trip } from '../core/group-commit.js'
+import type { OrdersPage, SaleRequest, StockDriver } from './driver.js'
+import { closedMs, createGate, type Gate } from './gate.js'
 import { createIdFilter } from './id-filter.js'
 import type { SaleResult } from './types.js'
 
 /** Of a SKU with more recorded orders than this no filter is kept: its orders go to the backend, sold out or not. */
 const mostIds = 1_000_000
 
-/** What a gatekeeper can ask of the backend. */
-export interface Backend {
-  sell(request: SaleRequest, signal?: AbortSignal): Promise<SaleResult>
-  /** What is left, with the right to say sold out if it is little. */
-  whatIsLeft(sku: string): Promise<StockState | undefined>
+/** A gate that no order has reached for so long is let go, with its ids: its sale is over, or can be asked about again. */
+const idleMs = 60_000
+
+/** How long to leave the recorded ids alone after so many attempts to fetch them have failed. */
+const pauseMs = exponentialBackoff({ baseMs: closedMs, maxMs: 60_000, jitter: 0 })
+
+const notOpen: SaleResult = Object.freeze({ ok: false, reason: 'not-open', available: 0 })
+
+/** What a gatekeeper needs of the backend. */
+export interface Backend extends Pick<StockDriver, 'sell' | 'level'> {
   /** The recorded orders of that sale, page by page; throws if it ends on the way. */
   pages(sku: string, epoch: string): AsyncIterable<OrdersPage>
 }
@@ -21,85 +28,129 @@ export interface Backend {
 export interface Gatekeeper {
   /** The answer to an order that is refused here and now, else `undefined`. */
   refusal(sku: string, orderId: string, quantity: number): Promise<SaleResult> | undefined
-  /** Sends an order that was not refused, when its turn has come. */
-  sell(request: SaleRequest): Promise<SaleResult>
+  /** A round trip for orders of one SKU that were not refused: asks first what is left if the gate wants to know. */
+  sell(requests: readonly SaleRequest[], trip: Trip): Promise<readonly (SaleResult | Error)[]>
+  /** How many gates there are. */
+  readonly size: number
+  /** Forgets all gates. */
+  close(): void
 }
 
-export function createGatekeeper(
-  units: number,
-  backend: Backend,
-  timing: {
-    readonly clock: Clock
-    /** Gives a second trip of a call what the first, begun at `startedMs`, left of its time. */
-    readonly inTime: <T>(startedMs: number, work: (signal: AbortSignal) => Promise<T>) => Promise<T>
-  },
-): Gatekeeper {
-  const { clock, inTime } = timing
-  const nowMs = tickReader(clock)
-  const gates = new Map<string, Gate>()
-  const asking = createSingleFlight<void>()
-  const loading = new Set<Gate>()
+interface Kept {
+  readonly gate: Gate
+  usedAtMs: number
+  /** The recorded ids are not fetched before this time; `Infinity` while they are being fetched. */
+  loadAtMs: number
+  failedLoads: number
+}
 
-  async function send(gate: Gate, request: SaleRequest, signal?: AbortSignal): Promise<SaleResult> {
-    const { sku, quantity } = request
-    gate.take(quantity)
-    try {
-      const result = await backend.sell(request, signal)
-      if (result.ok && !result.replayed) return result
-      gate.giveBack(quantity)
-      if (!result.ok && result.reason === 'sold-out') gate.doubt()
-      if (!result.ok && result.reason === 'not-open') gates.delete(sku)
-      return result
-    } catch (error) {
-      // Whether it sold may be unknown. The count is only a count: the backend decides every order.
-      gate.giveBack(quantity)
-      throw error
+export function createGatekeeper(units: number, backend: Backend, clock: Clock): Gatekeeper {
+  const nowMs = tickReader(clock)
+  /** In the order of their last use. Only SKUs that the backend has said to be on sale are here. */
+  const gates = new Map<string, Kept>()
+
+  function keep(sku: string, kept: Kept): void {
+    kept.usedAtMs = clock.nowMs()
+    gates.delete(sku)
+    gates.set(sku, kept)
+    for (const [name, { usedAtMs }] of gates) {
+      if (usedAtMs > kept.usedAtMs - idleMs) break
+      gates.delete(name)
     }
   }
 
-  async function ask(sku: string, gate: Gate): Promise<void> {
+  /** Whether the SKU is on sale. */
+  async function ask(sku: string, kept: Kept, signal: AbortSignal): Promise<boolean> {
     const askedAtMs = clock.nowMs()
-    const state = await backend.whatIsLeft(sku)
-    if (!state) return void gates.delete(sku)
-    gate.learn(state, askedAtMs)
-    if (gate.lacksIds(state) && state.recorded <= mostIds) void load(sku, gate, state)
+    // Asking sends no order, so the trip of the orders has not left yet.
+    const question: Trip = { signal, sending: () => undefined }
+    const state = await backend.level(sku, { below: units, forMs: closedMs }, question).catch(notAsked)
+    if (!state) return false
+    kept.gate.learn(state, askedAtMs)
+    const fetches = kept.gate.lacksIds(state) && state.recorded <= mostIds && askedAtMs >= kept.loadAtMs
+    if (fetches) void load(sku, kept, state)
+    return true
   }
 
   /** Nobody waits for the ids: until they are here, orders go to the backend. */
-  async function load(sku: string, gate: Gate, state: StockState): Promise<void> {
-    if (loading.has(gate)) return
-    loading.add(gate)
+  async function load(sku: string, kept: Kept, state: Parameters<Gate['cover']>[0]): Promise<void> {
+    kept.loadAtMs = Infinity
     try {
       const ids = createIdFilter(state.recorded)
       for await (const page of backend.pages(sku, state.epoch)) {
         for (const { orderId } of page.orders) ids.add(orderId)
       }
-      gate.cover(state, ids)
+      kept.gate.cover(state, ids)
+      kept.loadAtMs = -Infinity
+      kept.failedLoads = 0
     } catch {
-      // The next question tries again.
-    } finally {
-      loading.delete(gate)
+      kept.loadAtMs = clock.nowMs() + pauseMs(++kept.failedLoads)
     }
   }
 
-  async function askThenSend(gate: Gate, request: SaleRequest): Promise<SaleResult> {
-    const { sku, orderId, quantity } = request
-    const startedMs = clock.nowMs()
-    await asking.run(sku, () => ask(sku, gate))
-    if (gate.judge(orderId, quantity, clock.nowMs()) === 'refuse') return gate.refusal
-    return inTime(startedMs, (signal) => send(gate, request, signal))
+  async function send(sku: string, kept: Kept, requests: readonly SaleRequest[], trip: Trip) {
+    const { gate } = kept
+    let unsold = requests.reduce((sum, { quantity }) => sum + quantity, 0)
+    gate.take(unsold)
+    try {
+      const replies = await backend.sell(sku, requests, trip)
+      let isOpen = true
+      for (const [i, reply] of replies.entries()) {
+        if (reply instanceof Error) continue
+        if (!reply.ok) {
+          if (reply.reason === 'sold-out') gate.doubt()
+          if (reply.reason === 'not-open') isOpen = false
+        } else if (!reply.replayed) unsold -= (requests[i] as SaleRequest).quantity
+      }
+      if (isOpen) keep(sku, kept)
+      else gates.delete(sku)
+      return replies
+    } finally {
+      // After a failure it may be unknown what sold. The count is only a count: the backend decides every order.
+      gate.giveBack(unsold)
+    }
   }
 
   return {
     refusal(sku, orderId, quantity) {
-      const gate = gates.get(sku)
+      const gate = gates.get(sku)?.gate
       return gate?.judge(orderId, quantity, nowMs()) === 'refuse' ? gate.refusal : undefined
     },
-    sell(request) {
-      const { sku, orderId, quantity } = request
-      let gate = gates.get(sku)
-      if (!gate) gates.set(sku, (gate = createGate(units)))
-      return gate.judge(orderId, quantity, clock.nowMs()) === 'ask' ? askThenSend(gate, request) : send(gate, request)
+    async sell(requests, trip) {
+      const { sku } = requests[0] as SaleRequest
+      const fresh = { gate: createGate(units), usedAtMs: 0, loadAtMs: -Infinity, failedLoads: 0 }
+      const kept = gates.get(sku) ?? fresh
+      const { gate } = kept
+      const judge = (): ((request: SaleRequest) => string) => {
+        const atMs = clock.nowMs()
+        return ({ orderId, quantity }) => gate.judge(orderId, quantity, atMs)
+      }
+      const before = judge()
+      if (requests.some((request) => before(request) === 'ask')) {
+        if (!(await ask(sku, kept, trip.signal))) {
+          gates.delete(sku)
+          return requests.map(() => notOpen)
+        }
+        keep(sku, kept)
+      }
+      const verdicts = requests.map(judge())
+      const { refusal } = gate
+      const passed = requests.filter((_, i) => verdicts[i] !== 'refuse')
+      const replies = passed.length === 0 ? [] : await send(sku, kept, passed, trip)
+      if (passed.length === requests.length) return replies
+      const soldOut = await refusal
+      let next = 0
+      return verdicts.map((verdict) => (verdict === 'refuse' ? soldOut : (replies[next++] as SaleResult | Error)))
     },
+    get size() {
+      return gates.size
+    },
+    close: () => gates.clear(),
   }
+}
+
+/** The question was lost, so the orders that waited for the answer were never sent. */
+function notAsked(error: unknown): never {
+  if (error instanceof StoreUnavailableError && error.applied === 'no') throw error
+  throw new StoreUnavailableError('stock: what is left could not be asked', { applied: 'no', cause: error })
 }

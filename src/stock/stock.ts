@@ -1,24 +1,20 @@
 import { randomUUID } from 'node:crypto'
 import { durationMs, keyString, positiveInteger } from '../core/check.js'
 import { sleep, systemClock } from '../core/clock.js'
-import { ClosedError, StoreUnavailableError } from '../core/errors.js'
+import { ClosedError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { checkedOptions, checkedQuantity, saleRequest, unitsChange } from './check.js'
-import type {
-  CloseRequest,
-  OrdersPage,
-  SaleRequest,
-  StockChange,
-  StockChanged,
-  StockDriver,
-  StockState,
-} from './driver.js'
-import { closedMs } from './gate.js'
+import { checkedDriver, checkedOptions, checkedQuantity, saleRequest, unitsChange } from './check.js'
+import type { OrdersPage, SaleRequest, StockChange, StockChanged, StockDriver, StockState } from './driver.js'
 import { createGatekeeper } from './gatekeeper.js'
 import type { RecordedOrder, SaleResult, Stock, StockOptions } from './types.js'
 
-/** Orders in one trip. More make a trip that keeps everybody else of the backend waiting for milliseconds. */
-const mostOrders = 1_000
+/** Calls in one trip. More make a trip that keeps everybody else of the backend waiting for milliseconds. */
+const mostInTrip = 1_000
+
+/** A change as its caller asks for it. */
+type Change = { readonly sku: string } & (Exclude<StockChange, { kind: 'remove' }> | { readonly kind: 'remove' })
+
+const nothingToRemove: StockChanged = { outcome: 'done', available: 0, onSaleInMs: 0 }
 
 /**
  * Stock over `driver`: `memoryStock()` within one process, `redisStock(redis)` for many. Does no I/O by itself.
@@ -26,51 +22,70 @@ const mostOrders = 1_000
  * @throws TypeError or RangeError for options that make no sense.
  */
 export function createStock(driver: StockDriver, options: StockOptions = {}): Stock {
+  checkedDriver(driver)
   checkedOptions(options)
   const { local, clock = systemClock } = options
   const timeoutMs = durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1)
   const trips = { module: 'stock', timeoutMs, clock }
   let closed = false
 
+  const gatekeeper = local
+    ? createGatekeeper(
+        positiveInteger('local.units', local.units),
+        { sell: (...args) => driver.sell(...args), level: (...args) => driver.level(...args), pages: pagesOf },
+        clock,
+      )
+    : undefined
+
   const sales = createGroupCommit<SaleRequest, SaleResult>({
     ...trips,
     verb: 'sell',
     lane: ({ sku }) => sku,
-    maxBatch: mostOrders,
-    run: (requests, trip) => driver.sell((requests[0] as SaleRequest).sku, requests, trip),
+    maxBatch: mostInTrip,
+    run: (requests, trip) =>
+      gatekeeper ? gatekeeper.sell(requests, trip) : driver.sell((requests[0] as SaleRequest).sku, requests, trip),
   })
-  const levels = createGroupCommit<{ sku: string; close?: CloseRequest }, StockState | undefined>({
+  const levels = createGroupCommit<string, StockState | undefined>({
     ...trips,
     verb: 'level',
-    lane: ({ sku, close }) => (close ? `close ${sku}` : `read ${sku}`),
-    async run(requests, trip) {
-      const { sku, close } = requests[0] as { sku: string; close?: CloseRequest }
-      const state = await driver.level(sku, close, trip)
-      return requests.map(() => state)
+    lane: (sku) => sku,
+    async run(skus, trip) {
+      const state = await driver.level(skus[0] as string, undefined, trip)
+      return skus.map(() => state)
     },
   })
-  const changes = createGroupCommit<{ sku: string; change: StockChange }, StockChanged>({
+  const changes = createGroupCommit<Change, StockChanged>({
     ...trips,
     verb: 'adjust',
-    lane: ({ sku }) => sku,
-    maxBatch: 1,
-    maxInFlight: 16,
-    run: async ([one], trip) => (one ? [await driver.adjust(one.sku, one.change, trip)] : []),
+    // What one change may do another may not, by the rights of the client's user: so those of a trip are of one kind.
+    lane: ({ sku, kind }) => `${kind} ${sku}`,
+    maxBatch: mostInTrip,
+    async run(requests, trip) {
+      const { sku, kind } = requests[0] as Change
+      if (kind !== 'remove') return driver.adjust(sku, requests as readonly StockChange[], trip)
+      // Removals name the sale that they end. Reading which it is sends none of them.
+      const state = await driver.level(sku, undefined, { signal: trip.signal, sending: () => undefined })
+      if (!state) return requests.map(() => nothingToRemove)
+      const { epoch } = state
+      const [changed] = await driver.adjust(sku, [{ kind, epoch }], trip)
+      return requests.map(() => changed ?? nothingToRemove)
+    },
   })
   const pages = createGroupCommit<{ sku: string; cursor: string | undefined }, OrdersPage | undefined>({
     ...trips,
     verb: 'orders',
-    lane: ({ sku }) => sku,
-    maxBatch: 1,
-    maxInFlight: 4,
-    run: async ([one], trip) => (one ? [await driver.orders(one.sku, one.cursor, trip)] : []),
+    lane: ({ sku, cursor = '' }) => `${cursor} ${sku}`,
+    async run(requests, trip) {
+      const { sku, cursor } = requests[0] as { sku: string; cursor: string | undefined }
+      const page = await driver.orders(sku, cursor, trip)
+      return requests.map(() => page)
+    },
   })
-
   const finds = createGroupCommit<{ sku: string; orderId: string }, RecordedOrder | undefined>({
     ...trips,
     verb: 'find',
     lane: ({ sku }) => sku,
-    maxBatch: mostOrders,
+    maxBatch: mostInTrip,
     run: (requests, trip) =>
       driver.find(
         (requests[0] as { sku: string }).sku,
@@ -78,14 +93,6 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
         trip,
       ),
   })
-
-  /** A call of two trips still ends in time: the second is given up when the time of both is over. */
-  async function inTime<T>(startedMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const giveUp = new AbortController()
-    const late = new StoreUnavailableError(`stock: no answer within ${timeoutMs} ms`, { applied: 'unknown' })
-    const cancel = clock.after(startedMs + timeoutMs - clock.nowMs(), () => giveUp.abort(late))
-    return work(giveUp.signal).finally(cancel)
-  }
 
   async function* pagesOf(sku: string, epoch?: string): AsyncGenerator<OrdersPage> {
     let expected = epoch
@@ -105,7 +112,8 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       for (const order of orders) {
         if (seen.has(order.orderId)) continue
         seen.add(order.orderId)
-        yield order
+        // Others may be given the same page.
+        yield { ...order }
       }
     }
   }
@@ -115,21 +123,10 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
     if (onSaleInMs > 0) await sleep(Math.min(onSaleInMs, leftMs), { clock })
   }
 
-  const gatekeeper = local
-    ? createGatekeeper(
-        positiveInteger('local.units', local.units),
-        {
-          sell: (request, signal) => sales.call(request, signal),
-          whatIsLeft: (sku) => levels.call({ sku, close: { below: local.units, forMs: closedMs } }).catch(notAsked),
-          pages: pagesOf,
-        },
-        { clock, inTime },
-      )
-    : undefined
-
   const close = async (): Promise<void> => {
     closed = true
     await Promise.all([sales, levels, changes, pages, finds].map((one) => one.close()))
+    gatekeeper?.close()
   }
 
   return {
@@ -137,7 +134,7 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       keyString('sku', sku)
       positiveInteger('quantity', quantity)
       const startedMs = clock.nowMs()
-      const changed = await changes.call({ sku, change: { kind: 'open', epoch: randomUUID(), quantity } })
+      const changed = await changes.call({ sku, kind: 'open', epoch: randomUUID(), quantity })
       await whenOnSale(changed, startedMs)
       return changed.outcome === 'done'
     },
@@ -146,7 +143,7 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       keyString('id', id)
       unitsChange(quantity)
       const startedMs = clock.nowMs()
-      const changed = await changes.call({ sku, change: { kind: 'restock', id, quantity } })
+      const changed = await changes.call({ sku, kind: 'restock', id, quantity })
       if (changed.outcome === 'not-open') throw notOnSale(sku)
       if (changed.outcome === 'refused') {
         throw new RangeError(`quantity ${quantity} is out of range: ${sku} has ${changed.available} unsold units`)
@@ -158,15 +155,15 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       try {
         const quantity = checkedQuantity(order)
         if (closed) throw new ClosedError('stock: sell after close')
-        if (!gatekeeper) return sales.call(saleRequest(order, quantity))
-        return gatekeeper.refusal(order.sku, order.orderId, quantity) ?? gatekeeper.sell(saleRequest(order, quantity))
+        const refusal = gatekeeper?.refusal(order.sku, order.orderId, quantity)
+        return refusal ?? sales.call(saleRequest(order, quantity))
       } catch (error) {
         return rejected(error)
       }
     },
     async level(sku) {
       keyString('sku', sku)
-      const state = await levels.call({ sku })
+      const state = await levels.call(sku)
       if (!state) throw notOnSale(sku)
       const { total, available, held, leased, sold } = state
       return { total, available, held, leased, sold }
@@ -182,10 +179,7 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
     },
     async remove(sku) {
       keyString('sku', sku)
-      const startedMs = clock.nowMs()
-      const state = await levels.call({ sku })
-      if (!state) return
-      await inTime(startedMs, (signal) => changes.call({ sku, change: { kind: 'remove', epoch: state.epoch } }, signal))
+      await changes.call({ sku, kind: 'remove' })
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -197,9 +191,3 @@ const rejected = async (error: unknown): Promise<never> => {
 }
 
 const notOnSale = (sku: string): RangeError => new RangeError(`sku ${JSON.stringify(sku)} is not on sale`)
-
-/** The question was lost, so the order that waited for the answer was never sent. */
-function notAsked(error: unknown): never {
-  if (!(error instanceof StoreUnavailableError)) throw error
-  throw new StoreUnavailableError('stock: what is left could not be asked', { applied: 'no', cause: error })
-}

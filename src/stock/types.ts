@@ -15,20 +15,28 @@ export interface Order {
 }
 
 /**
- * The answer to an order. `replayed`: this id had sold before, and nothing more was sold now. A refusal says why, and how
- * many units were left when it was decided. `'spent'` is kept for ids whose sale was taken back.
+ * The answer to an order. `replayed`: this id had sold before, and nothing more was sold now. `'spent'` is kept for ids
+ * whose sale was taken back.
  */
 export type SaleResult =
   | { readonly ok: true; readonly replayed: boolean }
   | {
       readonly ok: false
       readonly reason: 'sold-out' | 'buyer-limit' | 'not-open' | 'spent'
+      /**
+       * Units that could be sold when the order was decided. A process that says sold out by itself (`local`) tells what
+       * was left when it last asked, up to 250 ms ago: never too few for the order, perhaps more or fewer than now.
+       */
       readonly available: number
     }
 
 /** Where the units of a SKU are: `total = available + held + leased + sold`, and none is negative. */
 export interface StockLevel {
   readonly total: number
+  /**
+   * Unsold units, including those that came back and are not on sale yet: while a process may say sold out by itself
+   * (`local`), they are sold to nobody, for up to 250 ms.
+   */
   readonly available: number
   readonly held: number
   readonly leased: number

@@ -14,12 +14,25 @@ interface Released {
   readonly untilMs: number
 }
 
+/** How long Redis remembers a front whose waiting claim was refused. */
+const waitingMs = 2_000
+
 /**
  * What a driver answers to commands that may come again: nothing arrives twice at a driver in memory, so what is remembered
- * of releases is told here.
+ * of releases is told here. So is who waits: a driver in memory knows that by the watches, which the model does not use.
  */
 export function remembering(memory: LockDriver, nowMs: () => number) {
   const latches = new Map<string, Released>()
+  const waiting = new Map<string, { readonly front: string; readonly untilMs: number }>()
+
+  function waitingFront({ key }: Claim): string | undefined {
+    const found = waiting.get(key)
+    return found && found.untilMs > nowMs() ? found.front : undefined
+  }
+
+  function forgetWaiting(claim: Claim): void {
+    if (waitingFront(claim) === claim.front) waiting.delete(claim.key)
+  }
 
   const latchName = (claim: Claim): string =>
     claim.kind === 'mutex' ? `${claim.front} ${claim.key}` : `${holderOf(claim)} ${claim.key}`
@@ -36,24 +49,40 @@ export function remembering(memory: LockDriver, nowMs: () => number) {
 
   const isHeld = async (claim: Claim): Promise<boolean> => (await one({ verb: 'renew', claim })).ok
 
+  /** Tries with a holder that nobody else is. */
+  async function isFree(of: Claim): Promise<boolean> {
+    const claim = { ...of, front: 'somebody else', waits: false }
+    const { ok } = await one({ verb: 'acquire', claim })
+    if (ok) await one({ verb: 'release', claim })
+    return ok
+  }
+
   async function acquire(claim: Claim, afterOthers = false): Promise<LockReply> {
-    if (!(await isHeld(claim))) {
-      if (claim.number <= latchOf(claim).number) return { ok: false, withdrawn: true }
-      if (afterOthers) return { ok: false }
+    if (await isHeld(claim)) return one({ verb: 'acquire', claim })
+    if (claim.number <= latchOf(claim).number) return { ok: false, withdrawn: true }
+    // A mutex that is held is refused for that.
+    if (afterOthers && (claim.kind !== 'mutex' || (await isFree(claim)))) return { ok: false }
+    const reply = await one({ verb: 'acquire', claim })
+    if (!claim.waits) return reply
+    if (reply.ok) forgetWaiting(claim)
+    else if ([undefined, claim.front].includes(waitingFront(claim))) {
+      waiting.set(claim.key, { front: claim.front, untilMs: nowMs() + waitingMs })
     }
-    return one({ verb: 'acquire', claim })
+    return reply.ok ? reply : { ...reply, queued: true }
   }
 
   async function release(claim: Claim, next: Claim | undefined): Promise<LockReply> {
     const { number, ended } = latchOf(claim)
     const again = claim.number <= number
+    const others = ![undefined, claim.front].includes(waitingFront(claim))
     const { ok } = await one({ verb: 'release', claim })
+    if (!ok) forgetWaiting(claim)
     if (ok || !again) {
       const latest = { number: Math.max(number, claim.number), ended: ok ? claim.number : ended }
       latches.set(latchName(claim), { ...latest, untilMs: nowMs() + rememberMs })
     }
     const answer = { ok: ok || ended === claim.number }
-    return next ? { ...answer, next: await acquire(next, again && !ok) } : answer
+    return next ? { ...answer, next: await acquire(next, ok ? others : again) } : answer
   }
 
   return async function commit(commands: readonly LockCommand[]): Promise<LockReply[]> {

@@ -78,8 +78,10 @@ for _, key in ipairs(KEYS) do
     if kind == 'zset' then
       for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -byMs, member) end
     end
-    local wantedUntil = kind == 'hash' and redis.call('HGET', key, 'wantedUntil')
-    if wantedUntil then redis.call('HSET', key, 'wantedUntil', wantedUntil - byMs) end
+    for _, field in ipairs({ 'wantedUntil', 'waitingUntil' }) do
+      local untilMs = kind == 'hash' and redis.call('HGET', key, field)
+      if untilMs then redis.call('HSET', key, field, untilMs - byMs) end
+    end
   end
 end
 return nowMs`

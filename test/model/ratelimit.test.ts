@@ -9,10 +9,11 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 
 type Command =
   | { readonly verb: 'take'; readonly runs: readonly Run[] }
-  | { readonly verb: 'refund'; readonly key: string; readonly tokens: number }
+  | { readonly verb: 'refund'; readonly key: string; readonly tokens: number; readonly leftUs: number | undefined }
   | { readonly verb: 'reset'; readonly key: string }
   | { readonly verb: 'pass'; readonly us: number }
   | { readonly verb: 'change'; readonly quotas: readonly Quota[] }
+  | { readonly verb: 'return' }
 
 const secondUs = 1_000_000
 const hourUs = 3_600 * secondUs
@@ -61,10 +62,13 @@ const command: fc.Arbitrary<Command> = fc.oneof(
       verb: fc.constant('refund' as const),
       key: fc.constantFrom(...keys),
       tokens: fc.integer({ min: 1, max: 300_000 }),
+      leftUs: fc.option(fc.oneof(fc.integer({ min: -hourUs, max: hourUs }), fc.nat(500 * hourUs)), { nil: undefined }),
     }),
   },
   { weight: 1, arbitrary: fc.record({ verb: fc.constant('reset' as const), key: fc.constantFrom(...keys) }) },
   { weight: 1, arbitrary: quotas.map((changed) => ({ verb: 'change' as const, quotas: changed })) },
+  // Other processes still have the quotas from before the change.
+  { weight: 2, arbitrary: fc.constant({ verb: 'return' as const }) },
 )
 
 const looks: readonly Run[] = keys.map((key) => ({ key, cost: 0, count: 1, atMost: false, withinUs: 0 }))
@@ -72,13 +76,23 @@ const looks: readonly Run[] = keys.map((key) => ({ key, cost: 0, count: 1, atMos
 const untilFullUs = (limit: Limit | undefined, level: Level): number =>
   limit ? untilUs(limit, level, limit.capacity) : 0
 
-async function answer(driver: RateLimitDriver, limits: readonly Limit[], given: Command): Promise<unknown> {
+async function answer(
+  driver: RateLimitDriver,
+  limits: readonly Limit[],
+  given: Command,
+  nowUs: number,
+): Promise<unknown> {
   if (given.verb === 'take') {
     const fits = ({ cost }: Run): boolean => limits.every(({ capacity }) => cost <= capacity)
     const runs = given.runs.filter(fits)
     return runs.length > 0 ? driver.take(limits, runs, trip) : []
   }
-  if (given.verb === 'refund') await driver.refund(limits, [given], trip)
+  if (given.verb === 'refund') {
+    const { leftUs } = given
+    // The quotas have ends of their own.
+    const fullAtUs = leftUs === undefined ? undefined : limits.map((_, i) => nowUs + Math.trunc(leftUs / (i + 1)))
+    await driver.refund(limits, [{ ...given, fullAtUs }], trip)
+  }
   if (given.verb === 'reset') await driver.reset([given.key], trip)
   return driver.take(limits, looks, trip)
 }
@@ -97,6 +111,7 @@ describeWithServices('the memory and the Redis driver of ratelimit', ['redis'], 
       async (first, commands) => {
         let nowUs = 1_700_000_000_000_003
         let limits = first.map((one, i) => toLimit(`${i}`, one))
+        let before = limits
         const clock = { nowMs: () => nowUs / 1_000, wallMs: () => 0, after: () => () => undefined }
         const memory = memoryTokenBucket({ clock })
         const prefix = uniqueName('model')
@@ -143,11 +158,15 @@ describeWithServices('the memory and the Redis driver of ratelimit', ['redis'], 
 
         for (const given of commands) {
           if (given.verb === 'pass') nowUs = Math.max(nowUs + given.us, earliestUs)
-          if (given.verb === 'change') limits = given.quotas.map((one, i) => toLimit(`${i}`, one))
+          if (given.verb === 'change') {
+            before = limits
+            limits = given.quotas.map((one, i) => toLimit(`${i}`, one))
+          }
+          if (given.verb === 'return') [limits, before] = [before, limits]
           await expire()
-          const expected = await answer(memory, limits, given)
-          expect(await answer(inRedis, limits, given)).toEqual(expected)
-          if (given.verb !== 'pass' && given.verb !== 'change') await noteExpiry()
+          const expected = await answer(memory, limits, given, nowUs)
+          expect(await answer(inRedis, limits, given, nowUs)).toEqual(expected)
+          if (!['pass', 'change', 'return'].includes(given.verb)) await noteExpiry()
           if (given.verb !== 'take') continue
           for (const { taken } of expected as { taken: number }[]) decided[taken > 0 ? 'granted' : 'refused']++
         }

@@ -8,7 +8,7 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { virtualClock, type VirtualClock } from '../support/virtual-clock.js'
 
 type Command =
-  | { readonly verb: 'adjust'; readonly sku: string; readonly change: StockChange }
+  | { readonly verb: 'adjust'; readonly sku: string; readonly changes: readonly StockChange[] }
   | { readonly verb: 'sell'; readonly sku: string; readonly orders: readonly Omit<SaleRequest, 'sku'>[] }
   | { readonly verb: 'level'; readonly sku: string; readonly below: number }
   | { readonly verb: 'orders' | 'find' | 'reopen'; readonly sku: string }
@@ -26,17 +26,22 @@ const order = fc.record({
   quantity: units,
   buyer: fc.option(fc.record({ id: fc.constantFrom('ann', 'bob lee'), limit: units }), { nil: undefined }),
 })
-const change: fc.Arbitrary<StockChange> = fc.oneof(
-  fc.record({ kind: fc.constant('open' as const), epoch: epochs, quantity: fc.integer({ min: 1, max: 12 }) }),
-  fc.record({
-    kind: fc.constant('restock' as const),
-    id: fc.constantFrom('r1', 'r2', 'r3', 'r4'),
-    quantity: fc.integer({ min: -6, max: 6 }).filter((quantity) => quantity !== 0),
-  }),
-  fc.record({ kind: fc.constant('remove' as const), epoch: epochs }),
-)
+const opening = fc.record({
+  kind: fc.constant('open' as const),
+  epoch: epochs,
+  quantity: fc.integer({ min: 1, max: 12 }),
+})
+const restocking = fc.record({
+  kind: fc.constant('restock' as const),
+  id: fc.constantFrom('r1', 'r2', 'r3', 'r4'),
+  quantity: fc.integer({ min: -6, max: 6 }).filter((quantity) => quantity !== 0),
+})
+const removing = fc.record({ kind: fc.constant('remove' as const), epoch: epochs })
+const some = <T>(one: fc.Arbitrary<T>) => fc.array(one, { minLength: 1, maxLength: 3 })
+// Those of a trip are of one kind.
+const changes: fc.Arbitrary<readonly StockChange[]> = fc.oneof(some(opening), some(restocking), some(removing))
 const command: fc.Arbitrary<Command> = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ verb: fc.constant('adjust' as const), sku: skus, change }) },
+  { weight: 3, arbitrary: fc.record({ verb: fc.constant('adjust' as const), sku: skus, changes }) },
   {
     weight: 6,
     arbitrary: fc.record({
@@ -60,8 +65,8 @@ async function answer(driver: StockDriver, command: Command): Promise<unknown> {
   const { sku } = command
   switch (command.verb) {
     case 'adjust': {
-      const changed = await driver.adjust(sku, command.change, trip)
-      return { ...changed, onSaleInMs: changed.onSaleInMs > 0 ? 'later' : 'now' }
+      const changes = await driver.adjust(sku, command.changes, trip)
+      return changes.map((changed) => ({ ...changed, onSaleInMs: changed.onSaleInMs > 0 ? 'later' : 'now' }))
     }
     case 'sell': {
       const requests = command.orders.map((order) => ({ ...order, sku }))

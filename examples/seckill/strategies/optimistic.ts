@@ -58,6 +58,8 @@ export function optimisticSeller(database: Database): Seller {
           .select(({ fn }) => fn.sum('own.quantity').as('units'))
           .whereRef('own.sku', '=', 'stock.sku')
           .where('own.buyer', '=', buyer?.id ?? '')
+          // MySQL fills up with spaces what it compares: for it "ann" and "ann " are one.
+          .where(sql`length(own.buyer)`, '=', sql`length(${buyer?.id ?? ''})`)
           .as('bought'),
       )
       .where('stock.sku', '=', sku)

@@ -10,6 +10,12 @@ interface Held {
 /** What is known of one key. */
 interface Place {
   readonly holders: Map<string, Held>
+  /** Permits of all holders. */
+  used: number
+  /** No holder's time is over before that: to look through all of them at each command would not be linear. */
+  firstEndMs: number
+  /** Whether a holder's time is over just then: the one that it was taken from may be gone, or renewed. */
+  isFirstEnd: boolean
   /** A claim for many permits that was refused: others are refused too until it has had its turn, or has stayed away. */
   wanted: { readonly holder: string; readonly untilMs: number } | undefined
 }
@@ -35,11 +41,39 @@ export function memoryLock({ clock = systemClock }: { readonly clock?: Clock } =
   function placeOf(claim: Claim): Place {
     const name = placeName(claim.kind, claim.key)
     let place = places.get(name)
-    if (!place) places.set(name, (place = { holders: new Map(), wanted: undefined }))
+    if (!place) {
+      place = { holders: new Map(), used: 0, firstEndMs: Infinity, isFirstEnd: true, wanted: undefined }
+      places.set(name, place)
+    }
     const nowMs = clock.nowMs()
-    for (const [holder, { untilMs }] of place.holders) if (untilMs <= nowMs) place.holders.delete(holder)
+    if (place.firstEndMs <= nowMs) {
+      for (const [holder, { untilMs }] of place.holders) if (untilMs <= nowMs) forget(place, holder)
+      findFirstEnd(place)
+    }
     if (place.wanted && place.wanted.untilMs <= nowMs) place.wanted = undefined
     return place
+  }
+
+  function hold(place: Place, holder: string, held: Held): void {
+    forget(place, holder)
+    place.used += held.permits
+    place.holders.set(holder, held)
+    place.firstEndMs = Math.min(place.firstEndMs, held.untilMs)
+  }
+
+  /** Whether it held. */
+  function forget(place: Place, holder: string): boolean {
+    const held = place.holders.get(holder)
+    if (!held) return false
+    place.used -= held.permits
+    if (held.untilMs === place.firstEndMs) place.isFirstEnd = false
+    return place.holders.delete(holder)
+  }
+
+  function findFirstEnd(place: Place): void {
+    place.firstEndMs = Infinity
+    place.isFirstEnd = true
+    for (const { untilMs } of place.holders.values()) place.firstEndMs = Math.min(place.firstEndMs, untilMs)
   }
 
   function tidy(claim: Claim, { holders, wanted }: Place): void {
@@ -48,18 +82,16 @@ export function memoryLock({ clock = systemClock }: { readonly clock?: Clock } =
 
   function acquire(claim: Claim): LockReply {
     const place = placeOf(claim)
-    const { holders, wanted } = place
+    const { used, wanted } = place
     const holder = holderOf(claim)
     const nowMs = clock.nowMs()
-    const held = holders.get(holder)
+    const held = place.holders.get(holder)
     if (held) return { ...renew(claim), token: held.token }
-    let used = 0
-    for (const { permits } of holders.values()) used += permits
     if (used + claim.permits <= claim.of && (!wanted || wanted.holder === holder)) {
       place.wanted = undefined
       const token = lastToken + 1n
       lastToken += BigInt(claim.tokens)
-      holders.set(holder, { permits: claim.permits, untilMs: nowMs + claim.ttlMs, token })
+      hold(place, holder, { permits: claim.permits, untilMs: nowMs + claim.ttlMs, token })
       // Who stood back may have what is left.
       if (wanted && used + claim.permits < claim.of) wakeAll(claim)
       return { ok: true, heldMs: claim.ttlMs, token }
@@ -67,24 +99,25 @@ export function memoryLock({ clock = systemClock }: { readonly clock?: Clock } =
     if (claim.waits && claim.permits > 1 && (!wanted || wanted.holder === holder)) {
       place.wanted = { holder, untilMs: nowMs + wantedMs }
     }
-    const ends = [...holders.values()].map(({ untilMs }) => untilMs)
+    if (!place.isFirstEnd) findFirstEnd(place)
     const queued = place.wanted?.holder === holder
-    if (place.wanted) ends.push(queued ? nowMs + wantedMs / 2 : place.wanted.untilMs)
-    return { ok: false, retryAfterMs: Math.min(...ends) - nowMs, queued }
+    const wantedEndMs = queued ? nowMs + wantedMs / 2 : (place.wanted?.untilMs ?? Infinity)
+    return { ok: false, retryAfterMs: Math.min(place.firstEndMs, wantedEndMs) - nowMs, queued }
   }
 
   function renew(claim: Claim): LockReply {
-    const { holders } = placeOf(claim)
-    const held = holders.get(holderOf(claim))
+    const place = placeOf(claim)
+    const held = place.holders.get(holderOf(claim))
+    tidy(claim, place)
     if (!held) return { ok: false }
-    holders.set(holderOf(claim), { ...held, untilMs: clock.nowMs() + claim.ttlMs })
+    hold(place, holderOf(claim), { ...held, untilMs: clock.nowMs() + claim.ttlMs })
     return { ok: true, heldMs: claim.ttlMs }
   }
 
   function release(claim: Claim, next: Claim | undefined): LockReply {
     const place = placeOf(claim)
     const holder = holderOf(claim)
-    const ok = place.holders.delete(holder)
+    const ok = forget(place, holder)
     const gaveUp = place.wanted?.holder === holder
     if (gaveUp) place.wanted = undefined
     tidy(claim, place)

@@ -1,13 +1,16 @@
+import { durationMs, objectWith, shown } from '../../core/check.js'
 import { StoreUnavailableError } from '../../core/errors.js'
-import { redisLane } from '../../core/redis-client.js'
+import { checkRedisClient, keyPrefixOf, redisLane } from '../../core/redis-client.js'
+import { integerReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runScript } from '../../core/redis-script.js'
-import { holderOf, type Claim, type LockCommand, type LockDriver, type LockReply } from '../driver.js'
+import { holderOf, type Claim, type LockCommand, type LockDriver, type LockKind, type LockReply } from '../driver.js'
 import mutexSource from './mutex.lua'
-import { channelOf, mutexKeys, permitKeys, sharesSlot } from './names.js'
+import { mutexChannel, mutexKeys, permitKeys, sharedName, sharesSlot } from './names.js'
 import permitsSource from './permits.lua'
-import { createWakeups, type RedisLockClient } from './subscriber.js'
+import { wakeupsOf, type RedisLockClient } from './wakeups.js'
 
-export type { RedisLockClient, RedisSubscriber } from './subscriber.js'
+export type { RedisSubscriber } from '../../core/redis-subscriber.js'
+export type { RedisLockClient } from './wakeups.js'
 
 const mutexScript = redisScript(mutexSource)
 const permitsScript = redisScript(permitsSource)
@@ -15,8 +18,31 @@ const permitsScript = redisScript(permitsSource)
 /** A release has woken other processes, which come first; who is subscribed is woken with them, long before this. */
 const afterOthersMs = 50
 
-/** A lock without a TTL is somebody else's, and its end may never be told. */
+/** What a script carries out one after the other; a release with a `next` is two. */
+type Part = LockCommand | { readonly verb: 'next'; readonly claim: Claim }
+
+/** Where the TTL of a holder is not known. */
 const foreverMs = 30_000
+
+/** Lua counts in doubles; what is longer lasts for ever. */
+const longestCounterMs = 2 ** 52
+
+/** Options of locks in Redis. */
+export interface RedisLockOptions {
+  /**
+   * What the names of locks begin with in Redis. Without it a mutex is the Redis key of its own name, which a JVM service
+   * with Redisson shares by that name, and which nothing else may use.
+   * @defaultValue `''`
+   */
+  readonly prefix?: string | undefined
+  /**
+   * How long the fencing counter of a key is kept after the last grant or renewal. Give it where names of keys are
+   * unbounded, for each leaves a counter behind. It must be much longer than any holder can be stopped and go on: when the
+   * counter is gone, tokens begin at 1 again, and a late write with an old token passes.
+   * @defaultValue Infinity
+   */
+  readonly counterTtlMs?: number | undefined
+}
 
 /**
  * Locks in Redis 6.2 or newer, or Valkey, on one server or on the master of a key's slot. Mutexes have the layout of
@@ -24,66 +50,84 @@ const foreverMs = 30_000
  * a hash with a TTL at the key itself, a fencing counter and a channel beside it. Read-write locks and semaphores have
  * keys of their own.
  *
- * Your client stays yours; the driver opens one more like it to be woken on, and closes that with the lock or when yours
- * ends. What a release that is sent twice needs stays in Redis for 20 seconds.
+ * Your client stays yours; all locks over it share one more connection like it to be woken on, which is closed with the
+ * last lock or when your client ends. What a release that is sent twice needs stays in Redis for 20 seconds.
  *
  * Redis replicates asynchronously: a failover may forget a lock, and grant it again. Fencing tokens may then repeat, too.
  *
- * @throws RangeError for a client with a `keyPrefix`, which would tear Redisson's names apart.
+ * @throws TypeError for what is no client of ioredis or iovalkey, TypeError or RangeError for options that make no sense.
  */
-export function redisLock(redis: RedisLockClient): LockDriver {
-  const prefix = (redis.options as { readonly keyPrefix?: unknown } | undefined)?.keyPrefix
-  if (prefix !== undefined && prefix !== '') {
-    throw new RangeError(`a lock needs a client without keyPrefix, got ${JSON.stringify(prefix)}`)
-  }
-  const wakeups = createWakeups(redis)
+export function redisLock(redis: RedisLockClient, options: RedisLockOptions = {}): LockDriver {
+  checkRedisClient('the client of redisLock', redis)
+  objectWith('the client of redisLock', redis, ['duplicate'], 'a Redis or Cluster of ioredis')
+  const { prefix, counterMs } = checkedOptions(options)
+  const keyPrefix = keyPrefixOf(redis)
+  const wakeups = wakeupsOf(redis)
+
+  const channelOf = (kind: LockKind, key: string): string =>
+    kind === 'mutex' ? mutexChannel(keyPrefix + prefix + key) : `${keyPrefix}${sharedName(kind, prefix + key)}:channel`
 
   /**
-   * How many of a channel's subscribers wait for the claim's front alone: one that another lock object shares speaks for
-   * that as well. On a Cluster a release sees the subscribers of one node only.
+   * How many of a channel's subscribers do not count: one that waits for the claim's front alone (one that another lock
+   * object shares speaks for that as well), and those that were found not to wait. A server of a Cluster knows its own only.
    */
-  function ownSubscribers({ kind, key, front }: Claim): number {
+  function knownSubscribers({ kind, key, front }: Claim, absent: number): number {
     if (redis.isCluster === true) return -1
-    return wakeups.hearsFor(front, channelOf(kind, key)) ? 1 : 0
+    return (wakeups.hearsFor(front, channelOf(kind, key)) ? 1 : 0) + absent
   }
 
-  /** The arguments of a command; a release with a `next` becomes two. */
-  function argumentsOf({ verb, claim }: LockCommand | { verb: 'next'; claim: Claim }): (string | number)[] {
-    const { number, ttlMs, permits, of, tokens, waits } = claim
-    const extra = verb === 'release' ? ownSubscribers(claim) : verb === 'renew' ? 0 : tokens
+  function argumentsOf(command: Part): (string | number)[] {
+    const { verb, claim } = command
+    const { kind, key, number, ttlMs, permits, of, tokens, waits } = claim
+    const isFollowed = verb === 'release' && command.next !== undefined
+    const known = isFollowed ? knownSubscribers(claim, command.absent ?? 0) : ''
+    const extra = verb === 'release' ? known : verb === 'renew' ? 0 : tokens
+    const common = [verb, number, ttlMs, channelOf(kind, key), waits ? 1 : 0, extra]
+    return kind === 'mutex' ? common : [...common, permits, of]
+  }
+
+  function keysOf(claim: Claim): string[] {
     return claim.kind === 'mutex'
-      ? [verb, number, ttlMs, extra]
-      : [verb, number, ttlMs, permits, of, extra, waits ? 1 : 0]
+      ? mutexKeys(keyPrefix + prefix + claim.key, claim.front)
+      : permitKeys(claim.kind, prefix + claim.key, holderOf(claim))
+  }
+
+  /**
+   * What a script gets. Redisson derives names from the name of a lock, and a client with a `keyPrefix` would put that before
+   * each of them: it gets the locks, for their slot, and the names are arguments.
+   */
+  function requestOf(parts: readonly Part[], { kind, front }: Claim) {
+    const names = parts.flatMap(({ claim }) => keysOf(claim))
+    const args = parts.flatMap(argumentsOf)
+    if (kind !== 'mutex') return { keys: names, args: [front, counterMs, ...args] }
+    if (keyPrefix === '') return { keys: names, args: [front, counterMs, 0, ...args] }
+    return {
+      keys: parts.map(({ claim }) => prefix + claim.key),
+      args: [front, counterMs, names.length, ...names, ...args],
+    }
   }
 
   return {
     fences: true,
     shares: true,
     checkKey(kind, key) {
-      if (kind !== 'mutex' || redis.isCluster !== true || sharesSlot(key)) return
+      if (kind !== 'mutex' || redis.isCluster !== true || sharesSlot(keyPrefix + prefix + key)) return
       throw new RangeError(
-        `on a Cluster the braces of ${JSON.stringify(key)} put the names of its lock into different slots`,
+        `on a Cluster the braces of ${JSON.stringify(keyPrefix + prefix + key)} put the names of its lock into different slots`,
       )
     },
     ...(redis.isCluster === true
-      ? { lane: (kind, key) => redisLane(redis, kind === 'mutex' ? key : channelOf(kind, key)) }
+      ? { lane: (kind, key) => redisLane(redis, kind === 'mutex' ? prefix + key : sharedName(kind, prefix + key)) }
       : {}),
     async commit(commands, trip) {
-      const { kind, front } = (commands[0] as LockCommand).claim
-      const keys: string[] = []
-      const args: (string | number)[] = [front]
-      for (const command of commands) {
-        const next = command.verb === 'release' ? command.next : undefined
-        for (const part of next ? [command, { verb: 'next', claim: next } as const] : [command]) {
-          const { key } = part.claim
-          keys.push(...(kind === 'mutex' ? mutexKeys(key, front) : permitKeys(kind, key, holderOf(part.claim))))
-          args.push(...argumentsOf(part))
-        }
-      }
-      const script = kind === 'mutex' ? mutexScript : permitsScript
-      const reply = await runScript(redis, script, keys, args, trip)
-      wakeups.revive()
-      return toReplies(commands, reply as (number | string)[])
+      const parts = commands.flatMap((command): readonly Part[] =>
+        command.verb === 'release' && command.next ? [command, { verb: 'next', claim: command.next }] : [command],
+      )
+      const { claim } = commands[0] as LockCommand
+      const { keys, args } = requestOf(parts, claim)
+      const script = claim.kind === 'mutex' ? mutexScript : permitsScript
+      const reply = listReply(await runScript(redis, script, keys, args, trip), parts.length * 2)
+      return toReplies(commands, reply, (why) => wakeups.published(why))
     },
     watch: ({ kind, key, front }, wake) => wakeups.watch(channelOf(kind, key), front, wake),
     async rest() {
@@ -92,20 +136,39 @@ export function redisLock(redis: RedisLockClient): LockDriver {
   }
 }
 
-function toReplies(commands: readonly LockCommand[], reply: readonly (number | string)[]): (LockReply | Error)[] {
+function checkedOptions(options: RedisLockOptions): { readonly prefix: string; readonly counterMs: number } {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`the options of redisLock must be an object, got ${shown(options)}`)
+  }
+  const { prefix = '', counterTtlMs = Infinity } = options
+  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${shown(prefix)}`)
+  if (!(prefix as unknown as { isWellFormed(): boolean }).isWellFormed()) {
+    throw new RangeError(`prefix must be well-formed Unicode, got ${shown(prefix)}`)
+  }
+  const counterMs = Math.floor(durationMs('counterTtlMs', counterTtlMs, 1))
+  return { prefix, counterMs: counterMs > longestCounterMs ? 0 : counterMs }
+}
+
+function toReplies(
+  commands: readonly LockCommand[],
+  reply: readonly unknown[],
+  published: (why: string | undefined) => void,
+): (LockReply | Error)[] {
   let at = 0
   const read = (claim: Claim, verb?: LockCommand['verb']): LockReply | Error => {
-    // A client may be set to hand numbers out as strings.
-    const code = Number(reply[at++])
-    const value = reply[at++] as number | string
-    if (code === -1) return refused(claim, String(value))
-    if (verb === 'release') return { ok: code === 1 }
+    const code = integerReply(reply[at++])
+    const value = reply[at++]
+    if (code === -1) return refused(claim, textReply(value))
+    if (verb === 'release') {
+      if (code === 1) published(isZero(value) ? undefined : textReply(value))
+      return { ok: code === 1 }
+    }
     if (verb === 'renew') return code === 1 ? { ok: true, heldMs: claim.ttlMs } : { ok: false }
-    if (code === 1) return { ok: true, heldMs: claim.ttlMs, token: BigInt(value) }
+    const number = integerReply(value)
+    if (code === 1) return { ok: true, heldMs: claim.ttlMs, token: BigInt(number) }
     if (code === 2) return { ok: false, withdrawn: true }
-    if (code === 3) return { ok: false, retryAfterMs: afterOthersMs, others: Number(value) }
-    const leftMs = Number(value)
-    return { ok: false, retryAfterMs: leftMs < 0 ? foreverMs : leftMs, queued: code === 4 }
+    if (code === 3) return { ok: false, retryAfterMs: afterOthersMs, others: number }
+    return { ok: false, retryAfterMs: number < 0 ? foreverMs : number, queued: code === 4 }
   }
   return commands.map((command) => {
     const first = read(command.claim, command.verb)
@@ -115,6 +178,9 @@ function toReplies(commands: readonly LockCommand[], reply: readonly (number | s
     return { ...first, next }
   })
 }
+
+/** A client may be set to hand numbers out as strings. */
+const isZero = (value: unknown): boolean => value === 0 || value === '0'
 
 /** Redis carried out the other commands of the trip, and nothing of this one. */
 function refused({ key }: Claim, why: string): StoreUnavailableError {

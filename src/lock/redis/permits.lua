@@ -1,100 +1,136 @@
--- Carries out commands on permits (semaphores, read-write locks), in order, by the server's clock. Each may be sent twice.
+-- Carries out commands on permits (semaphores, read-write locks), in order, by the server's clock. Each may be sent twice,
+-- and one that fails harms no other.
 --
--- KEYS[n]   per command five: until, zset { holder = when its time is over, in ms };
---           permits, hash { holder = 'permits:token'; used; wanted; wantedUntil }; its channel; its fencing counter;
---           the latch of its claim, 1 or 0 once it is withdrawn: whether it held until then
+-- KEYS[n]   per command four: until, zset { holder = when its time is over, in ms };
+--           permits, hash { holder = 'permits:token'; used; wanted, wantedUntil: the claim that others keep away for;
+--           waiting, waitingUntil: the front of a claim that waits and was refused not long ago };
+--           its fencing counter; the latch of its claim, 1 or 0 once it is withdrawn: whether it held until then
 -- ARGV[1]   front, the first half of a holder's name
--- ARGV[n]   per command seven: verb, number (the second half), ttlMs, permits, how many there are, and by verb
---           acquire, next: how many fencing tokens the grant takes, and 1 if the claim waits; next is refused if the
---           release before it woke others
---           renew: nothing
---           release: how many subscribers of the channel are of this process, or -1 if that cannot be compared
--- returns   per command two: 1 yes, 0 no, 2 withdrawn, 3 after others, 4 no, but others keep away for a while, or
---           -1 failed; then the first token of a grant, after how many ms trying again may help, or the message
-local latchMs, wantedMs = 20000, 2000
-local time = redis.call('TIME')
+-- ARGV[2]   how long a fencing counter that is not used is kept, in ms; 0 for ever
+-- ARGV[n]   per command eight: verb, number (the second half), ttlMs, channel, 1 if the claim waits, and by verb
+--           acquire, next: how many fencing tokens the grant takes; next is refused if others are to go before it
+--           release: how many subscribers of the channel do not count as others, -1 if that cannot be known, or '' if it
+--           does not matter
+--           and the permits of the claim, and how many there are
+-- returns   per command two: 1 yes, 0 no, 2 withdrawn, 3 after others, 4 no, but it is known to wait, or -1 failed; then
+--           the first token of a grant, after how many ms trying again may help, how many others there are if that is
+--           known, the message of a failure; of a release, 0 or why its waiters could not be told
+local call, attempt, match = redis.call, redis.pcall, string.match
+local latchMs, wantedMs, waitingMs = 20000, 2000, 2000
+local front, counterMs = ARGV[1], tonumber(ARGV[2])
+local time = call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
-local contended = false
+local contended, others = false, 0
+
+local function failure(reply)
+  return type(reply) == 'table' and reply.err
+end
 
 local function forget(untils, permits, holder)
-  local held = string.match(redis.call('HGET', permits, holder) or '', '^%d+')
-  if held then redis.call('HINCRBY', permits, 'used', -held) end
-  redis.call('HDEL', permits, holder)
-  redis.call('ZREM', untils, holder)
+  local held = match(call('HGET', permits, holder) or '', '^%d+')
+  -- In this order: a Redis that is full lets a script write only after a command that frees memory.
+  call('HDEL', permits, holder)
+  call('ZREM', untils, holder)
+  if held then attempt('HINCRBY', permits, 'used', -held) end
 end
 
 -- What is over is forgotten by whoever comes next, and by a TTL when nobody does.
 local function keep(untils, permits)
-  local last = redis.call('ZREVRANGE', untils, 0, 0, 'WITHSCORES')[2]
-  local wantedUntil = redis.call('HGET', permits, 'wantedUntil')
-  local untilMs = math.max(tonumber(last) or 0, tonumber(wantedUntil) or 0)
-  redis.call('PEXPIREAT', untils, untilMs)
-  redis.call('PEXPIREAT', permits, untilMs)
+  local last = attempt('ZREVRANGE', untils, 0, 0, 'WITHSCORES')
+  local claims = attempt('HMGET', permits, 'wantedUntil', 'waitingUntil')
+  -- Somebody else's data stay.
+  if failure(last) or failure(claims) then return end
+  local untilMs = 0
+  for _, ms in ipairs({ last[2] or 0, claims[1] or 0, claims[2] or 0 }) do untilMs = math.max(untilMs, tonumber(ms) or 0) end
+  if untilMs <= nowMs then return attempt('DEL', untils, permits) end
+  attempt('PEXPIREAT', untils, untilMs)
+  attempt('PEXPIREAT', permits, untilMs)
+end
+
+local function keepCounter(counter, ttlMs)
+  if counterMs > 0 then attempt('PEXPIRE', counter, math.max(counterMs, ttlMs)) end
+end
+
+local function count(channel, claimant, known)
+  local listed = attempt('PUBSUB', 'NUMSUB', channel)
+  local listening = failure(listed) and 0 or listed[2]
+  others = math.max(listening - known, claimant and claimant ~= front and 1 or 0)
+  contended = others > 0
 end
 
 local function carryOut(i)
-  local untils, permits, channel, counter = KEYS[5 * i - 4], KEYS[5 * i - 3], KEYS[5 * i - 2], KEYS[5 * i - 1]
-  local latch, at = KEYS[5 * i], 7 * i - 5
-  local verb, ttlMs, count, of = ARGV[at], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local extra, waits = tonumber(ARGV[at + 5]), ARGV[at + 6] == '1'
-  local holder = ARGV[1] .. ':' .. ARGV[at + 1]
+  local untils, permits, counter, latch = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
+  local at = 8 * i - 5
+  local verb, ttlMs, channel, waits = ARGV[at], tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4] == '1'
+  local extra, mine, of = ARGV[at + 5], tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
+  local holder = front .. ':' .. ARGV[at + 1]
 
-  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', nowMs)) do forget(untils, permits, gone) end
-  local known = redis.call('HMGET', permits, holder, 'used', 'wanted', 'wantedUntil')
+  for _, gone in ipairs(call('ZRANGEBYSCORE', untils, '-inf', nowMs)) do forget(untils, permits, gone) end
+  local known = call('HMGET', permits, holder, 'used', 'wanted', 'wantedUntil', 'waiting', 'waitingUntil')
   local held, used, wantedUntil = known[1], tonumber(known[2]) or 0, tonumber(known[4]) or 0
   local wanted = wantedUntil > nowMs and known[3]
+  local claimant = (tonumber(known[6]) or 0) > nowMs and known[5]
 
   if verb == 'renew' then
-    if held then redis.call('ZADD', untils, nowMs + ttlMs, holder) end
-    return held and 1 or 0, 0
+    if not held then return 0, 0 end
+    -- A Redis that is full takes this, and then the ZADD.
+    call('PEXPIREAT', untils, nowMs + ttlMs)
+    call('ZADD', untils, nowMs + ttlMs, holder)
+    keepCounter(counter, ttlMs)
+    return 1, 0
   elseif verb == 'release' then
-    local before = redis.call('GET', latch)
+    local before, told = call('GET', latch), 0
     local gaveUp = wanted == holder
     contended = before and true
-    if gaveUp then redis.call('HDEL', permits, 'wanted', 'wantedUntil') end
+    if not held and claimant == front then call('HDEL', permits, 'waiting', 'waitingUntil') end
+    if gaveUp then call('HDEL', permits, 'wanted', 'wantedUntil') end
     if held then forget(untils, permits, holder) end
+    -- They are free, whatever fails from here on.
     if held or gaveUp then
-      local subscribers = redis.call('PUBLISH', channel, '0')
-      contended = extra < 0 or subscribers > extra
+      told = failure(attempt('PUBLISH', channel, '0')) or 0
     end
-    if not before then redis.call('SET', latch, held and 1 or 0, 'PX', latchMs) end
-    return (before or held and '1') == '1' and 1 or 0, 0
+    if held and extra == '-1' then contended = true
+    elseif held and extra ~= '' then count(channel, claimant, tonumber(extra)) end
+    if not before then attempt('SET', latch, held and 1 or 0, 'PX', latchMs) end
+    return (before or held and '1') == '1' and 1 or 0, told
   elseif held then
-    redis.call('ZADD', untils, nowMs + ttlMs, holder)
-    return 1, tonumber(string.match(held, '%d+$'))
-  elseif redis.call('EXISTS', latch) == 1 then
+    call('ZADD', untils, nowMs + ttlMs, holder)
+    return 1, tonumber(match(held, '%d+$')) or 0
+  elseif call('EXISTS', latch) == 1 then
     return 2, 0
   elseif verb == 'next' and contended then
-    return 3, 0
-  elseif used + count <= of and (not wanted or wanted == holder) then
-    local token = redis.call('INCRBY', counter, extra) - extra + 1
+    return 3, others
+  elseif used + mine <= of and (not wanted or wanted == holder) then
+    local token = call('INCRBY', counter, extra) - extra + 1
+    keepCounter(counter, ttlMs)
+    call('ZADD', untils, nowMs + ttlMs, holder)
+    local now = string.format('%.0f', used + mine)
+    call('HSET', permits, 'used', now, holder, mine .. ':' .. string.format('%.0f', token))
+    if waits and claimant == front then attempt('HDEL', permits, 'waiting', 'waitingUntil') end
     if wanted then
-      redis.call('HDEL', permits, 'wanted', 'wantedUntil')
-      -- Who stood back may have what is left.
-      if used + count < of then redis.call('PUBLISH', channel, '0') end
+      attempt('HDEL', permits, 'wanted', 'wantedUntil')
+      -- Those that kept away may have what is left.
+      if used + mine < of then attempt('PUBLISH', channel, '0') end
     end
-    redis.call('HINCRBY', permits, 'used', count)
-    redis.call('HSET', permits, holder, count .. ':' .. string.format('%.0f', token))
-    redis.call('ZADD', untils, nowMs + ttlMs, holder)
     return 1, token
   end
   -- Whoever wants many permits would never find them free together: the others let it go first.
-  local mine = waits and count > 1 and (not wanted or wanted == holder)
-  if mine then redis.call('HSET', permits, 'wanted', holder, 'wantedUntil', nowMs + wantedMs) end
-  local first = tonumber(redis.call('ZRANGE', untils, 0, 0, 'WITHSCORES')[2]) or math.huge
-  if mine then first = math.min(first, nowMs + wantedMs / 2)
+  local wants = waits and mine > 1 and (not wanted or wanted == holder)
+  if wants then attempt('HSET', permits, 'wanted', holder, 'wantedUntil', nowMs + wantedMs) end
+  if waits and (not claimant or claimant == front) then
+    attempt('HSET', permits, 'waiting', front, 'waitingUntil', nowMs + waitingMs)
+  end
+  local first = tonumber(call('ZRANGE', untils, 0, 0, 'WITHSCORES')[2]) or math.huge
+  if wants then first = math.min(first, nowMs + wantedMs / 2)
   elseif wanted then first = math.min(first, wantedUntil) end
-  return mine and 4 or 0, math.max(1, first - nowMs)
+  return waits and 4 or 0, math.max(1, first - nowMs)
 end
 
 local reply = {}
-for i = 1, #KEYS / 5 do
+for i = 1, #KEYS / 4 do
   local done, code, value = pcall(carryOut, i)
-  if done then
-    keep(KEYS[5 * i - 4], KEYS[5 * i - 3])
-  else
-    code, value = -1, type(code) == 'table' and code.err or tostring(code)
-  end
+  if not done then code, value = -1, failure(code) or tostring(code) end
+  keep(KEYS[4 * i - 3], KEYS[4 * i - 2])
   reply[2 * i - 1], reply[2 * i] = code, value
 end
 return reply

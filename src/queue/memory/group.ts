@@ -1,4 +1,5 @@
 import { onAbort } from '../../core/abort.js'
+import type { Clock } from '../../core/clock.js'
 import { ClosedError } from '../../core/errors.js'
 import type { Delivery, QueueMember } from '../driver.js'
 import type { Topic } from './topic.js'
@@ -25,8 +26,9 @@ interface Place {
 
 const deliverAtOnce = 1_000
 const bytesAtOnce = 2 ** 20
+const deliverPerTurn = 2_000
 
-export function createGroup(topic: Topic, fromBeginning: boolean): Group {
+export function createGroup(topic: Topic, fromBeginning: boolean, clock: Clock): Group {
   const { partitions } = topic
   const committed = partitions.map(({ start, end }) => (fromBeginning ? start : end))
   const places: Place[] = []
@@ -99,9 +101,8 @@ export function createGroup(topic: Topic, fromBeginning: boolean): Group {
           shareOut()
         }
         // Handlers that wait for nothing would let this go on for as long as there are messages, and nothing else.
-        if (place.sinceTurn >= deliverAtOnce) {
-          // eslint-disable-next-line no-restricted-globals -- a turn of the event loop is no time
-          await new Promise<void>((resolve) => setImmediate(resolve))
+        if (place.sinceTurn >= deliverPerTurn) {
+          await new Promise<void>((resolve) => void clock.after(0, resolve))
           place.sinceTurn = 0
         }
         for (;;) {

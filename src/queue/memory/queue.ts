@@ -50,7 +50,7 @@ export function memoryQueue(options: MemoryQueueOptions = {}): QueueDriver {
       const topic = topicOf(name)
       const id = JSON.stringify([name, groupName])
       let group = groups.get(id)
-      if (!group) groups.set(id, (group = createGroup(topic, fromBeginning)))
+      if (!group) groups.set(id, (group = createGroup(topic, fromBeginning, clock)))
       return group.join()
     },
   }

@@ -1,6 +1,17 @@
 import { positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import { grant, levelAt, rememberUs, untilUs, type Level, type Limit, type StoredLevel } from '../bucket.js'
+import {
+  chargeOther,
+  grant,
+  putBack,
+  rememberUs,
+  staysRefused,
+  untilUs,
+  viewOf,
+  type Level,
+  type Limit,
+  type StoredLevel,
+} from '../bucket.js'
 import type { RateLimitDriver } from '../driver.js'
 
 interface Bucket {
@@ -12,9 +23,10 @@ interface Bucket {
 /**
  * Buckets in the memory of this process: for one process, for tests, and as the fallback of a shared limiter. A bucket
  * that has been full and idle is forgotten. At `maxKeys` (a positive integer) the one idle for longest goes, full or
- * not, so that a flood of keys cannot exhaust the memory; some 300 bytes each are needed.
+ * not, so that a flood of keys cannot exhaust the memory; some 300 bytes each are needed, and the key's own.
  *
- * Every call makes its own, empty set of buckets. Give limiters with different quotas different ones.
+ * Every call makes its own, empty set of buckets. Limiters of other things use other ones; a limiter with changed quotas
+ * goes on with the tokens that are there.
  */
 export function memoryTokenBucket(
   options: {
@@ -30,34 +42,36 @@ export function memoryTokenBucket(
   const buckets = new Map<string, Bucket>()
   const nowUs = (): number => Math.round(clock.nowMs() * 1_000)
 
-  function find(limits: readonly Limit[], key: string, atUs: number): Bucket | undefined {
+  function find(key: string, atUs: number): Bucket | undefined {
     const bucket = buckets.get(key)
-    return bucket && bucket.levels.length === limits.length && bucket.forgetAtUs > atUs ? bucket : undefined
+    return bucket && bucket.forgetAtUs > atUs ? bucket : undefined
   }
-
-  const levelsOf = (limits: readonly Limit[], bucket: Bucket | undefined, atUs: number): Level[] =>
-    limits.map((limit, i) => levelAt(limit, bucket?.levels[i], atUs))
-
-  /** Whether what is stored is true to the limits, and may stay when nothing is taken. */
-  const isCurrent = (limits: readonly Limit[], bucket: Bucket): boolean =>
-    limits.every(({ tokensPerUs }, i) => bucket.levels[i]?.tokensPerUs === tokensPerUs)
 
   function moveToEnd(key: string, bucket: Bucket): void {
     buckets.delete(key)
     buckets.set(key, bucket)
   }
 
-  function write(limits: readonly Limit[], key: string, levels: readonly Level[], spent: number, atUs: number): void {
-    let forgetAtUs = atUs
+  function write(
+    limits: readonly Limit[],
+    key: string,
+    bucket: Bucket | undefined,
+    levels: readonly Level[],
+    others: readonly StoredLevel[],
+    taken: number,
+    atUs: number,
+  ): void {
+    let forgetAtUs = others.length > 0 && bucket ? bucket.forgetAtUs : atUs
     const stored: StoredLevel[] = []
     for (let i = 0; i < limits.length; i++) {
       const limit = limits[i] as Limit
       const { tokens: before, sinceUs } = levels[i] as Level
-      const tokens = Math.min(limit.capacity, before - spent)
+      const tokens = before - taken
       const fullAtUs = atUs + untilUs(limit, { tokens, sinceUs }, limit.capacity)
       forgetAtUs = Math.max(forgetAtUs, limit.initial < limit.capacity ? fullAtUs + rememberUs : fullAtUs)
       stored.push({ tokens, atUs: atUs - sinceUs, tokensPerUs: limit.tokensPerUs })
     }
+    for (const other of others) stored.push(chargeOther(other, taken, atUs))
     if (forgetAtUs > atUs) moveToEnd(key, { levels: stored, forgetAtUs })
     else buckets.delete(key)
     forgetIdle(atUs)
@@ -77,20 +91,28 @@ export function memoryTokenBucket(
       trip.sending()
       const atUs = nowUs()
       return runs.map((run) => {
-        const bucket = find(limits, run.key, atUs)
-        const levels = levelsOf(limits, bucket, atUs)
-        if (run.cost === 0) return { taken: 0, levels }
+        const { key, cost } = run
+        const bucket = find(key, atUs)
+        const view = viewOf(limits, bucket?.levels, atUs)
+        const { levels } = view
+        if (cost === 0) return { taken: 0, levels, atUs }
         const taken = grant(limits, levels, run)
-        if (taken === 0 && bucket && isCurrent(limits, bucket)) moveToEnd(run.key, bucket)
-        else write(limits, run.key, levels, taken, atUs)
-        return { taken, levels }
+        if (taken === 0 && bucket && staysRefused(limits, view, run)) moveToEnd(key, bucket)
+        else write(limits, key, bucket, levels, view.others, taken, atUs)
+        return { taken, levels, atUs }
       })
     },
     async refund(limits, refunds, trip) {
       trip.sending()
       const atUs = nowUs()
-      for (const { key, tokens } of refunds) {
-        write(limits, key, levelsOf(limits, find(limits, key, atUs), atUs), -tokens, atUs)
+      for (const { key, tokens, fullAtUs } of refunds) {
+        const bucket = find(key, atUs)
+        if (fullAtUs && (!bucket || fullAtUs.every((us) => us <= atUs))) continue
+        const { levels, others } = viewOf(limits, bucket?.levels, atUs)
+        const after = levels.map((level, i) =>
+          putBack(limits[i] as Limit, level, tokens, (fullAtUs?.[i] ?? Infinity) - atUs),
+        )
+        write(limits, key, bucket, after, others, 0, atUs)
       }
     },
     async reset(keys, trip) {

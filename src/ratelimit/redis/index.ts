@@ -1,26 +1,26 @@
-import { randomUUID } from 'node:crypto'
-import { redisLane, tagSafe, type RedisClient } from '../../core/redis-client.js'
-import { redisScript, runScript } from '../../core/redis-script.js'
+import { checkRedisClient, keyPrefixOf, redisLane, tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { integersReply } from '../../core/redis-reply.js'
+import { redisScript } from '../../core/redis-script.js'
 import type { Level, Limit, Outcome, Run } from '../bucket.js'
-import type { RateLimitDriver } from '../driver.js'
-import refundSource from './refund.lua'
+import type { RateLimitDriver, Refund } from '../driver.js'
+import bucketsSource from './buckets.lua'
+import { createOnce } from './once.js'
 import resetSource from './reset.lua'
-import takeSource from './take.lua'
 
-const takeScript = redisScript(takeSource)
-const refundScript = redisScript(refundSource)
+const bucketsScript = redisScript(bucketsSource)
 const resetScript = redisScript(resetSource)
-
-/** ioredis, as it comes, gives a command up after 20 reconnects, which take some ten seconds. */
-const markerMs = 20_000
 
 /**
  * Buckets in Redis 6.2 or later, or Valkey, shared by all processes and decided by the server's clock. A bucket is one
- * small key with a TTL, gone once the bucket is full (a day later where `initial` is below capacity); `refund` and
- * `reset` leave a marker for 20 seconds, so that they count once though the client sends them twice. On a Cluster calls
- * share trips by slot. A changed quota takes over the tokens that are in the buckets.
+ * small key with a TTL, gone once the bucket is full (a day later where `initial` is below capacity). A call that the
+ * client sends again, because its connection broke before the answer, has its effect once: for that each driver keeps one
+ * small key, for 20 seconds after its last use (on a Cluster one for each slot). On a Cluster calls share trips by slot.
  *
- * `prefix` goes in front of every key. Limiters with other quotas use other prefixes. The client stays the caller's.
+ * Changing a limiter's quotas (their rates, capacities, number or order) keeps the tokens as far as they can be, also while
+ * old and new processes run side by side: then what is admitted lies between the two. What cannot be read counts as empty.
+ *
+ * `prefix` goes in front of every key. Limiters of other things use other prefixes. The client stays the caller's. What is
+ * no client is a TypeError, and a prefix that contains `{}` a RangeError.
  */
 export function redisTokenBucket(
   redis: RedisClient,
@@ -38,29 +38,33 @@ export function redisTokenBucketAt(
   { prefix = 'spillway:ratelimit:' }: { readonly prefix?: string },
   nowUs: () => number | '',
 ): RateLimitDriver {
+  checkRedisClient('redis', redis)
   if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
-  const bucketOf = (key: string): string => `${prefix}{${tagSafe(key)}}`
-  const withMarker = (keys: readonly string[]): string[] => {
-    const buckets = keys.map(bucketOf)
-    return [`${buckets[0]}:once:${randomUUID()}`, ...buckets]
+  // An empty hash tag is none: each key would be in a slot of its own, those of one call in several.
+  if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
+  const inFront = `${keyPrefixOf(redis)}${prefix}`
+  if (redis.isCluster === true && inFront.includes('{}')) {
+    throw new RangeError(`the client's keyPrefix and prefix must not contain '{}', got ${JSON.stringify(inFront)}`)
   }
+  const bucketOf = (key: string): string => `${prefix}{${tagSafe(key)}}`
+  const send = createOnce(redis, bucketOf)
 
   return {
     ...(redis.isCluster === true ? { lane: (key: string) => redisLane(redis, bucketOf(key)) } : {}),
     async take(limits, runs, trip) {
       const keys = runs.map((run) => bucketOf(run.key))
-      const args = [nowUs(), ...quotaArgs(limits), ...runArgs(runs)]
-      const reply = (await runScript(redis, takeScript, keys, args, trip)) as readonly number[]
       const width = 1 + 2 * limits.length
-      return runs.map((_, i) => toOutcome(reply, i * width, limits.length))
+      const reply = await send(bucketsScript, keys, [nowUs(), ...quotaArgs(limits), ...runArgs(runs)], trip)
+      const numbers = integersReply(reply, 1 + width * runs.length)
+      return runs.map((_, i) => toOutcome(numbers, 1 + i * width, limits.length))
     },
     async refund(limits, refunds, trip) {
-      const keys = withMarker(refunds.map(({ key }) => key))
-      const args = [nowUs(), markerMs, ...quotaArgs(limits), ...refunds.map(({ tokens }) => tokens)]
-      await runScript(redis, refundScript, keys, args, trip)
+      const keys = refunds.map(({ key }) => bucketOf(key))
+      const args = [nowUs(), ...quotaArgs(limits), ...refundArgs(limits, refunds)]
+      integersReply(await send(bucketsScript, keys, args, trip), 1 + (1 + 2 * limits.length) * refunds.length)
     },
     async reset(keys, trip) {
-      await runScript(redis, resetScript, withMarker(keys), [markerMs], trip)
+      integersReply(await send(resetScript, keys.map(bucketOf), [], trip), 1)
     },
   }
 }
@@ -86,10 +90,16 @@ function runArgs(runs: readonly Run[]): number[] {
   return args
 }
 
+/** One section of runs that put back. */
+const refundArgs = (limits: readonly Limit[], refunds: readonly Refund[]): number[] => [
+  ...[-1, 0, 0, refunds.length],
+  ...refunds.flatMap(({ tokens, fullAtUs }) => [tokens, ...(fullAtUs ?? limits.map(() => Infinity))]),
+]
+
 function toOutcome(reply: readonly number[], from: number, quotas: number): Outcome {
   const levels: Level[] = []
   for (let q = 0; q < quotas; q++) {
     levels.push({ tokens: reply[from + 1 + 2 * q] as number, sinceUs: reply[from + 2 + 2 * q] as number })
   }
-  return { taken: reply[from] as number, levels }
+  return { taken: reply[from] as number, levels, atUs: reply[0] as number }
 }

@@ -25,6 +25,7 @@ interface Sale {
  */
 export function memoryStock({ clock = systemClock }: { readonly clock?: Clock } = {}): StockDriver {
   const sales = new Map<string, Sale>()
+  /** Until when some process may say sold out by itself; outlives the sale. About in the order in which that ends. */
   const closedUntilMs = new Map<string, number>()
 
   const closedForMs = (sku: string): number => {
@@ -32,6 +33,15 @@ export function memoryStock({ clock = systemClock }: { readonly clock?: Clock } 
     if (leftMs > 0) return leftMs
     closedUntilMs.delete(sku)
     return 0
+  }
+  const closeFor = (sku: string, forMs: number): void => {
+    const nowMs = clock.nowMs()
+    closedUntilMs.delete(sku)
+    closedUntilMs.set(sku, nowMs + forMs)
+    for (const [name, untilMs] of closedUntilMs) {
+      if (untilMs > nowMs) break
+      closedUntilMs.delete(name)
+    }
   }
   const lateUnits = (sku: string, sale: Sale): number => (closedForMs(sku) > 0 ? sale.late : (sale.late = 0))
 
@@ -89,9 +99,9 @@ export function memoryStock({ clock = systemClock }: { readonly clock?: Clock } 
   }
 
   return {
-    async adjust(sku, change, trip) {
+    async adjust(sku, changes, trip) {
       trip.sending()
-      return adjust(sku, change)
+      return changes.map((change) => adjust(sku, change))
     },
     async sell(_sku, orders, trip) {
       trip.sending()
@@ -103,7 +113,7 @@ export function memoryStock({ clock = systemClock }: { readonly clock?: Clock } 
       if (!sale) return undefined
       const { epoch, total, available, sold, orders } = sale
       const closed = close !== undefined && available < close.below && lateUnits(sku, sale) === 0
-      if (closed) closedUntilMs.set(sku, clock.nowMs() + Math.max(close.forMs, closedForMs(sku)))
+      if (closed) closeFor(sku, Math.max(close.forMs, closedForMs(sku)))
       return { epoch, total, available, held: 0, leased: 0, sold, recorded: orders.size, closed }
     },
     async orders(sku, _cursor, trip) {

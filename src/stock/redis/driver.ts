@@ -1,7 +1,9 @@
-import { tagSafe, type RedisClient } from '../../core/redis-client.js'
-import { redisScript, runScript } from '../../core/redis-script.js'
+import type { Trip } from '../../core/group-commit.js'
+import { checkRedisClient, tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
+import { redisScript, runScript, type RedisScript } from '../../core/redis-script.js'
 import type { SaleRequest, StockChanged, StockDriver } from '../driver.js'
-import { orderConflict } from '../driver.js'
+import { damagedOrder, damagedSale, orderConflict } from '../driver.js'
 import type { RecordedOrder, SaleResult } from '../types.js'
 import adjustSource from './adjust.lua'
 import findSource from './find.lua'
@@ -14,6 +16,8 @@ const findScript = redisScript(findSource)
 const levelScript = redisScript(levelSource)
 const ordersScript = redisScript(ordersSource)
 const sellScript = redisScript(sellSource)
+
+type Arguments = readonly (string | number)[]
 
 const pageSize = 1_000
 const sold: SaleResult = Object.freeze({ ok: true, replayed: false })
@@ -30,57 +34,83 @@ export function redisStock(
   redis: RedisClient,
   options: { /** @defaultValue 'spillway:stock:' */ readonly prefix?: string } = {},
 ): StockDriver {
+  checkRedisClient('redis', redis)
   const { prefix = 'spillway:stock:' } = options
   if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
   // Redis takes the first braces of a key for its hash tag, and none at all if they are empty.
   if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
   const key = (sku: string, part: string): string => `${prefix}{${tagSafe(sku)}}:${part}`
 
+  async function run(script: RedisScript, sku: string, parts: readonly string[], args: Arguments, trip: Trip) {
+    try {
+      return await runScript(
+        redis,
+        script,
+        parts.map((part) => key(sku, part)),
+        args,
+        trip,
+      )
+    } catch (error) {
+      throw isNoSale(error) ? damagedSale(sku, error) : error
+    }
+  }
+
   return {
-    async adjust(sku, change, trip) {
-      const keys = ['stock', 'orders', 'buyers', 'restocks', 'closed'].map((part) => key(sku, part))
-      const id = change.kind === 'restock' ? change.id : change.epoch
-      const args = [change.kind, id, change.kind === 'remove' ? 0 : change.quantity]
-      const reply = await runScript(redis, adjustScript, keys, args, trip)
-      const [outcome, available, onSaleInMs] = reply as [StockChanged['outcome'], number, number]
-      return { outcome, available, onSaleInMs }
+    async adjust(sku, changes, trip) {
+      const parts = ['stock', 'orders', 'buyers', 'restocks', 'closed']
+      const [first] = changes
+      const args = changes.flatMap((change) =>
+        change.kind === 'restock'
+          ? [change.id, change.quantity]
+          : [change.epoch, 'quantity' in change ? change.quantity : 0],
+      )
+      const reply = list(await run(adjustScript, sku, parts, [first?.kind ?? '', ...args], trip), 3 * changes.length)
+      return changes.map((_, i) => {
+        const [outcome, available, onSaleInMs] = reply.slice(3 * i)
+        return {
+          outcome: outcome as StockChanged['outcome'],
+          available: count(available),
+          onSaleInMs: count(onSaleInMs),
+        }
+      })
     },
     async sell(sku, orders, trip) {
-      const keys = ['stock', 'orders', 'buyers', 'closed'].map((part) => key(sku, part))
-      const reply = await runScript(redis, sellScript, keys, packed(orders), trip)
-      return unpacked(orders, reply as [] | [available: number, outcomes: string])
+      const reply = await run(sellScript, sku, ['stock', 'orders', 'buyers', 'closed'], packed(orders), trip)
+      return unpacked(orders, reply)
     },
     async level(sku, close, trip) {
-      const keys = ['stock', 'orders', 'closed'].map((part) => key(sku, part))
-      const reply = await runScript(redis, levelScript, keys, [close?.below ?? 0, close?.forMs ?? 0], trip)
-      const [epoch, ...counts] = reply as [] | [string, ...(string | number)[]]
-      if (epoch === undefined) return undefined
-      const [total, available, held, leased, units, recorded, closed] = counts.map(Number) as [
-        number,
-        number,
-        number,
-        number,
-        number,
-        number,
-        number,
-      ]
-      return { epoch, total, available, held, leased, sold: units, recorded, closed: closed === 1 }
+      const args = [close?.below ?? 0, close?.forMs ?? 0]
+      const reply = list(await run(levelScript, sku, ['stock', 'orders', 'closed'], args, trip))
+      if (reply.length === 0) return undefined
+      const [epoch, total, available, held, leased, units, recorded, closed] = list(reply, 8)
+      return {
+        epoch: text(epoch),
+        total: count(total),
+        available: count(available),
+        held: count(held),
+        leased: count(leased),
+        sold: count(units),
+        recorded: count(recorded),
+        closed: count(closed) === 1,
+      }
     },
     async orders(sku, cursor, trip) {
-      const keys = ['stock', 'orders'].map((part) => key(sku, part))
-      const reply = await runScript(redis, ordersScript, keys, [cursor ?? '0', pageSize], trip)
-      const [epoch, next, flat = []] = reply as [] | [string, string, string[]]
-      if (epoch === undefined) return undefined
-      return { epoch, orders: records(flat), next: next === '0' ? undefined : next }
+      const reply = list(await run(ordersScript, sku, ['stock', 'orders'], [cursor ?? '0', pageSize], trip))
+      if (reply.length === 0) return undefined
+      const [epoch, next, flat] = list(reply, 3)
+      return { epoch: text(epoch), orders: records(sku, list(flat)), next: text(next) === '0' ? undefined : text(next) }
     },
     async find(sku, orderIds, trip) {
-      const reply = await runScript(redis, findScript, [key(sku, 'orders')], orderIds, trip)
-      return (reply as (string | null)[]).map((record, i) =>
-        record === null ? undefined : recorded(orderIds[i] as string, record),
+      const reply = list(await run(findScript, sku, ['orders'], orderIds, trip), orderIds.length)
+      return orderIds.map((orderId, i) =>
+        reply[i] === null ? undefined : (recorded(orderId, reply[i]) ?? damagedOrder(orderId, sku)),
       )
     },
   }
 }
+
+/** A key of another type, or one that a script found not to be a sale's. */
+const isNoSale = (error: unknown): boolean => error instanceof Error && /\b(?:WRONGTYPE|NOTASALE)\b/.test(error.message)
 
 /** Parallel JSON arrays: Redis decodes them in C, and the usual order, for one unit and nobody in particular, is its id. */
 function packed(orders: readonly SaleRequest[]): string[] {
@@ -94,12 +124,13 @@ function packed(orders: readonly SaleRequest[]): string[] {
   ]
 }
 
-function unpacked(orders: readonly SaleRequest[], reply: [] | [number, string]): (SaleResult | Error)[] {
-  const [first, outcomes] = reply
-  if (first === undefined || outcomes === undefined) {
-    return orders.map(() => ({ ok: false, reason: 'not-open', available: 0 }))
-  }
-  let available = first
+function unpacked(orders: readonly SaleRequest[], reply: unknown): (SaleResult | Error)[] {
+  const parts = list(reply)
+  if (parts.length === 0) return orders.map(() => ({ ok: false, reason: 'not-open', available: 0 }))
+  const [first, letters] = list(parts, 2)
+  let available = count(first)
+  const outcomes = text(letters)
+  if (outcomes.length !== orders.length) throw new TypeError(`${outcomes.length} outcomes of ${orders.length} orders`)
   return orders.map((order, i) => {
     switch (outcomes[i]) {
       case 'o':
@@ -111,19 +142,26 @@ function unpacked(orders: readonly SaleRequest[], reply: [] | [number, string]):
         return { ok: false, reason: 'sold-out', available }
       case 'b':
         return { ok: false, reason: 'buyer-limit', available }
+      case 'x':
+        return damagedOrder(order.orderId, order.sku)
       default:
         return orderConflict(order, outcomes[i] === 'q' ? 'quantity' : 'buyer')
     }
   })
 }
 
-function records(flat: readonly string[]): RecordedOrder[] {
-  return Array.from({ length: flat.length / 2 }, (_, i) => recorded(flat[2 * i] as string, flat[2 * i + 1] as string))
+function records(sku: string, flat: readonly unknown[]): RecordedOrder[] {
+  return Array.from({ length: flat.length / 2 }, (_, i) => {
+    const orderId = text(flat[2 * i])
+    const order = recorded(orderId, flat[2 * i + 1])
+    if (!order) throw damagedOrder(orderId, sku)
+    return order
+  })
 }
 
 /** A record as `sell.lua` writes it: state, quantity, and after a space the buyer if one was named. */
-function recorded(orderId: string, record: string): RecordedOrder {
-  const space = record.indexOf(' ')
-  const buyer = space < 0 ? {} : { buyerId: record.slice(space + 1) }
-  return { orderId, quantity: Number.parseInt(record.slice(1)), state: 'sold', ...buyer }
+function recorded(orderId: string, record: unknown): RecordedOrder | undefined {
+  const [, quantity, buyerId] = /^s(\d+)(?: ([^]+))?$/.exec(text(record)) ?? []
+  if (quantity === undefined) return undefined
+  return { orderId, quantity: Number(quantity), state: 'sold', ...(buyerId === undefined ? {} : { buyerId }) }
 }

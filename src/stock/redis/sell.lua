@@ -8,10 +8,17 @@
 -- ARGV[2]  quantities  JSON array, or '' when every order is for one unit
 -- ARGV[3]  buyers      JSON array of buyer ids, '' for none; or '' when no order names one
 -- ARGV[4]  limits      JSON array of units per buyer; or ''
--- returns  { units for sale before the first order, one letter per order }, or {} when the SKU is not on sale
---          o sold, r sold before, s sold out, b buyer's limit, q known with another quantity, y known with another buyer
-local stock = redis.call('HMGET', KEYS[1], 'available', 'sold', 'late')
-if not stock[1] then return {} end
+-- returns  { units for sale before the first order as text, one letter per order }, or {} when it is not on sale; or the
+--          error NOTASALE, and nothing was sold
+--          o sold, r sold before, s sold out, b buyer's limit, q known with another quantity, y known with another
+--          buyer, x what is stored for the order or its buyer was not written here
+local stock = redis.call('HMGET', KEYS[1], 'available', 'sold', 'late', 'epoch')
+if not (stock[1] or stock[4]) and redis.call('EXISTS', KEYS[1]) == 0 then return {} end
+for i = 1, 3 do
+  if not (stock[4] and stock[i] and string.find(stock[i], '^%d+$')) then
+    return redis.error_reply('NOTASALE ' .. KEYS[1])
+  end
+end
 local ids = cjson.decode(ARGV[1])
 local quantities = ARGV[2] ~= '' and cjson.decode(ARGV[2])
 local buyers = ARGV[3] ~= '' and cjson.decode(ARGV[3])
@@ -26,11 +33,14 @@ local left = first
 local bought = {}
 if buyers then
   local units = redis.call('HMGET', KEYS[3], unpack(buyers))
-  for i = 1, #buyers do bought[buyers[i]] = tonumber(units[i] or 0) end
+  -- false where it is no number
+  for i = 1, #buyers do bought[buyers[i]] = string.find(units[i] or '0', '^%d+$') and tonumber(units[i] or 0) end
 end
 
 local function recorded(record, quantity, buyer)
-  local units, by = string.match(record, '^s(%d+) ?(.*)$')
+  local units, by = string.match(record, '^s(%d+)(.*)$')
+  if not units or not (by == '' or string.find(by, '^ .')) then return 'x' end
+  by = string.sub(by, 2)
   if tonumber(units) ~= quantity then return 'q' end
   if by ~= '' and buyer ~= '' and by ~= buyer then return 'y' end
   return 'r'
@@ -46,6 +56,8 @@ for i = 1, #ids do
     outcomes[i] = recorded(record, quantity, buyer)
   elseif quantity > left then
     outcomes[i] = 's'
+  elseif buyer ~= '' and not bought[buyer] then
+    outcomes[i] = 'x'
   elseif buyer ~= '' and bought[buyer] + quantity > limits[i] then
     outcomes[i] = 'b'
   else
@@ -75,4 +87,4 @@ if next(sums) then
   end
   redis.call('HSET', KEYS[3], unpack(pairs_))
 end
-return { first, table.concat(outcomes) }
+return { string.format('%.0f', first), table.concat(outcomes) }

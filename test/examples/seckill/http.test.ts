@@ -51,6 +51,8 @@ describe('sales', () => {
     ['an id that is no name', { title: 'A', quantity: 1, id: 'a/b' }],
     ['an endless id', { title: 'A', quantity: 1, id: 'a'.repeat(65) }],
     ['an unknown member', { title: 'A', quantity: 1, colour: 'red' }],
+    ['half a character in a title', '{"title":"a\\ud800","quantity":1}'],
+    ['a NUL in a title', { title: 'a\0b', quantity: 1 }],
     ['a door without initial', { title: 'A', quantity: 1, door: { capacity: 1, refill: 1, perMs: 1 } }],
     ['a door that is fuller than full', { title: 'A', quantity: 1, door: { ...wideOpen, capacity: 1 } }],
   ])('refuses %s', async (_, sale) => {
@@ -115,19 +117,51 @@ describe('buying', () => {
   it.each([
     ['no key', {}, { buyer: 'b' }],
     ['an endless key', { 'idempotency-key': 'k'.repeat(129) }, { buyer: 'b' }],
+    ['a key of 8,192 bytes', { 'idempotency-key': 'k'.repeat(8_192) }, { buyer: 'b' }],
     ['a key with a space', { 'idempotency-key': 'k k' }, { buyer: 'b' }],
     ['no buyer', { 'idempotency-key': 'k' }, {}],
     ['an empty buyer', { 'idempotency-key': 'k' }, { buyer: '' }],
     ['an endless buyer', { 'idempotency-key': 'k' }, { buyer: 'b'.repeat(129) }],
     ['half a character for a buyer', { 'idempotency-key': 'k' }, '{"buyer":"\\ud800"}'],
+    ['a buyer of 8,192 bytes', { 'idempotency-key': 'k' }, { buyer: 'b'.repeat(8_192) }],
+    ['a buyer with a NUL', { 'idempotency-key': 'k' }, { buyer: 'b\0' }],
     ['a buyer that is a number', { 'idempotency-key': 'k' }, { buyer: 5 }],
     ['a negative quantity', { 'idempotency-key': 'k' }, { buyer: 'b', quantity: -1 }],
     ['an endless quantity', { 'idempotency-key': 'k' }, { buyer: 'b', quantity: 1e300 }],
     ['a list', { 'idempotency-key': 'k' }, []],
   ])('refuses %s', async (_, headers: Record<string, string>, body) => {
     const id = await service.open({ quantity: 1 })
-    refused(await service.request('POST', `/sales/${id}/orders`, body, headers), 422, 'invalid')
+    const answer = await service.request('POST', `/sales/${id}/orders`, body, headers)
+    refused(answer, 422, 'invalid')
+    expect(answer.body['message'], 'it names what is wrong').toMatch(/^(headers|body)/)
     expect((await service.request('GET', `/sales/${id}/level`)).body['sold']).toBe(0)
+  })
+
+  it('tells keys and buyers apart that differ in case, accents or spaces alone', async () => {
+    const id = await service.open({ quantity: 100, door: wideOpen })
+    const buyers = ['ann', 'Ann', 'ann ', ' ann', 'änn', 'a\u0308nn', 'x'.repeat(128), '😀'.repeat(128)]
+    for (const [i, buyer] of buyers.entries()) {
+      expect((await service.buy(id, `k${i}`, { buyer })).status, buyer).toBe(202)
+      refused(await service.buy(id, `K${i}`, { buyer }), 409, 'buyer-limit')
+    }
+    for (const one of ['a', 'A', 'a.', 'x'.repeat(128), 'X'.repeat(128)]) {
+      const bought = await service.buy(id, one, { buyer: `buyer of ${one.slice(0, 100)}` })
+      expect(bought.body, one).toMatchObject({ orderId: one, replayed: false })
+    }
+    expect(await service.settled(id)).toMatchObject({ ok: true, sold: buyers.length + 5, missingRows: 0, extraRows: 0 })
+  })
+
+  it('goes by a door of any numbers that it lets in', async () => {
+    for (const door of [
+      { capacity: 1, refill: 1e-300, perMs: 1e9, initial: 1 },
+      { capacity: Number.MAX_SAFE_INTEGER, refill: 1e9, perMs: 1e-300, initial: Number.MAX_SAFE_INTEGER },
+      { capacity: 1, refill: 1e9, perMs: 1e-9, initial: 0 },
+    ]) {
+      const opened = await service.request('POST', '/sales', { title: 'A', quantity: 5, door })
+      if (opened.status === 422) continue
+      expect(opened.status, JSON.stringify(door)).toBe(201)
+      expect((await service.buy(opened.body['id'] as string, key())).status).toBeLessThan(500)
+    }
   })
 
   it.each([
@@ -229,6 +263,25 @@ describe('the service', () => {
     const answer = await service.request('POST', `/sales/${id}/reconcile`)
     expect(answer.body).toEqual({ rebuilt: false, orders: 0, published: 0 })
     refused(await service.request('POST', '/sales/nobody/reconcile'), 404, 'unknown-sale')
+  })
+})
+
+describe('the connection', () => {
+  it.each(['/live', '/sales/nobody/orders/k/events'])('has no stream without an end for HEAD %s', async (path) => {
+    const answer = await fetch(`${service.url}${path}`, { method: 'HEAD', signal: AbortSignal.timeout(60_000) })
+    expect(answer.status).toBe(404)
+  })
+
+  it('says that headers are too long, and lives', async () => {
+    const id = await service.open({ quantity: 1 })
+    const long = await service.request(
+      'POST',
+      `/sales/${id}/orders`,
+      { buyer: 'b' },
+      { 'idempotency-key': 'k'.repeat(20_000) },
+    )
+    refused(long, 431, 'headers-too-large')
+    expect((await service.request('GET', '/health')).status).toBe(200)
   })
 })
 

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { describe, expect, it } from 'vitest'
 import {
   durationMs,
@@ -85,6 +86,8 @@ describe('checks', () => {
       [null, 'null'],
       ['redis', '"redis"'],
       [new Redis(), 'a Redis'],
+      // A client of ioredis has the constructor of EventEmitter.
+      [Object.assign(new EventEmitter(), { evalsha: () => 1 }), 'a Redis client'],
       [{ take: () => 1, password: 'secret' }, 'an object with take, password'],
       [Object.create(null), 'an object with nothing'],
       [[], 'an Array'],

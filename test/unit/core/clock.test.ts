@@ -122,14 +122,32 @@ describe('the tick reader', () => {
     while (performance.now() <= thanMs) continue
   }
 
-  it('gives the calls of one tick one reading, over promises too, and the next tick another', async () => {
+  it('gives calls that are made in one go one reading, also those of callers that resume together', async () => {
     const nowMs = tickReader(systemClock)
-    await Promise.resolve()
+    const readings: number[] = []
+    const caller = async (): Promise<void> => {
+      await Promise.resolve()
+      readings.push(nowMs())
+      later(performance.now())
+      readings.push(nowMs())
+    }
+    await Promise.all([caller(), caller(), caller()])
+    expect(readings).toHaveLength(6)
+    expect(new Set(readings).size).toBe(1)
+  })
+
+  it('reads again after an await, a tick that blocks included, and in the next tick', async () => {
+    const nowMs = tickReader(systemClock)
+    for (const next of [() => Promise.resolve(), () => new Promise<void>((resolve) => process.nextTick(resolve))]) {
+      const first = nowMs()
+      await next()
+      // As a stopped process or execSync does, without leaving the tick.
+      later(first + 20)
+      expect(nowMs()).toBeGreaterThan(first + 20)
+    }
     const first = nowMs()
-    later(first)
-    await Promise.resolve()
-    expect(nowMs()).toBe(first)
     await new Promise(setImmediate)
+    later(first)
     expect(nowMs()).toBeGreaterThan(first)
   })
 

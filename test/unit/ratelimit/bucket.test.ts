@@ -1,14 +1,20 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  assign,
   available,
+  chargeOther,
   grant,
   levelAt,
+  putBack,
+  staysRefused,
   toLimit,
   untilUs,
+  viewOf,
   type Limit,
   type Quota,
   type Run,
+  type StoredLevel,
 } from '../../../src/ratelimit/bucket.js'
 
 const limit = (quota: Partial<Quota> = {}): Limit =>
@@ -97,6 +103,31 @@ describe('levels', () => {
     const stored = { tokens: -1_000_000, atUs: 0, tokensPerUs: limit({ refill: 1_000_000 }).tokensPerUs }
     expect(levelAt(tenth, stored, 1_000_004)).toEqual({ tokens: 4, sinceUs: 0 })
   })
+
+  it('keep the part of a token as well when the quota is changed, in the time of the new rate', () => {
+    const stored = { tokens: 0, atUs: 0, tokensPerUs: limit({ refill: 5 }).tokensPerUs }
+    // 1.4 tokens at 5 a second are 1, and 0.4 that took 40 ms at 10 a second.
+    expect(levelAt(tenth, stored, 280_000)).toEqual({ tokens: 1, sinceUs: 40_000 })
+    expect(levelAt(tenth, stored, -5)).toEqual({ tokens: 0, sinceUs: -5 })
+  })
+
+  it('gain at a rate between the two however often they change hands', () => {
+    const rates = [limit({ capacity: 1_000, refill: 7, perMs: 11 }), limit({ capacity: 1_000, refill: 6, perMs: 11 })]
+    const random = fc.sample(fc.nat(300), 20_000)
+    let stored: StoredLevel = { tokens: 0, atUs: 0, tokensPerUs: rates[0]?.tokensPerUs as number }
+    let nowUs = 0
+    let taken = 0
+    for (const us of random) {
+      const one = rates[us % 2] as Limit
+      nowUs += us
+      const { tokens, sinceUs } = levelAt(one, stored, nowUs)
+      const some = Math.max(0, tokens)
+      taken += some
+      stored = { tokens: tokens - some, atUs: nowUs - sinceUs, tokensPerUs: one.tokensPerUs }
+    }
+    expect(taken).toBeGreaterThanOrEqual((nowUs * 6) / 11_000 - 2)
+    expect(taken).toBeLessThanOrEqual((nowUs * 7) / 11_000 + 2)
+  })
 })
 
 describe('grant', () => {
@@ -124,6 +155,78 @@ describe('grant', () => {
     const limits = [ten, limit({ capacity: 100 }), limit({ capacity: 4 })]
     expect(grant(limits, [level(9), level(80), level(4)], run({ cost: 3, count: 5 }))).toBe(3)
     expect(grant(limits, [level(9), level(80), level(0)], run({ cost: 3, count: 5 }))).toBe(0)
+  })
+})
+
+describe('a bucket that other limits wrote', () => {
+  const perMinute = (refill: number): Limit => limit({ capacity: refill, refill, perMs: 60_000 })
+  const storedAt = (...rates: number[]): StoredLevel[] =>
+    rates.map((rate, tokens) => ({ tokens, atUs: 0, tokensPerUs: perMinute(rate).tokensPerUs }))
+
+  // By the place of what is stored; -1 where a limit begins anew.
+  it.each([
+    ['the same', [5, 100], [5, 100], [0, 1], []],
+    ['another rate', [60], [90], [0], []],
+    ['one more', [5], [5, 100], [0, -1], []],
+    ['one more in front', [5], [100, 5], [-1, 0], []],
+    ['one less', [5, 100], [100], [1], [0]],
+    ['another order', [5, 100], [100, 5], [1, 0], []],
+    ['another order and other rates', [5, 100], [120, 6], [1, 0], []],
+    ['the closest rate of two', [5], [600, 6], [-1, 0], []],
+    ['the closest pair first', [10, 20], [19, 40], [1, 0], []],
+    ['two that are the same', [7, 7], [7, 7, 7], [0, 1, -1], []],
+    ['none that is alike', [1], [1_000_000], [0], []],
+    ['fewer than there were', [1, 10, 100], [12], [1], [0, 2]],
+  ])('is gone on with: %s', (_, before, after, places, left) => {
+    const bucket = storedAt(...before)
+    const { stored, others } = assign(after.map(perMinute), bucket)
+    expect(stored.map((one) => (one ? bucket.indexOf(one) : -1))).toEqual(places)
+    expect(others.map((one) => bucket.indexOf(one))).toEqual(left)
+  })
+
+  it('is unused for no one whose quotas are more or fewer', () => {
+    const drained: StoredLevel[] = [{ tokens: 0, atUs: 0, tokensPerUs: perMinute(5).tokensPerUs }]
+    const { levels } = viewOf([perMinute(5), limit({ capacity: 100, refill: 100, perMs: 86_400_000 })], drained, 1_000)
+    expect(levels).toEqual([
+      { tokens: 0, sinceUs: 1_000 },
+      { tokens: 100, sinceUs: 0 },
+    ])
+  })
+
+  it.each([
+    ['its own limit is empty', [5], [5], 0, true],
+    ['an unused one', [], [5], 0, false],
+    ['the limit of another is empty', [5], [6], 0, false],
+    ['its own is empty, and another one too', [5, 6], [5, 7], 0, true],
+    ['its own is not empty, and another one is', [5, 6], [5, 7], 1, false],
+  ])('stays as it is on a refusal when %s: %j by %j', (_, before, after, ownTokens, stays) => {
+    const limits = after.map((rate) => limit({ capacity: rate, refill: rate, perMs: 60_000, initial: 0 }))
+    const bucket = storedAt(...before).map((one, i) => ({ ...one, tokens: i === 0 ? ownTokens : 0 }))
+    const view = viewOf(limits, bucket.length > 0 ? bucket : undefined, 0)
+    expect(staysRefused(limits, view, run())).toBe(stays)
+  })
+
+  it('charges the limits of others, and drives none of them into debt', () => {
+    const other = { tokens: 1, atUs: 0, tokensPerUs: limit().tokensPerUs }
+    expect(chargeOther(other, 2, 100_000)).toEqual({ ...other, tokens: -1 })
+    expect(chargeOther(other, 5, 100_000)).toEqual({ ...other, tokens: -1 })
+    expect(chargeOther({ ...other, tokens: -9 }, 5, 100_000)).toEqual({ ...other, tokens: -9 })
+    expect(chargeOther(other, 0, 100_000)).toEqual(other)
+  })
+})
+
+describe('putBack', () => {
+  const ten = limit()
+  it.each([
+    ['all of it while none has been gained in its place', 0, 0, 3, 300_000, { tokens: 3, sinceUs: 0 }],
+    ['all of it where there is no end', 0, 50, 3, Infinity, { tokens: 3, sinceUs: 50 }],
+    ['as much as is to be gained until then', 0, 20_000, 3, 230_000, { tokens: 0, sinceUs: 250_000 }],
+    ['nothing once that has been gained', 4, 20_000, 3, 0, { tokens: 4, sinceUs: 20_000 }],
+    ['nothing later', 4, 20_000, 3, -1, { tokens: 4, sinceUs: 20_000 }],
+    ['no more than fits', 9, 20_000, 3, Infinity, { tokens: 10, sinceUs: 0 }],
+    ['no more time than fits', 9, 20_000, 3, 80_000, { tokens: 10, sinceUs: 0 }],
+  ])('gives %s', (_, tokens, sinceUs, back, leftUs, after) => {
+    expect(putBack(ten, { tokens, sinceUs }, back, leftUs)).toEqual(after)
   })
 })
 

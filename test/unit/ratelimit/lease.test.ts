@@ -7,6 +7,9 @@ import {
   type RateLimiter,
   type RateLimiterOptions,
 } from '../../../src/ratelimit/index.js'
+import { toLimit } from '../../../src/ratelimit/bucket.js'
+import { createLease } from '../../../src/ratelimit/lease.js'
+import { toRequest } from '../../../src/ratelimit/runs.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { heldDriver } from './held-driver.js'
 
@@ -192,6 +195,44 @@ describe('lease', () => {
     expect(await take(limiter, 10)).toBe(10)
     expect(trips()).toBe(0)
     expect(await inStore()).toBe(90)
+  })
+
+  it('gets blocks for all keys of a moment in one trip, and has one timer for all of them', async () => {
+    const { clock, driver, limiter } = setUp()
+    const keys = Array.from({ length: 2_500 }, (_, i) => `k${i}`)
+    const decisions = await Promise.all(keys.map((key) => limiter.take(key)))
+    expect(decisions.every((one) => one.granted === 1 && one.remaining === 99)).toBe(true)
+    expect(driver.sent.splice(0)).toEqual(['take', 'take', 'take'])
+    expect(clock.pending).toBe(1)
+    await Promise.all(keys.map((key) => limiter.take(key, { cost: 9 })))
+    expect(driver.sent).toEqual([])
+    await clock.advance(1_000)
+    expect(clock.pending).toBe(0)
+  })
+
+  it('keeps nothing of a key whose block has ended, nor more blocks than it may', async () => {
+    const clock = virtualClock()
+    const returned: string[] = []
+    const lease = createLease({
+      driver: memoryTokenBucket({ clock }),
+      limits: [toLimit('quota', hundred)],
+      tokens: 3,
+      leaseMs: 1_000,
+      clock,
+      giveBack: ({ key, tokens }) => void returned.push(`${key}:${tokens}`),
+      mostBlocks: 4,
+    })
+    const trip = { signal: new AbortController().signal, sending: () => undefined }
+    const keys = ['a', 'b', 'c', 'd', 'e', 'f']
+    const requests = keys.map((key) => toRequest(key, 1))
+    expect((await lease.serve(requests, trip)).every((one) => one.allowed)).toBe(true)
+    expect(returned.splice(0)).toEqual(['a:2', 'b:2'])
+    expect(keys.map((key) => lease.left(key))).toEqual([0, 0, 2, 2, 2, 2])
+    expect(clock.pending).toBe(1)
+    await clock.advance(1_000)
+    expect(returned).toEqual(['c:2', 'd:2', 'e:2', 'f:2'])
+    expect(keys.map((key) => lease.left(key))).toEqual([0, 0, 0, 0, 0, 0])
+    expect(clock.pending).toBe(0)
   })
 
   it('answers within timeoutMs though a second block is needed', async () => {

@@ -35,6 +35,24 @@ describe('createRateLimiter', () => {
     expect(make).toThrow(named)
   })
 
+  it.each([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [{ status: 'ready', evalsha: () => undefined }, 'status, evalsha'],
+    [new (class Redis {})(), 'Redis'],
+    [memoryTokenBucket, 'memoryTokenBucket'],
+    [setUp().limiter, 'a limiter'],
+  ])('turns a driver away that is none, and names it: %#', (wrong, named) => {
+    const make = () => createRateLimiter(wrong as never, { quotas: [tenASecond] })
+    expect(make).toThrow(TypeError)
+    expect(make).toThrow(/driver must be a driver of buckets/)
+    expect(make).toThrow(named)
+  })
+
+  it('turns missing options away', () => {
+    expect(() => createRateLimiter(memoryTokenBucket(), undefined as never)).toThrow(/options must be .*undefined/)
+  })
+
   it('does no I/O', () => {
     const { clock } = setUp()
     expect(clock.pending).toBe(0)
@@ -51,7 +69,8 @@ describe('arguments', () => {
   it.each([
     ['take', [''], RangeError, 'key'],
     ['take', [5], TypeError, 'key'],
-    ['take', ['x'.repeat(1_025)], RangeError, 'key'],
+    ['take', ['x'.repeat(8_193)], RangeError, 'key'],
+    ['take', ['\ud800'], RangeError, 'key'],
     ['take', ['k', { cost: 0 }], RangeError, 'cost'],
     ['take', ['k', { cost: -1 }], RangeError, 'cost'],
     ['take', ['k', { cost: 1.5 }], RangeError, 'cost'],

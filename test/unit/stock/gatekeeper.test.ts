@@ -1,4 +1,9 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
+import type { Trip } from '../../../src/core/group-commit.js'
+import type { OrdersPage, StockChange } from '../../../src/stock/driver.js'
+import { createGatekeeper } from '../../../src/stock/gatekeeper.js'
 import { createStock, type SaleResult, type Stock } from '../../../src/stock/index.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { watchedDriver } from './watched-driver.js'
@@ -209,4 +214,115 @@ describe('the gate', () => {
     await rush(gated, 2)
     expect(driver.trips.level).toBe(0)
   })
+
+  it('asks and finishes when it closes while orders wait for its question', async () => {
+    const { driver, gated, clock } = await setUp({ units: 1, onSale: 10 })
+    await gated.sell({ sku, orderId: 'a' })
+    const level = driver.level.bind(driver)
+    const asked = new Promise<void>((resolve) => {
+      driver.level = async (...args) => {
+        resolve()
+        await new Promise<void>((done) => void clock.after(50, done))
+        return level(...args)
+      }
+    })
+    const selling = rush(gated, 100)
+    await asked
+    const closing = gated.close()
+    await clock.advance(50)
+    expect(soldOf(await selling)).toBe(9)
+    await closing
+    expect(clock.pending).toBe(0)
+  })
+
+  it('does not fetch the ids again and again when that fails', async () => {
+    const { driver, gated, clock } = await setUp()
+    driver.faults.orders = 'break'
+    for (let second = 0; second < 120; second++) {
+      await gated.sell({ sku, orderId: `rush-${second}`, quantity: 3 })
+      await gated.sell({ sku, orderId: `late-${second}`, quantity: 3 })
+      await settle()
+      await clock.advance(1_000)
+    }
+    expect(driver.trips.level).toBeGreaterThan(100)
+    expect(driver.trips.orders).toBeLessThan(15)
+  })
+})
+
+describe('what a gatekeeper keeps', () => {
+  const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
+  const setUpKeeper = () => {
+    const clock = virtualClock()
+    const driver = watchedDriver(clock)
+    const pages = async function* (): AsyncGenerator<OrdersPage> {}
+    const backend = { sell: driver.sell.bind(driver), level: driver.level.bind(driver), pages }
+    const keeper = createGatekeeper(2, backend, clock)
+    const sell = (name: string, orderId = 'a') =>
+      keeper.sell([{ sku: name, orderId, quantity: 1, buyer: undefined }], trip)
+    const change = (name: string, one: StockChange) => driver.adjust(name, [one], trip)
+    const open = (name: string) => change(name, { kind: 'open', epoch: name, quantity: 1 })
+    return { clock, driver, keeper, sell, change, open }
+  }
+
+  it('keeps nothing of made-up SKUs, whether the backend answers or not', async () => {
+    const { driver, keeper, sell } = setUpKeeper()
+    for (let i = 0; i < 1_000; i++) expect(await sell(`made up ${i}`)).toMatchObject([{ reason: 'not-open' }])
+    expect(keeper.size).toBe(0)
+    for (const fault of ['refuse', 'break'] as const) {
+      driver.faults.sell = fault
+      for (let i = 0; i < 1_000; i++) await expect(sell(`made up ${i}`)).rejects.toThrow()
+      expect(keeper.size).toBe(0)
+    }
+  })
+
+  it('lets go of a SKU that was removed, whether it asks or sends', async () => {
+    const { keeper, sell, change, open } = setUpKeeper()
+    await open(sku)
+    await sell(sku)
+    expect(keeper.size).toBe(1)
+    await change(sku, { kind: 'remove', epoch: sku })
+    expect(await sell(sku)).toMatchObject([{ reason: 'not-open' }])
+    expect(keeper.size).toBe(0)
+    await open(sku)
+    for (const orderId of ['a', 'b']) await sell(sku, orderId)
+    await change(sku, { kind: 'remove', epoch: sku })
+    expect(await sell(sku, 'c')).toMatchObject([{ reason: 'not-open' }])
+    expect(keeper.size).toBe(0)
+  })
+
+  it('lets go of what nobody has ordered for a minute, and of all when it closes', async () => {
+    const { clock, keeper, sell, open } = setUpKeeper()
+    for (let i = 0; i < 100; i++) {
+      await open(`sku-${i}`)
+      await sell(`sku-${i}`)
+      await clock.advance(10_000)
+      await sell('sku-0', `again-${i}`)
+    }
+    expect(keeper.size).toBeLessThan(10)
+    expect(keeper.size).toBeGreaterThan(1)
+    keeper.close()
+    expect(keeper.size).toBe(0)
+  })
+})
+
+it('leaves nothing behind of 20,000 SKUs that do not exist, in front of a backend that is away', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const refused = () => Promise.reject(new Error('connection refused'))
+  const driver = { adjust: refused, sell: refused, level: refused, orders: refused, find: refused }
+  const stock = createStock(driver, { local: { mode: 'gate', units: 120 } })
+  const rush = async (name: string, count: number): Promise<void> => {
+    const calls = Array.from({ length: count }, (_, i) => stock.sell({ sku: `${name}-${i}`, orderId: 'a' }))
+    const outcomes = await Promise.allSettled(calls)
+    expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(count)
+  }
+  const used = async (): Promise<number> => {
+    await settle()
+    collect()
+    return process.memoryUsage().heapUsed / 1e6
+  }
+  await rush('warm', 5_000)
+  const before = await used()
+  await rush('made up', 20_000)
+  expect((await used()) - before).toBeLessThan(10)
 })

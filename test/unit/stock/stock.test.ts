@@ -1,6 +1,9 @@
+import { Redis } from 'ioredis'
 import { describe, expect, it } from 'vitest'
 import { ClosedError, StoreUnavailableError } from '../../../src/core/errors.js'
-import { createStock, memoryStock, type Order, type StockOptions } from '../../../src/stock/index.js'
+import { createStock, memoryStock, type Order, type StockDriver, type StockOptions } from '../../../src/stock/index.js'
+import { redisStock } from '../../../src/stock/redis/index.js'
+import { offlineClients } from '../../support/redis-clients.js'
 import { virtualClock } from '../../support/virtual-clock.js'
 import { watchedDriver } from './watched-driver.js'
 
@@ -18,7 +21,8 @@ const badIds: [unknown, typeof TypeError][] = [
   [7, TypeError],
   [{}, TypeError],
   ['', RangeError],
-  ['x'.repeat(1_025), RangeError],
+  ['x'.repeat(8_193), RangeError],
+  ['é'.repeat(4_097), RangeError],
   ['half \ud800 pair', RangeError],
 ]
 const badUnits: [unknown, typeof TypeError][] = [
@@ -75,6 +79,55 @@ describe('createStock: wrong arguments', () => {
     expect(make({ local: { mode: 'gate' } })).toThrow(TypeError)
     expect(make({ local: { mode: 'lease', units: 5, leaseMs: 1_000 } })).toThrow(TypeError)
     expect(make({ local: { units: 5 } })).toThrow(TypeError)
+    expect(make(null)).toThrow(/options .*null/)
+    expect(make({ timeoutMs: undefined, local: undefined, clock: undefined })).not.toThrow()
+  })
+
+  const client = new Redis({ lazyConnect: true })
+  const wrongDrivers: [what: string, driver: unknown, named: RegExp][] = [
+    ['nothing', undefined, /undefined/],
+    ['null', null, /null/],
+    ['a client', client, /Redis/],
+    ['a URL', 'redis://localhost', /redis:\/\/localhost/],
+    ['the function that makes a driver', memoryStock, /Function.*memoryStock/],
+    ['a driver of another module', { take: () => undefined }, /take/],
+    ['a part of a driver', { ...memoryStock(), find: undefined }, /adjust/],
+  ]
+  it.each(wrongDrivers)('refuses %s for a driver, and names what came', (_what, driver, named) => {
+    const make = () => createStock(driver as StockDriver)
+    expect(make).toThrow(TypeError)
+    expect(make).toThrow(/driver must be a StockDriver/)
+    expect(make).toThrow(named)
+  })
+
+  it.each([
+    ['nothing', undefined, /undefined/],
+    ['null', null, /null/],
+    ['a URL', 'redis://localhost', /redis:/],
+    ['options of a client', { host: 'localhost' }, /with host/],
+    ['a driver', memoryStock(), /adjust/],
+  ])('refuses %s for a client, and names what came', (_what, redis, named) => {
+    const make = () => redisStock(redis as unknown as Redis)
+    expect(make).toThrow(TypeError)
+    expect(make).toThrow(/redis must be a Redis or Cluster of ioredis/)
+    expect(make).toThrow(named)
+  })
+
+  it('takes every client that is promised', () => {
+    for (const redis of offlineClients()) expect(() => createStock(redisStock(redis))).not.toThrow()
+  })
+
+  it('refuses a prefix that it cannot put a hash tag behind', () => {
+    expect(() => redisStock(client, { prefix: 7 as unknown as string })).toThrow(TypeError)
+    expect(() => redisStock(client, { prefix: 'app{}:' })).toThrow(RangeError)
+  })
+
+  it('refuses an order whose buyer is no buyer', async () => {
+    const { stock } = setUp()
+    for (const buyer of [null, 'ann', 7, {}]) {
+      await expect(stock.sell({ sku, orderId: 'a', buyer } as unknown as Order)).rejects.toThrow(TypeError)
+    }
+    await expect(stock.sell({ sku, orderId: 'a', buyer: undefined } as unknown as Order)).resolves.toBeDefined()
   })
 })
 
@@ -170,6 +223,15 @@ describe('createStock', () => {
     const orders = mixed.orders(sku)[Symbol.asyncIterator]()
     expect((await orders.next()).done).toBe(false)
     await expect(orders.next()).rejects.toThrow(RangeError)
+  })
+
+  it('finishes a removal whose first question is under way when it closes', async () => {
+    const { stock, driver } = setUp()
+    await stock.open(sku, 1)
+    const removing = stock.remove(sku)
+    await stock.close()
+    await removing
+    expect(await createStock(driver).sell({ sku, orderId: 'a' })).toMatchObject({ reason: 'not-open' })
   })
 
   it('finishes what is under way when it closes, and is disposable', async () => {
