@@ -41,6 +41,8 @@ export interface GroupCommitOptions<Request, Reply> {
   readonly maxInFlight?: number
   /** Calls in one trip. @defaultValue 1_000 */
   readonly maxBatch?: number
+  /** What the calls of one trip may weigh together; a heavier one travels alone. @defaultValue no bound */
+  readonly maxWeight?: { readonly of: (request: Request) => number; readonly most: number }
   /**
    * Told when a call that stopped waiting (time-out, abort) turns out to have had an effect: take it back here. What it
    * throws is uncaught, for nobody is left to hear of it.
@@ -127,7 +129,7 @@ export function createGroupCommit<Request, Reply>(
   type ThisFlight = Flight<Request, Reply>
   type ThisLane = Lane<Request, Reply>
 
-  const { module, verb, run, lane: laneOf = () => 0, onUnwanted, clock = systemClock } = options
+  const { module, verb, run, lane: laneOf = () => 0, maxWeight, onUnwanted, clock = systemClock } = options
   const timeoutMs = durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1)
   const maxInFlight = positiveInteger('maxInFlight', options.maxInFlight ?? 1)
   const maxBatch = positiveInteger('maxBatch', options.maxBatch ?? 1_000)
@@ -247,10 +249,22 @@ export function createGroupCommit<Request, Reply>(
 
   function takeBatch(lane: ThisLane): ThisCall[] {
     while (lane.waiting.length > 0) {
-      const calls = lane.waiting.splice(0, maxBatch).filter((call) => !call.settled)
+      const calls = lane.waiting.splice(0, batchSize(lane.waiting)).filter((call) => !call.settled)
       if (calls.length > 0) return calls
     }
     return []
+  }
+
+  function batchSize(waiting: readonly ThisCall[]): number {
+    if (!maxWeight) return maxBatch
+    let size = 0
+    let left = maxWeight.most
+    while (size < waiting.length && size < maxBatch) {
+      left -= maxWeight.of((waiting[size] as ThisCall).request)
+      if (left < 0 && size > 0) break
+      size++
+    }
+    return size
   }
 
   async function fly(key: string | number, lane: ThisLane, flight: ThisFlight): Promise<void> {

@@ -22,7 +22,8 @@ export interface QueueRecord extends OutgoingRecord {
 
 /**
  * Sends to one topic. `send` resolves when the records are safe on every replica that counts. An error whose `retriable`
- * is `false` says that these records will never be taken, and that none of them was.
+ * is `false` says that these records will never be taken together; of a record that is sent alone it says that it was
+ * not taken. With `refusesAll` it would be the same for any other record.
  */
 export interface QueueProducer {
   send(records: readonly OutgoingRecord[]): Promise<void>
@@ -80,6 +81,10 @@ export interface QueueDriver {
   openProducer(topic: string): Promise<QueueProducer>
   join(request: JoinRequest): Promise<QueueMember>
 }
+
+/** Whether a refusal is none of these records' fault: others would be refused as well (no such right, no such topic). */
+export const refusesAll = (error: unknown): boolean =>
+  typeof error === 'object' && error !== null && (error as { refusesAll?: unknown }).refusesAll === true
 
 /** A wrong driver, such as a client in its place, is told at once and not by the first call. */
 export function checkedDriver(driver: unknown): QueueDriver {

@@ -1,3 +1,4 @@
+import { onAbort } from '../core/abort.js'
 import { exponentialBackoff } from '../core/backoff.js'
 import { durationMs, keyString } from '../core/check.js'
 import { sleep, systemClock, type Clock } from '../core/clock.js'
@@ -5,8 +6,16 @@ import { jsonCodec, type Codec } from '../core/codec.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit, type Trip } from '../core/group-commit.js'
 import { bounded } from './bounded.js'
-import { isPermanent, type OutgoingRecord, type QueueDriver, type QueueProducer } from './driver.js'
-import { encodeMessage, type OutgoingMessage } from './message.js'
+import {
+  checkedDriver,
+  isPermanent,
+  refusesAll,
+  type OutgoingRecord,
+  type QueueDriver,
+  type QueueProducer,
+} from './driver.js'
+import { encodeMessage, idHeader, type OutgoingMessage } from './message.js'
+import { recordBytes } from './record-bytes.js'
 
 export interface PublisherOptions<T> {
   readonly topic: string
@@ -21,12 +30,15 @@ export interface PublisherOptions<T> {
 /** Publishes to one topic. Made by {@link startPublisher}. */
 export interface Publisher<T> extends AsyncDisposable {
   /**
-   * Resolves when every in-sync replica has the messages. Calls made while others are under way share the next trip; the
-   * messages of one call succeed or fail together, apart from those of others.
+   * Resolves when every in-sync replica has the messages. Calls made while others are under way share the next trip. A
+   * list of any length is split into what the topic takes at once.
    *
-   * A failed trip is tried again within `timeoutMs`, so a message may arrive twice, and is the same message by its id.
+   * A failed trip is tried again within `timeoutMs`, so a message may arrive twice; its id says that it is the same one.
+   * The publisher remembers no ids: a message that is published again is there twice, and an inbox handles it once.
+   *
    * Rejects with StoreUnavailableError: after `applied: 'no'` nothing of the call was published or will be; after
-   * `'unknown'` publish the same messages again, with the same ids.
+   * `'unknown'` publish the same messages again, with the same ids. A message that the topic will never take (it is too
+   * large) fails its call, with an error that names it; the other messages of the list, and other calls, are published.
    */
   publish(
     messages: OutgoingMessage<T> | readonly OutgoingMessage<T>[],
@@ -36,16 +48,23 @@ export interface Publisher<T> extends AsyncDisposable {
   close(): Promise<void>
 }
 
-type Call = readonly OutgoingRecord[]
+interface Call {
+  readonly records: readonly OutgoingRecord[]
+  readonly bytes: number
+}
 
-interface Parcel {
-  readonly record: OutgoingRecord
-  readonly call: number
+/** Why a message was refused. */
+interface Refusal {
+  readonly error: unknown
+  /** Whether this was its first try, so that no earlier one may have come through. */
+  readonly certain: boolean
 }
 
 /** Below what brokers take in one batch by default, 1 MiB, compressed or not. */
-const maxBytes = 768 * 1_024
-const maxRecords = 10_000
+const mostBytes = 768 * 1_024
+/** No topic takes less: it is for single messages that halving is worth its requests. */
+const leastBytes = 16 * 1_024
+const mostRecords = 10_000
 /** A broker that is away does not keep `close` from returning. */
 const leaveMs = 5_000
 const backoff = exponentialBackoff({ baseMs: 20, maxMs: 1_000 })
@@ -55,12 +74,13 @@ export async function startPublisher<T>(driver: QueueDriver, options: PublisherO
   const { topic, codec = jsonCodec<T>(), timeoutMs, clock = systemClock } = options
   keyString('topic', topic)
   if (timeoutMs !== undefined) durationMs('timeoutMs', timeoutMs, 1)
-  const producer = await driver.openProducer(topic)
+  const producer = await checkedDriver(driver).openProducer(topic)
   const trips = createGroupCommit<Call, undefined>({
     module: 'queue',
     verb: 'publish',
     timeoutMs,
-    maxBatch: 10_000,
+    maxBatch: mostRecords,
+    maxWeight: { of: ({ bytes }) => bytes, most: mostBytes },
     clock,
     run: createSender(producer, clock),
   })
@@ -74,7 +94,7 @@ export async function startPublisher<T>(driver: QueueDriver, options: PublisherO
     async publish(messages, { signal } = {}) {
       const list = (Array.isArray(messages) ? messages : [messages]) as readonly OutgoingMessage<T>[]
       const records = list.map((message) => encodeMessage(message, codec))
-      if (records.length > 0) await trips.call(records, signal)
+      if (records.length > 0) await trips.call({ records, bytes: bytesOf(records) }, signal)
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -88,6 +108,8 @@ function createSender(
 ): (calls: readonly Call[], trip: Trip) => Promise<(undefined | Error)[]> {
   // A client may go on with a piece that everybody has stopped waiting for. Nothing is sent beside it: it would overtake.
   let underWay: Promise<unknown> = Promise.resolve()
+  /** What the topic takes in one batch, as far as its refusals have told. */
+  let pieceBytes = mostBytes
 
   async function sendOnce(records: readonly OutgoingRecord[], trip: Trip): Promise<void> {
     const { signal } = trip
@@ -99,72 +121,100 @@ function createSender(
   }
 
   return async (calls, trip) => {
-    const results: (undefined | Error)[] = calls.map(() => undefined)
+    const records = calls.flatMap((call) => call.records)
+    const refusals = new Map<number, Refusal>()
 
-    async function carry(parcels: readonly Parcel[]): Promise<void> {
-      const wanted = parcels.filter(({ call }) => !results[call])
-      if (wanted.length === 0) return
-      const records = wanted.map(({ record }) => record)
+    /** Sends the records from one place to another, and tells whether the backend took all of them. */
+    async function carry(from: number, to: number): Promise<boolean> {
+      const piece = to - from === records.length ? records : records.slice(from, to)
       for (let attempt = 1; ; attempt++) {
         try {
-          return await sendOnce(records, trip)
+          await sendOnce(piece, trip)
+          return true
         } catch (error) {
           if (trip.signal.aborted) throw error
-          if (isPermanent(error)) return refuse(wanted, error)
+          if (isPermanent(error)) return refuse(from, to, { error, certain: attempt === 1 })
         }
         await sleep(backoff(attempt), { clock, signal: trip.signal })
       }
     }
 
-    /** One bad message must not fail the calls that happen to share its trip: halve until its call is alone. */
-    async function refuse(parcels: readonly Parcel[], error: unknown): Promise<void> {
-      const first = (parcels[0] as Parcel).call
-      const last = (parcels.at(-1) as Parcel).call
-      if (first === last) {
-        const applied = (calls[first] as Call).length === 1 ? 'no' : 'unknown'
-        results[first] = new StoreUnavailableError('queue: publish was refused', { applied, cause: error })
-        return
+    /** One bad message must not fail those that happen to share its trip: halve until it is alone. */
+    async function refuse(from: number, to: number, refusal: Refusal): Promise<false> {
+      if (to - from === 1 || refusesAll(refusal.error)) {
+        for (let at = from; at < to; at++) refusals.set(at, refusal)
+        return false
       }
-      const middle = (first + last) >> 1
-      await carry(parcels.filter(({ call }) => call <= middle))
-      await carry(parcels.filter(({ call }) => call > middle))
+      const middle = (from + to) >> 1
+      const first = await carry(from, middle)
+      const second = await carry(middle, to)
+      if (first && second) {
+        // Each message was taken: it was together that they were too large.
+        const half = Math.max(bytesOf(records.slice(from, middle)), bytesOf(records.slice(middle, to)))
+        pieceBytes = Math.max(leastBytes, Math.min(pieceBytes, half))
+      }
+      return false
     }
 
-    for (const piece of pieces(calls)) await carry(piece)
-    return results
+    for (const [from, to] of pieces(records, calls, pieceBytes)) await carry(from, to)
+    return refusals.size === 0 ? new Array<undefined>(calls.length).fill(undefined) : resultsOf(calls, refusals)
   }
 }
 
-const size = ({ key, value, headers }: OutgoingRecord): number => {
-  let bytes = 64 + (key?.length ?? 0) + (value?.length ?? 0)
-  for (const name of Object.keys(headers)) bytes += name.length + (headers[name]?.length ?? 0) * 3
-  return bytes
+/** What is sent at once, by number and by bytes; a record that is larger than that goes alone. */
+function* pieces(
+  records: readonly OutgoingRecord[],
+  calls: readonly Call[],
+  maxBytes: number,
+): Generator<readonly [from: number, to: number]> {
+  const bytes = calls.reduce((sum, call) => sum + call.bytes, 0)
+  if (bytes <= maxBytes && records.length <= mostRecords) {
+    yield [0, records.length]
+    return
+  }
+  let from = 0
+  let left = maxBytes
+  for (const [at, record] of records.entries()) {
+    const more = recordBytes(record)
+    if (at > from && (more > left || at - from >= mostRecords)) {
+      yield [from, at]
+      from = at
+      left = maxBytes
+    }
+    left -= more
+  }
+  yield [from, records.length]
 }
 
-function* pieces(calls: readonly Call[]): Generator<readonly Parcel[]> {
-  let piece: Parcel[] = []
-  let bytes = 0
-  for (const [call, records] of calls.entries()) {
-    for (const record of records) {
-      const more = size(record)
-      if (piece.length > 0 && (bytes + more > maxBytes || piece.length >= maxRecords)) {
-        yield piece
-        piece = []
-        bytes = 0
-      }
-      piece.push({ record, call })
-      bytes += more
-    }
-  }
-  if (piece.length > 0) yield piece
+/** A call fails by its first refused message; the rest of it was published, as its neighbours were. */
+function resultsOf(
+  calls: readonly Call[],
+  refusals: ReadonlyMap<number, Refusal>,
+): (StoreUnavailableError | undefined)[] {
+  let at = 0
+  return calls.map(({ records }) => {
+    const refused = records.flatMap((record) => {
+      const refusal = refusals.get(at++)
+      return refusal ? [{ record, ...refusal }] : []
+    })
+    const [first] = refused
+    if (!first) return undefined
+    const { record, error } = first
+    const applied = refused.length === records.length && refused.every(({ certain }) => certain) ? 'no' : 'unknown'
+    const which = `message ${String(record.headers[idHeader])} of about ${recordBytes(record)} bytes`
+    const why = error instanceof Error ? error.message : String(error)
+    return new StoreUnavailableError(`queue: publish was refused, ${which}: ${why}`, { applied, cause: error })
+  })
 }
+
+const bytesOf = (records: readonly OutgoingRecord[]): number =>
+  records.reduce((sum, record) => sum + recordBytes(record), 0)
 
 /** Stops waiting for `work` when `signal` aborts, with its reason. */
 function abortable<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason as Error)
-    const onAbort = (): void => reject(signal.reason as Error)
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+    const unwatch = onAbort(signal, () => reject(signal.reason as Error))
+    work.then(resolve, reject).finally(unwatch)
   })
 }

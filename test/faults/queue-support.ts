@@ -11,6 +11,7 @@ import { sqlInbox } from '../../src/queue/sql/index.js'
 import { createDatabase } from '../services/index.js'
 import { uniqueName } from '../services/vitest.js'
 import { startProxy } from '../support/proxy.js'
+import { until } from '../support/until.js'
 
 export interface Tables {
   effects: { id: string }
@@ -26,10 +27,17 @@ export const client = (brokers: readonly string[], socketFactory?: ISocketFactor
     ...(socketFactory ? { socketFactory } : {}),
   })
 
-export async function makeTopic(kafka: Kafka, topic = uniqueName('queue')): Promise<string> {
+/** Makes a topic, and waits until the brokers serve it: one that has just started may take a moment. */
+export async function makeTopic(
+  kafka: Kafka,
+  topic = uniqueName('queue'),
+  { partitions = 4, settings = {} }: { partitions?: number; settings?: Readonly<Record<string, string>> } = {},
+): Promise<string> {
   const admin = kafka.admin()
   await admin.connect()
-  await admin.createTopics({ topics: [{ topic, numPartitions: 4 }], waitForLeaders: true })
+  const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
+  await admin.createTopics({ topics: [{ topic, numPartitions: partitions, configEntries }], waitForLeaders: false })
+  await until(async () => (await admin.fetchTopicOffsets(topic)).length === partitions, 'the topic')
   await admin.disconnect()
   return topic
 }

@@ -7,18 +7,20 @@ export interface KafkaMessage {
   readonly value: Buffer | null
   readonly timestamp: string
   readonly offset: string
+  /** `null`, which the types of kafkajs leave out, is a header without a value. */
   readonly headers?: Record<string, Bytes | undefined>
+}
+
+export interface SentMessage {
+  key: Buffer | null
+  value: Buffer | null
+  headers: Record<string, Bytes>
 }
 
 export interface KafkaProducer {
   connect(): Promise<void>
   disconnect(): Promise<void>
-  send(record: {
-    topic: string
-    acks: number
-    compression: number
-    messages: { key: Buffer | null; value: Buffer | null; headers: Record<string, Bytes> }[]
-  }): Promise<unknown>
+  send(record: { topic: string; acks: number; compression: number; messages: SentMessage[] }): Promise<unknown>
 }
 
 export interface KafkaPositions {

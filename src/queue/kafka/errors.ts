@@ -18,6 +18,9 @@ const permanent = new Set([
   'CLUSTER_AUTHORIZATION_FAILED',
 ])
 
+/** Of these, those that are the fault of the records: others may be taken. */
+const ofRecords = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE', 'INVALID_RECORD', 'INVALID_TIMESTAMP'])
+
 /** A commit that a new sharing out of the group has overtaken. */
 const overtaken = new Set(['REBALANCE_IN_PROGRESS', 'ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID'])
 
@@ -35,10 +38,15 @@ function isAny(error: unknown, names: ReadonlySet<unknown>, depth = 0): boolean 
 
 export const isOvertaken = (error: unknown): boolean => isAny(error, overtaken)
 
-/** The error with what the front asks of it: whether it pays to try again. kafkajs' own mark means something else. */
+/**
+ * The error with what the front asks of it: whether it pays to try again, or to try other records. kafkajs' own mark means
+ * something else.
+ */
 export function translated(what: string, error: unknown): Error {
   const message = error instanceof Error ? error.message : String(error)
+  const isPermanent = isAny(error, permanent)
   return Object.assign(new Error(`kafka: ${what}: ${message}`, { cause: error }), {
-    retriable: !isAny(error, permanent),
+    retriable: !isPermanent,
+    refusesAll: isPermanent && !isAny(error, ofRecords),
   })
 }

@@ -1,16 +1,22 @@
+import { onAbort } from '../../core/abort.js'
+import { sleep, systemClock } from '../../core/clock.js'
 import { ClosedError } from '../../core/errors.js'
-import type { Delivery, HeaderValue, JoinRequest, QueueMember, QueueRecord, RecordHeaders } from '../driver.js'
+import { bounded } from '../bounded.js'
+import { isPermanent, type Delivery, type JoinRequest, type QueueMember } from '../driver.js'
 import { assignerWithDoor } from './assigner.js'
-import type { BatchEnded, GroupJoined, KafkaBatch, KafkaClient, KafkaMessage } from './client.js'
+import type { BatchEnded, GroupJoined, KafkaBatch, KafkaClient } from './client.js'
+import { watchConnections } from './connections.js'
 import { isOvertaken, translated } from './errors.js'
-
-type Records = Extract<Delivery, { type: 'records' }>
+import { createFetched } from './fetched.js'
+import { lagOf, type GroupOffsets } from './offsets.js'
+import { toRecord } from './records.js'
 
 /** How long a fetch waits for messages, and how late a partition that was paused is fetched from again. */
 const fetchWaitMs = 100
-/** Fetched batches of a partition that wait here. What is left when fetching goes on bridges its lateness. */
-const mostBuffered = 4
-const resumeAt = 2
+/** How soon to look again for what another member, or a broker that was away, has not done yet. */
+const againMs = 100
+/** How long a goodbye may take before the connections are cut. */
+const leaveMs = 3_000
 
 /**
  * A member of a group by kafkajs, kept at arm's length. kafkajs fetches, sends heartbeats and follows the group; what
@@ -18,9 +24,10 @@ const resumeAt = 2
  * and only for partitions of the present assignment. When kafkajs gives up, so does this member.
  */
 export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember {
-  const { topic, group, fromBeginning, sessionTimeoutMs } = request
-  const admin = kafka.admin()
-  const consumer = kafka.consumer({
+  const { topic, group, fromBeginning, sessionTimeoutMs, maxBufferedBytes } = request
+  const connections = watchConnections(kafka)
+  const admin = connections.kafka.admin()
+  const consumer = connections.kafka.consumer({
     groupId: group,
     sessionTimeout: sessionTimeoutMs,
     heartbeatInterval: Math.max(1, Math.floor(Math.min(3_000, sessionTimeoutMs / 4))),
@@ -31,11 +38,11 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
     retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5, restartOnFailure: async () => false },
   } as { groupId: string })
 
-  const buffers = new Map<number, Records[]>()
-  const held = new Set<number>()
-  const paused = new Set<number>()
-  /** Partitions whose committed offset is known to exist. */
-  const placed = new Set<number>()
+  const fetched = createFetched({
+    maxBytes: maxBufferedBytes,
+    pause: (partition) => consumer.pause([{ topic, partitions: [partition] }]),
+    resume: (partition) => consumer.resume([{ topic, partitions: [partition] }]),
+  })
   let assigned = new Set<number>()
   let joins = 0
   let news: Delivery | undefined
@@ -62,14 +69,14 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
     if (closed) return onSettled()
     consumer.on('consumer.group_join', ({ payload }) => joined(payload))
     consumer.on('consumer.end_batch_process', ({ payload }) => skipped(payload))
-    consumer.on('consumer.crash', ({ payload }) => fail('the consumer crashed', payload.error))
+    consumer.on('consumer.crash', ({ payload: { error } }) => fail(crashOf(error), error))
     await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: takeOver })
   }
 
   /** Before each join: the front finishes and commits what it has of the old share. */
   async function letGo(): Promise<void> {
     if (assigned.size === 0 || closed || failure) return
-    buffers.clear()
+    fetched.assign(0)
     news = { type: 'revoking' }
     const done = new Promise<void>((resolve) => (onLetGo = resolve))
     wake()
@@ -81,15 +88,13 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
   function joined({ memberAssignment }: GroupJoined): void {
     onSettled()
     joins++
-    buffers.clear()
-    paused.clear()
     assigned = new Set(memberAssignment[topic] ?? [])
+    fetched.assign(assigned.size)
     // kafkajs keeps what was paused over a new assignment.
     consumer.resume([{ topic }])
-    const unplaced = fromBeginning ? [] : [...assigned].filter((partition) => !placed.has(partition))
-    if (unplaced.length === 0) return tell({ type: 'assigned', partitions: [...assigned] })
-    consumer.pause([{ topic, partitions: unplaced }])
-    place(unplaced, joins).catch((error: unknown) => fail('cannot find where to start', error))
+    if (fromBeginning || assigned.size === 0) return tell({ type: 'assigned', partitions: [...assigned] })
+    consumer.pause([{ topic, partitions: [...assigned] }])
+    place(joins).catch((error: unknown) => fail('cannot find where to start', error))
   }
 
   function tell(delivery: Delivery): void {
@@ -98,31 +103,67 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
   }
 
   /**
-   * A group that has never been here starts at the end as it is now, and remembers that at once: otherwise a crash
-   * before its first commit would move the start, and what was published meanwhile would never be seen.
+   * A group that has never been here starts at the end as it is now, and remembers that at once, for all partitions in one
+   * commit. Whoever finds a commit knows then that the group has started: a partition without one came later, and is read
+   * from its beginning, as kafkajs does. The member that has partition 0 starts the group, and the others wait for it.
    */
-  async function place(partitions: readonly number[], join: number): Promise<void> {
-    const [committed, ends] = await Promise.all([fetchCommitted(), admin.fetchTopicOffsets(topic)])
-    if (join !== joins || closed) return
-    const starts = ends.filter(({ partition }) => partitions.includes(partition) && !committed.has(partition))
-    for (const { partition, high } of starts) consumer.seek({ topic, partition, offset: high })
-    if (starts.length > 0) {
-      await consumer.commitOffsets(starts.map(({ partition, high }) => ({ topic, partition, offset: high })))
-      if (join !== joins || closed) return
+  async function place(join: number): Promise<void> {
+    const lateMs = systemClock.nowMs() + sessionTimeoutMs
+    const isOver = (): boolean => join !== joins || closed || failure !== undefined
+    for (;;) {
+      const { committed, ends } = await patiently(groupOffsets, isOver)
+      if (isOver()) return
+      if (committed.size > 0) {
+        // kafkajs may have asked for these positions before they were there.
+        for (const [partition, offset] of committed) seek(partition, offset)
+        break
+      }
+      // A member that does not start groups (it is told to read from the beginning) may have partition 0.
+      if (assigned.has(0)) await commitStarts(ends)
+      else if (systemClock.nowMs() > lateMs) await commitStarts(ends.filter(({ partition }) => assigned.has(partition)))
+      else await sleep(againMs)
     }
-    for (const partition of partitions) placed.add(partition)
-    consumer.resume([{ topic, partitions: [...partitions] }])
+    consumer.resume([{ topic }])
     tell({ type: 'assigned', partitions: [...assigned] })
   }
 
-  async function fetchCommitted(): Promise<Map<number, number>> {
-    const topics = await admin.fetchOffsets({ groupId: group, topics: [topic] })
-    const partitions = topics.flatMap((one) => (one.topic === topic ? one.partitions : []))
-    return new Map(
-      partitions
-        .map(({ partition, offset }) => [partition, Number(offset)] as const)
-        .filter(([, offset]) => offset >= 0),
-    )
+  function seek(partition: number, offset: number): void {
+    if (assigned.has(partition) && offset >= 0) consumer.seek({ topic, partition, offset: String(offset) })
+  }
+
+  async function commitStarts(ends: GroupOffsets['ends']): Promise<void> {
+    await consumer
+      .commitOffsets(ends.map(({ partition, high }) => ({ topic, partition, offset: high })))
+      .catch((error: unknown) => {
+        // Otherwise the group shares out its partitions anew, and this is done then.
+        if (!isOvertaken(error)) throw error
+        return sleep(againMs)
+      })
+  }
+
+  /** A connection that broke meanwhile is no reason to leave the group, which would stop all of it. */
+  async function patiently<Value>(ask: () => Promise<Value>, isOver: () => boolean): Promise<Value> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await ask()
+      } catch (error) {
+        if (isOver() || attempt === 5 || isPermanent(translated('', error))) throw error
+        await sleep(againMs * attempt)
+      }
+    }
+  }
+
+  async function groupOffsets(): Promise<GroupOffsets> {
+    const [topics, ends] = await Promise.all([
+      admin.fetchOffsets({ groupId: group, topics: [topic] }),
+      admin.fetchTopicOffsets(topic),
+    ])
+    const committed = new Map<number, number>()
+    for (const { partition, offset } of topics.find((one) => one.topic === topic)?.partitions ?? []) {
+      // -2 was committed, and means the oldest.
+      if (offset !== '-1') committed.set(partition, Number(offset))
+    }
+    return { committed, ends }
   }
 
   async function takeOver({ batch, resolveOffset, commitOffsetsIfNecessary }: KafkaBatch): Promise<void> {
@@ -130,37 +171,17 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
     const { partition, messages } = batch
     const last = messages.at(-1)
     if (closed || !last || !assigned.has(partition)) return
-    push({ type: 'records', partition, records: messages.map(toRecord), nextOffset: Number(batch.lastOffset()) + 1 })
     resolveOffset(last.offset)
-    if ((buffers.get(partition)?.length ?? 0) < mostBuffered) return
-    paused.add(partition)
-    consumer.pause([{ topic, partitions: [partition] }])
+    const nextOffset = Number(batch.lastOffset()) + 1
+    fetched.push({ type: 'records', partition, records: messages.map(toRecord), nextOffset })
+    wake()
   }
 
   /** A fetch brought only what is no message, such as the end of a transaction. kafkajs passes over it by itself. */
   function skipped({ partition, batchSize, lastOffset }: BatchEnded): void {
     if (batchSize > 0 || closed || !assigned.has(partition)) return
-    push({ type: 'records', partition, records: [], nextOffset: Number(lastOffset) + 1 })
-  }
-
-  function push(records: Records): void {
-    const buffer = buffers.get(records.partition)
-    if (buffer) buffer.push(records)
-    else buffers.set(records.partition, [records])
+    fetched.push({ type: 'records', partition, records: [], nextOffset: Number(lastOffset) + 1 })
     wake()
-  }
-
-  function nextRecords(): Records | undefined {
-    for (const [partition, buffer] of buffers) {
-      if (held.has(partition)) continue
-      const records = buffer.shift()
-      // Behind the others, so that each gets its turn.
-      buffers.delete(partition)
-      if (buffer.length > 0) buffers.set(partition, buffer)
-      if (buffer.length <= resumeAt && paused.delete(partition)) consumer.resume([{ topic, partitions: [partition] }])
-      return records
-    }
-    return undefined
   }
 
   start().catch((error: unknown) => fail(`cannot join group ${group}`, error))
@@ -175,18 +196,18 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
         if (failure) throw failure
         if (closed) throw new ClosedError('the member has left its group')
         signal.throwIfAborted()
-        const delivery = news ?? nextRecords()
+        const delivery = news ?? fetched.shift()
         news = undefined
         if (delivery) {
           toldToLetGo = delivery.type === 'revoking'
+          if (delivery.type === 'assigned') fetched.release()
           return delivery
         }
         await woken(signal, (resume) => (wake = resume))
       }
     },
     hold(partition, hold) {
-      if (hold) held.add(partition)
-      else held.delete(partition)
+      fetched.hold(partition, hold)
       wake()
     },
     async commit(positions) {
@@ -203,12 +224,7 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
     },
     async lag() {
       try {
-        const [committed, ends] = await Promise.all([fetchCommitted(), admin.fetchTopicOffsets(topic)])
-        const behind = ends.map(({ partition, high, low }) => {
-          const start = fromBeginning ? Number(low) : Number(high)
-          return Math.max(0, Number(high) - Math.max(Number(low), committed.get(partition) ?? start))
-        })
-        return behind.reduce((sum, messages) => sum + messages, 0)
+        return lagOf(await groupOffsets(), fromBeginning)
       } catch (error) {
         throw translated('cannot tell the lag', error)
       }
@@ -218,32 +234,25 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
       wake()
       onLetGo?.()
       // Told to stop while it joins, kafkajs would come back to life once it has joined.
-      await settled
-      await Promise.allSettled([consumer.disconnect(), admin.disconnect()])
+      const left = settled.then(() => Promise.allSettled([consumer.disconnect(), admin.disconnect()]))
+      await bounded(left, leaveMs, systemClock)
+      connections.end()
     },
   }
 }
 
+const crashOf = (error: Error): string =>
+  error.name === 'KafkaJSNotImplemented'
+    ? "messages of the topic are compressed, and kafkajs' CompressionCodecs has no codec for them"
+    : 'the consumer crashed'
+
 /** Waits until `arm`'s callback is called, or `signal` aborts. */
 function woken(signal: AbortSignal, arm: (resume: () => void) => void): Promise<void> {
   return new Promise((resolve) => {
-    const done = (): void => {
-      signal.removeEventListener('abort', done)
+    const unwatch = onAbort(signal, resolve)
+    arm(() => {
+      unwatch()
       resolve()
-    }
-    arm(done)
-    signal.addEventListener('abort', done, { once: true })
+    })
   })
-}
-
-const noHeaders: RecordHeaders = {}
-
-function toRecord({ key, value, headers, offset, timestamp }: KafkaMessage): QueueRecord {
-  return {
-    key,
-    value,
-    headers: headers ? (headers as Record<string, HeaderValue | HeaderValue[]>) : noHeaders,
-    offset: Number(offset),
-    timestampMs: Number(timestamp),
-  }
 }

@@ -1,14 +1,15 @@
 import { createRequire } from 'node:module'
 import { systemClock } from '../../core/clock.js'
-import type { OutgoingRecord } from '../driver.js'
-import { encodeRecordBatch } from './record-batch.js'
+import type { OutgoingRecord, RecordHeaders } from '../driver.js'
+import { codecOf } from './compression.js'
+import { compressRecordBatch, encodeRecordBatch } from './record-batch.js'
 
 /** A record on its way through kafkajs. Its class tells it from the messages of other producers. */
 export class KafkaRecord implements OutgoingRecord {
   constructor(
     readonly key: Buffer | null,
     readonly value: Buffer | null,
-    readonly headers: Record<string, Buffer | string | (Buffer | string)[]>,
+    readonly headers: RecordHeaders,
   ) {}
 }
 
@@ -32,8 +33,8 @@ let done = false
 
 /**
  * kafkajs makes two buffers of 512 bytes, a dozen small ones and several bigints for each record that it encodes, which
- * was half of what publishing costs. Uncompressed records of ours are encoded in one piece instead; everything else, and
- * every message of other producers, goes the way it went.
+ * was half of what publishing costs, and it cannot encode a header without a value. Records of ours are encoded in one
+ * piece instead; every message of other producers goes the way it went.
  */
 export function encodeInOnePiece(): void {
   if (done) return
@@ -47,8 +48,8 @@ export function encodeInOnePiece(): void {
     // kafkajs asks for this module anew for each request.
     module.exports = (produce: Produce) => {
       const request = original(produce)
-      if (produce.compression !== 0 || !produce.topicData.every(isOurs)) return request
-      return { ...request, encode: async () => encoded(produce) }
+      if (!produce.topicData.every(isOurs)) return request
+      return { ...request, encode: () => encoded(produce) }
     }
   } catch {
     // Another version, laid out otherwise: it may cost some cycles, and works.
@@ -58,13 +59,18 @@ export function encodeInOnePiece(): void {
 const isOurs = ({ partitions }: Produce['topicData'][number]): boolean =>
   partitions.every(({ messages }) => messages.every((message) => message instanceof KafkaRecord))
 
-function encoded({ acks, timeout, topicData }: Produce): Encoded {
+async function encoded({ acks, timeout, compression, topicData }: Produce): Promise<Encoded> {
   const parts: Buffer[] = [int16(-1), int16(acks), int32(timeout), int32(topicData.length)]
   for (const { topic, partitions } of topicData) {
     const name = Buffer.from(topic)
     parts.push(int16(name.length), name, int32(partitions.length))
     for (const { partition, messages } of partitions) {
-      const batch = encodeRecordBatch(messages as KafkaRecord[], systemClock.wallMs())
+      const records = messages as KafkaRecord[]
+      const nowMs = systemClock.wallMs()
+      const batch =
+        compression === 0
+          ? encodeRecordBatch(records, nowMs)
+          : await compressRecordBatch(records, nowMs, compression, codecOf(compression))
       parts.push(int32(partition), int32(batch.length), batch)
     }
   }

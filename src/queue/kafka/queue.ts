@@ -1,6 +1,9 @@
+import { objectWith } from '../../core/check.js'
+import { outsideRequests } from '../../core/context.js'
 import type { QueueDriver } from '../driver.js'
 import type { KafkaClient } from './client.js'
 import { compressionType, type Compression } from './compression.js'
+import { decodeLinearly } from './decoding.js'
 import { joinGroup } from './member.js'
 import { encodeInOnePiece } from './produce-request.js'
 import { openProducer } from './producer.js'
@@ -18,14 +21,19 @@ export interface KafkaQueueOptions {
  * A message is published when all in-sync replicas have it; its key chooses the partition as in Java's client, and its
  * id travels in the header `spillway-id`. Topics must exist. Handlers may run for any time: the client's heartbeats do
  * not wait for them. Before partitions are shared out anew, handlers under way get half of `sessionTimeoutMs` to finish;
- * the messages of those that take longer are delivered to their next owner again, so use an inbox.
+ * the messages of those that take longer are delivered to their next owner again, so use an inbox. A connection on which
+ * a broker answers nothing for some seconds is replaced. A group begins at the end of the topic (or where
+ * `fromBeginning` says) once; partitions that the topic gets later are read from their beginning.
  */
 export function kafkaQueue(kafka: KafkaClient, options: KafkaQueueOptions = {}): QueueDriver {
+  objectWith('kafka', kafka, ['producer', 'consumer', 'admin'], 'a Kafka of kafkajs')
   const compression = compressionType(options.compression ?? 'none')
+  decodeLinearly()
   stopIdleTimerLoop()
   encodeInOnePiece()
   return {
-    openProducer: (topic) => openProducer(kafka, topic, compression),
-    join: async (request) => joinGroup(kafka, request),
+    // Connections and their loops outlive the call that happens to open them.
+    openProducer: (topic) => outsideRequests(() => openProducer(kafka, topic, compression)),
+    join: async (request) => outsideRequests(() => joinGroup(kafka, request)),
   }
 }

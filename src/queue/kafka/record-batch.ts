@@ -1,13 +1,15 @@
-import type { HeaderValue, OutgoingRecord } from '../driver.js'
+import type { OutgoingRecord } from '../driver.js'
+import type { CompressionCodec } from './compression.js'
 import { crc32c } from './crc32c.js'
+import type { HeaderBytes } from './records.js'
 
 // The format: https://kafka.apache.org/documentation/#recordbatch
 
-type Header = readonly [name: Sized, value: Sized]
+type Header = readonly [name: Sized, value: Sized | null]
 
 /** Bytes, or text with the number of bytes that it takes in UTF-8. */
 interface Sized {
-  readonly value: HeaderValue
+  readonly value: Uint8Array | string
   readonly length: number
 }
 
@@ -25,15 +27,32 @@ export function encodeRecordBatch(records: readonly OutgoingRecord[], nowMs: num
     at = writeVarint(batch, bodyLengths[i] as number, at)
     at = writeBody(batch, record, headers[i] as Header[], i, at)
   }
-  writeHead(batch, records.length, nowMs)
+  writeHead(batch, records.length, nowMs, 0)
   return batch
 }
 
-function writeHead(batch: Buffer, records: number, nowMs: number): void {
+/** The same, compressed by a codec of kafkajs. */
+export async function compressRecordBatch(
+  records: readonly OutgoingRecord[],
+  nowMs: number,
+  compression: number,
+  codec: CompressionCodec,
+): Promise<Buffer> {
+  const plain = encodeRecordBatch(records, nowMs)
+  const batch = Buffer.concat([
+    plain.subarray(0, headLength),
+    await codec.compress({ buffer: plain.subarray(headLength) }),
+  ])
+  writeHead(batch, records.length, nowMs, compression)
+  return batch
+}
+
+function writeHead(batch: Buffer, records: number, nowMs: number, compression: number): void {
   const now = BigInt(nowMs)
   batch.fill(0, 0, headLength)
   batch.writeInt32BE(batch.length - 12, 8)
   batch.writeInt8(2, 16)
+  batch.writeInt16BE(compression, 21)
   batch.writeInt32BE(records - 1, 23)
   batch.writeBigInt64BE(now, 27)
   batch.writeBigInt64BE(now, 35)
@@ -45,18 +64,19 @@ function writeHead(batch: Buffer, records: number, nowMs: number): void {
 function headersOf({ headers }: OutgoingRecord): Header[] {
   const list: Header[] = []
   for (const name of Object.keys(headers)) {
-    const values = headers[name] as HeaderValue | readonly HeaderValue[]
+    const values = headers[name] as HeaderBytes | readonly HeaderBytes[]
     const sizedName = sized(name)
-    if (!Array.isArray(values)) list.push([sizedName, sized(values as HeaderValue)])
-    else for (const value of values as readonly HeaderValue[]) list.push([sizedName, sized(value)])
+    if (!Array.isArray(values)) list.push([sizedName, sizedOrNull(values as HeaderBytes)])
+    else for (const value of values as readonly HeaderBytes[]) list.push([sizedName, sizedOrNull(value)])
   }
   return list
 }
 
-const sized = (value: HeaderValue): Sized => ({
+const sized = (value: Uint8Array | string): Sized => ({
   value,
   length: typeof value === 'string' ? Buffer.byteLength(value) : value.length,
 })
+const sizedOrNull = (value: HeaderBytes): Sized | null => (value === null ? null : sized(value))
 
 /** Attributes and time, a byte each, then place, key, value and headers. */
 function bodyLength({ key, value }: OutgoingRecord, headers: readonly Header[], place: number): number {
@@ -86,7 +106,9 @@ function writeBytes(to: Buffer, bytes: Uint8Array | null, at: number): number {
   return from + bytes.length
 }
 
-function writeSized(to: Buffer, { value, length }: Sized, at: number): number {
+function writeSized(to: Buffer, text: Sized | null, at: number): number {
+  if (text === null) return writeBytes(to, null, at)
+  const { value, length } = text
   if (typeof value !== 'string') return writeBytes(to, value, at)
   const from = writeVarint(to, length, at)
   to.write(value, from, length, 'utf8')

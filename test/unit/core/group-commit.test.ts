@@ -56,6 +56,17 @@ describe('trips', () => {
     expect(await Promise.all(calls)).toHaveLength(2_500)
   })
 
+  it('lets no more weigh in a trip than it may carry, and what is heavier travel alone', async () => {
+    const { backend, commit } = heldCommit({ maxWeight: { of: (text) => text.length, most: 4 } })
+    const calls = ['aa', 'bb', 'c', 'ddddd', 'e', 'fff'].map((text) => commit.call(text))
+    for (const trip of [0, 1, 2, 3]) {
+      await settle()
+      backend.trips[trip]?.answer()
+    }
+    expect(await Promise.all(calls)).toHaveLength(6)
+    expect(backend.batches).toEqual([['aa', 'bb'], ['c'], ['ddddd'], ['e', 'fff']])
+  })
+
   it('takes calls in the order they came', async () => {
     const { backend, commit } = heldCommit({ maxBatch: 2 })
     const calls = ['a', 'b', 'c', 'd', 'e'].map((name) => commit.call(name))

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { describe, expect, it } from 'vitest'
 import {
   memoryQueue,
@@ -116,6 +117,84 @@ describe('startPublisher', () => {
     expect(trips).toEqual([['a', 'b'], ['c']])
   })
 
+  it('bounds what calls share by bytes, so that the first do not wait for the last', async () => {
+    const { trips, publisher, clock } = await setUp()
+    const big = 'x'.repeat(300_000)
+    const settled: string[] = []
+    const calls = ['a', 'b', 'c', 'd', 'e'].map(async (id) => {
+      await publisher.publish({ id, body: big })
+      settled.push(`${id} after ${trips.length}`)
+    })
+    await clock.advance(0)
+    await Promise.all(calls)
+    expect(trips).toEqual([['a', 'b'], ['c', 'd'], ['e']])
+    expect(settled).toEqual(['a after 1', 'b after 1', 'c after 2', 'd after 2', 'e after 3'])
+  })
+
+  it('publishes the neighbours of a message in a list that is refused, and names it', async () => {
+    const { publish, trips, clock } = await setUp((records) => {
+      if (records.some((record) => String(bodyOf(record)).startsWith('big'))) throw refused
+    })
+    const failure = publish('a', 'b', 'big', 'c').catch((error: unknown) => error)
+    await clock.advance(0)
+    expect(await failure).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', applied: 'unknown' })
+    expect(String(await failure)).toMatch(/message big of about \d+ bytes: too large/)
+    expect(trips.filter((trip) => !trip.includes('big')).flat()).toEqual(['a', 'b', 'c'])
+    const all = outcome(publish('big', 'big2'))
+    await clock.advance(0)
+    expect(await all).toBe('no')
+  })
+
+  it('learns what the topic takes in one batch', async () => {
+    const { publisher, trips, clock } = await setUp((records) => {
+      if (records.reduce((sum, { value }) => sum + (value?.length ?? 0), 0) > 100_000) throw refused
+    })
+    const list = Array.from({ length: 64 }, (_, n) => ({ id: `${n}`, body: 'x'.repeat(10_000) }))
+    for (const round of [1, 2]) {
+      const before = trips.length
+      const call = publisher.publish(list)
+      await clock.advance(0)
+      await call
+      // The first tries 64, 32 and 16 at once.
+      if (round === 2) expect(trips.slice(before).flat()).toEqual(list.map(({ id }) => id))
+    }
+    const single = outcome(publisher.publish({ id: 'big', body: 'x'.repeat(100_000) }))
+    await clock.advance(0)
+    expect(await single).toBe('no')
+  })
+
+  it('fails all calls at once when it is none of their fault', async () => {
+    const denied = Object.assign(new Error('no such right'), { retriable: false, refusesAll: true })
+    const { publish, trips, clock } = await setUp(() => Promise.reject(denied))
+    const calls = Array.from({ length: 1_000 }, (_, n) => outcome(publish(`${n}`)))
+    await clock.advance(0)
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(['no']))
+    expect(trips).toHaveLength(1)
+  })
+
+  it('carries a herd in as few trips as their number allows', async () => {
+    const { publish, trips, clock } = await setUp()
+    const calls = Array.from({ length: 20_000 }, (_, n) => outcome(publish(`${n}`)))
+    await clock.advance(0)
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(['published']))
+    expect(trips.length).toBeLessThanOrEqual(4)
+  })
+
+  it("sends in no caller's context, and answers each in its own", async () => {
+    const context = new AsyncLocalStorage<string>()
+    const seen: unknown[] = []
+    const { publish, clock } = await setUp(() => void seen.push(context.getStore()))
+    const own = ['one', 'two'].map((name) =>
+      context.run(name, async () => {
+        await publish(name)
+        return context.getStore()
+      }),
+    )
+    await clock.advance(0)
+    expect(await Promise.all(own)).toEqual(['one', 'two'])
+    expect(seen).toEqual([undefined])
+  })
+
   it('stops waiting on abort, with the reason itself', async () => {
     const { publisher, clock } = await setUp(() => new Promise(() => undefined))
     const abort = new AbortController()
@@ -146,6 +225,9 @@ describe('startPublisher', () => {
     await expect(startPublisher(memoryQueue(), { topic: '' })).rejects.toThrow('topic')
     await expect(startPublisher(memoryQueue(), { topic: 't', timeoutMs: 0 })).rejects.toThrow('timeoutMs')
     expect(() => memoryQueue({ partitions: 0 })).toThrow('partitions')
+    for (const driver of [undefined, null, 'kafka', {}, { producer: () => undefined }]) {
+      await expect(startPublisher(driver as never, { topic: 't' })).rejects.toThrow(TypeError)
+    }
   })
 
   it('closes once, and takes nothing afterwards', async () => {

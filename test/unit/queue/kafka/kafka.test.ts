@@ -1,12 +1,26 @@
 import { Kafka, logLevel } from 'kafkajs'
 import { describe, expect, it } from 'vitest'
-import { isPermanent } from '../../../../src/queue/driver.js'
+import { isPermanent, refusesAll } from '../../../../src/queue/driver.js'
 import { isOvertaken, translated } from '../../../../src/queue/kafka/errors.js'
 import { kafkaQueue, type Compression } from '../../../../src/queue/kafka/index.js'
 
 const kafka = new Kafka({ brokers: ['127.0.0.1:1'], logLevel: logLevel.NOTHING })
 
 describe('kafkaQueue', () => {
+  it.each<[unknown, string]>([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    ['127.0.0.1:9092', '127.0.0.1:9092'],
+    [{ brokers: [] }, 'an object with brokers'],
+    [new (class Redis {})(), 'a Redis'],
+    [kafka.producer({ createPartitioner: () => () => 0 }), 'an object with'],
+  ])('refuses %j in the place of a client, by its name', (client, named) => {
+    expect(() => kafkaQueue(client as Kafka)).toThrow(TypeError)
+    expect(() => kafkaQueue(client as Kafka)).toThrow(
+      `kafka must be a Kafka of kafkajs, got ${typeof client === 'string' ? '"' : ''}${named}`,
+    )
+  })
+
   it('refuses a compression it has no codec for, at once', () => {
     expect(() => kafkaQueue(kafka)).not.toThrow()
     expect(() => kafkaQueue(kafka, { compression: 'gzip' })).not.toThrow()
@@ -30,6 +44,13 @@ describe('errors of kafkajs', () => {
       false,
     )
     expect(isPermanent(translated('x', 'text'))).toBe(false)
+  })
+
+  it('say whether other records would be refused as well', () => {
+    const refusals = ['MESSAGE_TOO_LARGE', 'INVALID_RECORD', 'TOPIC_AUTHORIZATION_FAILED', 'REQUEST_TIMED_OUT'].map(
+      (type) => refusesAll(translated('x', wrapped({ type }))),
+    )
+    expect(refusals).toEqual([false, false, true, false])
   })
 
   it('are known where a new sharing out has overtaken a commit', () => {
