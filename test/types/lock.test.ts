@@ -1,4 +1,3 @@
-import { Redis } from 'ioredis'
 import { expect, expectTypeOf, it } from 'vitest'
 import {
   createLock,
@@ -23,12 +22,6 @@ it('takes the clients of ioredis 5 and 6 and of iovalkey', () => {
   ]
   expect(drivers).toHaveLength(6)
   clients.forEach((client) => client.disconnect())
-})
-
-it('refuses a client with a keyPrefix, which would tear the names of a lock apart', () => {
-  const redis = new Redis({ ...offline, keyPrefix: 'shop:' })
-  expect(() => redisLock(redis)).toThrow(RangeError)
-  redis.disconnect()
 })
 
 it('types what is held', async () => {

@@ -22,8 +22,9 @@ if epoch and not whole then return redis.error_reply('NOTASALE ' .. KEYS[1]) end
 -- A sale begins with nothing. What is there without its counts (they may have been evicted) would make its ids sell
 -- without counting, and its records cannot be thrown away unasked.
 if not epoch then
-  for i = 1, kind == 'open' and 4 or 1 do
-    if redis.call('EXISTS', KEYS[i]) == 1 then return redis.error_reply('NOTASALE ' .. KEYS[i]) end
+  local names = kind == 'open' and { KEYS[1], KEYS[2], KEYS[3], KEYS[4] } or { KEYS[1] }
+  for _, name in ipairs(names) do
+    if redis.call('EXISTS', name) == 1 then return redis.error_reply('NOTASALE ' .. name) end
   end
 end
 

@@ -38,7 +38,8 @@ describe('createRateLimiter', () => {
   it.each([
     [undefined, 'undefined'],
     [null, 'null'],
-    [{ status: 'ready', evalsha: () => undefined }, 'status, evalsha'],
+    [{ status: 'ready', evalsha: () => undefined }, 'a Redis client'],
+    [{ take: () => undefined, password: 'secret' }, 'an object with take, password'],
     [new (class Redis {})(), 'Redis'],
     [memoryTokenBucket, 'memoryTokenBucket'],
     [setUp().limiter, 'a limiter'],
