@@ -65,7 +65,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       tagsChanged,
       cleared,
       turnEnded: (key) => loads.turnEnded(key),
-      trusted: (untilMs) => void (near.trustedUntilMs = untilMs),
+      trusted: (untilMs) => void (near.toldUntilMs = untilMs),
       heard() {
         near.heard()
         far?.isBack()
@@ -101,9 +101,9 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
   /** What is at hand and may be answered now; sees to it that what grows old is loaded anew. */
   function atHand(key: string): Entry<V> | undefined {
     const entry = near.get(key)
-    if (!entry || entry.stamp < near.trustedFrom || (entry.tags.length > 0 && near.isOutdated(entry))) return undefined
+    if (!entry) return undefined
     const nowMs = clock.nowMs()
-    if (nowMs >= entry.staleUntilMs || nowMs >= near.trustedUntilMs) return undefined
+    if (nowMs >= entry.staleUntilMs || near.standing(entry, nowMs) !== 'current') return undefined
     if (nowMs < entry.freshUntilMs) {
       stats.hits++
       if (nowMs < entry.quietUntilMs) return entry
@@ -155,13 +155,9 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
     get(key, options) {
       if (options === undefined && closing === undefined) {
         const entry = near.get(key)
-        if (entry?.answer !== undefined && entry.stamp >= near.trustedFrom) {
+        if (entry?.answer !== undefined) {
           const nowMs = clock.nowMs()
-          if (
-            nowMs < entry.quietUntilMs &&
-            nowMs < near.trustedUntilMs &&
-            (entry.tags.length === 0 || !near.isOutdated(entry))
-          ) {
+          if (nowMs < entry.quietUntilMs && near.standing(entry, nowMs) === 'current') {
             stats.hits++
             return entry.answer
           }

@@ -5,12 +5,19 @@ import type { Turn } from './driver.js'
 import type { Entry } from './entry.js'
 import type { Group } from './loader.js'
 
+/**
+ * Why a caller that came while a load ran may not be answered with what it brings: a change of another process may have
+ * been `missed` since it began, or `tags` have ended that it may have.
+ */
+export type Lateness = 'missed' | 'tags' | undefined
+
 /** A caller that waits for a flight. */
 export interface Waiter<V> {
   readonly resolve: (value: V | undefined) => void
   readonly reject: (error: unknown) => void
   /** When it came, counted in changes: what was changed before then it must not be answered. */
   readonly stamp: number
+  late: Lateness
   cancelTimer?: (() => void) | undefined
   unwatch?: (() => void) | undefined
   settled: boolean
@@ -28,8 +35,9 @@ export class Flight<V> {
   woken = false
   /** The key has changed since the load began: what it brings is not kept. */
   overtaken = false
-  /** What it began to know has this stamp. */
+  /** When it began to know what it brings, counted in changes and by the clock. */
   stamp = 0
+  beganMs = 0
   turn: Turn | undefined
   /** It takes the turn although a load of the key has failed just now. */
   insists = false
@@ -43,6 +51,8 @@ export class Flight<V> {
   wake: (() => void) | undefined
   /** Ends the renewal of the turn. */
   stopRenewing: (() => void) | undefined
+  /** Set while somebody waits who may not be answered by it. */
+  cancelPatience: (() => void) | undefined
 
   constructor(
     readonly key: string,
@@ -53,10 +63,21 @@ export class Flight<V> {
     public group: Group<V> | undefined,
   ) {}
 
+  begin(stamp: number, nowMs: number): void {
+    this.stamp = stamp
+    this.beganMs = nowMs
+  }
+
   /** Waits until it ends, `signal` aborts, or a load has taken longer than `loadTimeoutMs`. */
-  join(stamp: number, loadTimeoutMs: number, clock: Clock, signal: AbortSignal | undefined): Promise<V | undefined> {
+  join(
+    stamp: number,
+    late: Lateness,
+    loadTimeoutMs: number,
+    clock: Clock,
+    signal: AbortSignal | undefined,
+  ): Promise<V | undefined> {
     return new Promise((resolve, reject) => {
-      const waiter: Waiter<V> = { resolve, reject, stamp, settled: false }
+      const waiter: Waiter<V> = { resolve, reject, stamp, late, settled: false }
       this.waiters.push(waiter)
       if (this.phase !== 'look') this.bound(waiter, loadTimeoutMs, clock)
       if (signal) waiter.unwatch = onAbort(signal, () => settle(waiter) && reject(signal.reason as Error))
