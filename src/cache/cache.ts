@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { keyString } from '../core/check.js'
 import { ClosedError } from '../core/errors.js'
-import { createChanges, type Change, type Changes } from './changes.js'
+import { createChanges, type Change, type Changes, type End } from './changes.js'
 import { checkedOptions, type Settings } from './check.js'
-import { isMemoryTier, type CacheTier, type Marking, type SharedTier } from './driver.js'
+import { isMemoryTier, type CacheTier, type SharedTier } from './driver.js'
 import { createEntries, type Entry } from './entry.js'
 import { isDueEarly } from './expiry.js'
 import { createFar, type Far } from './far.js'
@@ -132,8 +132,8 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
     await changes?.make(change)
   }
 
-  async function mark(marking: Marking): Promise<void> {
-    await changes?.mark(marking)
+  async function mark(end: End): Promise<void> {
+    await changes?.mark(end)
   }
 
   async function closeAll(): Promise<void> {

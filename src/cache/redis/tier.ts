@@ -116,7 +116,8 @@ export function redisTier(
       const marked = marking?.verb === 'tags' ? marking.tags : []
       const message = marking?.verb === 'tags' ? said('tags', origin, ...marked) : said('clear', origin)
       const head = [marking?.verb ?? 'read', newEpoch(), published, message, marked.length]
-      const reply = await runScript(redis, marksScript, marksKeys, [...head, ...marked, ...tags], trip)
+      const keys = [...marksKeys, ...(marking?.ids ?? []).map((id) => `${prefix}:{marks}:made:${id}`)]
+      const reply = await runScript(redis, marksScript, keys, [...head, ...marked, ...tags], trip)
       const [epoch, count, cleared, floor, ...counts] = reply as [string, number, number, number, ...number[]]
       return { epoch, count, cleared, floor, tags: counts }
     },
@@ -154,7 +155,7 @@ function endArguments(end: TurnEnd): (string | Buffer | number)[] {
 }
 
 function changeArguments(change: KeyChange): (string | Buffer | number)[] {
-  if (change.verb === 'delete') return ['delete', '', ...nothing]
+  if (change.verb === 'delete') return ['delete', change.asOfMs ?? '', ...nothing]
   return ['set', change.asOfMs ?? '', ...entryArguments(change.entry)]
 }
 
