@@ -32,6 +32,8 @@ export interface Changes<V> {
   missedAny(tags: readonly string[]): boolean
   /** Tries at once what failed. */
   retry(): void
+  /** Settles when the repetition that runs has ended. `undefined` if none does. */
+  repeated(): Promise<void> | undefined
   close(): Promise<void>
 }
 
@@ -56,8 +58,11 @@ interface Key<V> {
 
 const backoff = exponentialBackoff({ baseMs: 100, maxMs: 1_000 })
 
-/** A set that is older is repeated as a delete: a tier remembers deletes no longer, and there may have been one since. */
-const oldestSetMs = 60_000
+/**
+ * A set that is older is repeated as a delete: a tier remembers deletes no longer, and entries for as long as they live, so
+ * there may have been another change since.
+ */
+const oldestSetMs = (entry: Unborn): number => Math.min(60_000, (entry.freshMs + entry.staleMs) / 2)
 
 /** More keys than these are not kept apart; everything is cleared instead. */
 const mostMissed = 10_000
@@ -123,16 +128,13 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     return done
   }
 
-  /** An attempt that something newer was in the way of is followed by another, unless that was of this process. */
-  async function insist(key: Key<V>, number: number, wish: Wish): Promise<void> {
-    const done = await track(key.underWay, attempt(key, number, wish))
-    if (done || key.newest !== number) return
-    // Whoever changed it did so while this call was under way: this one may as well come last.
-    const again: Wish =
-      wish.verb === 'delete'
-        ? { ...wish, last: true }
-        : { verb: 'set', key: wish.key, entry: wish.entry, wishedAtMs: clock.nowMs() }
-    await track(key.underWay, attempt(key, number, again))
+  /** What was changed after this was asked for stays, unless this is a delete: then it goes, which costs a load at the most. */
+  async function settleFor(key: Key<V>, number: number, wish: Wish): Promise<boolean> {
+    let done = await attempt(key, number, wish)
+    // Its time has proved to be that of a clock which has gone: it is asked for anew.
+    if (!done && wish.asOfMs === undefined) done = await attempt(key, number, wish)
+    if (done || key.newest !== number || wish.verb === 'set') return done
+    return attempt(key, number, { ...wish, last: true })
   }
 
   function miss(key: Key<V>, missed: Missed<V>): void {
@@ -218,10 +220,9 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     // What is under way is newer.
     if (!missed || key.underWay.size > 0) return
     const { wish, number } = missed
-    const isOld = wish.verb === 'set' && clock.nowMs() - wish.wishedAtMs > oldestSetMs
+    const isOld = wish.verb === 'set' && clock.nowMs() - wish.wishedAtMs > oldestSetMs(wish.entry)
     const again: Wish = isOld ? { verb: 'delete', key: name, wishedAtMs: wish.wishedAtMs, last: true } : wish
-    let done = await attempt(key, number, again).finally(() => tidy(name, key))
-    if (!done && wish.verb === 'delete' && key.newest === number) done = await attempt(key, number, { ...wish, last: true })
+    const done = await settleFor(key, number, again).finally(() => tidy(name, key))
     if (key.newest !== number || wish.verb === 'delete') return
     // Marks that others have made since then may have ended it.
     const { bornBy } = wish
@@ -238,47 +239,61 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     }
   }
 
+  async function reach(key: Key<V>, number: number, change: Change<V>): Promise<void> {
+    const { key: name, set } = change
+    const wishedAtMs = clock.nowMs()
+    const born = far.born() ?? 'unknown'
+    const wish: Wish = set
+      ? { verb: 'set', key: name, wishedAtMs, entry: set.stored }
+      : { verb: 'delete', key: name, wishedAtMs }
+    try {
+      if (!far.answers(name)) throw doesNotAnswer()
+      // The far tier is to have marks that were asked for before, so that they do not end what is set now.
+      if (set && anyMarkMissed()) await repeatMarks()
+      let done = await settleFor(key, number, wish)
+      if (key.newest !== number) return
+      // It may have been born after a mark that was asked for while it was under way.
+      if (done && key.endedAt > number) {
+        done = await attempt(key, number, { verb: 'delete', key: name, wishedAtMs, last: true })
+      }
+      if (!done) onOvertaken(name)
+    } catch (error) {
+      // When it is repeated it must not outlive marks that were made since it was asked for.
+      const again: Wish = wish.verb === 'set' ? { ...wish, bornBy: born } : wish
+      if (error instanceof StoreUnavailableError) miss(key, { number, change, wish: again })
+      throw error
+    }
+  }
+
+  async function reachAll(end: End, number: number): Promise<void> {
+    try {
+      if (!far.answersMarks()) throw doesNotAnswer()
+      await far.mark({ ...end, ids: [idOf(number)] })
+      if (end.verb === 'clear') forgetUntil(number)
+    } catch (error) {
+      if (error instanceof StoreUnavailableError && !closed) {
+        if (end.verb === 'tags') for (const tag of end.tags) missedTags.set(tag, number)
+        if (end.verb === 'clear' || missedTags.size > mostMissed) missEverything(number)
+        schedule()
+      }
+      throw error
+    }
+  }
+
   return {
-    async make(change) {
+    // Under way until it is made, or is among those that are missed: nobody sees the time between.
+    make(change) {
       const { key: name, set } = change
       const key = keyOf(name)
       const number = ++numbers
       key.newest = number
       key.tags = set ? set.stored.tags : none
-      const born = far.born() ?? 'unknown'
-      const wishedAtMs = clock.nowMs()
-      const wish: Wish = set
-        ? { verb: 'set', key: name, wishedAtMs, entry: set.stored }
-        : { verb: 'delete', key: name, wishedAtMs }
-      try {
-        if (!far.answers(name)) throw doesNotAnswer()
-        // The far tier is to have marks that were asked for before, so that they do not end what is set now.
-        if (set && anyMarkMissed()) await repeatMarks()
-        await insist(key, number, wish)
-      } catch (error) {
-        // When it is repeated it must not outlive marks that were made since now.
-        const again: Wish = wish.verb === 'set' ? { ...wish, bornBy: born } : wish
-        if (error instanceof StoreUnavailableError) miss(key, { number, change, wish: again })
-        throw error
-      } finally {
-        tidy(name, key)
-      }
+      return track(key.underWay, reach(key, number, change)).finally(() => tidy(name, key))
     },
-    async mark(end) {
+    mark(end) {
       const number = ++numbers
       unset(number, (tags) => end.verb === 'clear' || tags.some((tag) => end.tags.includes(tag)))
-      try {
-        if (!far.answersMarks()) throw doesNotAnswer()
-        await trackMark(far.mark({ ...end, ids: [idOf(number)] }))
-        if (end.verb === 'clear') forgetUntil(number)
-      } catch (error) {
-        if (error instanceof StoreUnavailableError && !closed) {
-          if (end.verb === 'tags') for (const tag of end.tags) missedTags.set(tag, number)
-          if (end.verb === 'clear' || missedTags.size > mostMissed) missEverything(number)
-          schedule()
-        }
-        throw error
-      }
+      return trackMark(reachAll(end, number))
     },
     settled(name) {
       const underWay = keys.get(name)?.underWay
@@ -294,6 +309,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
       cancelTimer = undefined
       start()
     },
+    repeated: () => retrying,
     async close() {
       closed = true
       cancelTimer?.()

@@ -116,8 +116,8 @@ export type KeyChange = {
   readonly key: string
   /**
    * When the change was asked for, by the tier's clock, or a little later. It is not made if a change that was asked for
-   * after that is there, or an entry whose load began after that; nor is a set that is older than a minute, because deletes
-   * are not remembered for longer. `undefined`: it comes last in any case.
+   * after that is there, or an entry whose load began after that; nor is a set that is older than a minute or half its
+   * entry's life, because what was changed since then may be forgotten. `undefined`: it comes last in any case.
    */
   readonly asOfMs: number | undefined
 } & ({ readonly verb: 'delete' } | { readonly verb: 'set'; readonly entry: StoredEntry })

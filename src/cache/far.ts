@@ -172,6 +172,9 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
         trip,
       )
       times.learn(lane, sentMs, made.atMs + 1)
+      for (const [i, wish] of wanted.entries()) {
+        if (made.done[i] === false && times.isOutdated(lane, wish.wishedAtMs, wish.asOfMs as number)) delete wish.asOfMs
+      }
       return made.done
     },
   })

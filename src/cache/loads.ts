@@ -1,5 +1,5 @@
 import { ClosedError } from '../core/errors.js'
-import type { Changes } from './changes.js'
+import type { Change, Changes } from './changes.js'
 import type { Settings } from './check.js'
 import type { Born } from './driver.js'
 import type { Entries, Entry } from './entry.js'
@@ -82,10 +82,17 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
           await settled
           flight.begin(near.stamp, clock.nowMs())
         }
-        const missed = far && changes?.missed(key)
+        let missed = far && changes?.missed(key)
+        const repeated = missed?.set && !mayAnswerAlone(missed.set.entry, clock.nowMs()) && changes?.repeated()
+        if (repeated) {
+          // Others may have changed it since, and the far tier is about to be told.
+          await repeated
+          flight.begin(near.stamp, clock.nowMs())
+          missed = changes?.missed(key)
+        }
         const found = far && !missed && far.answers(key) ? await ask(far, flight) : undefined
         if (closed) return
-        const entry = found ? usable(flight.stamp, found) : missed ? unlessOver(missed.set?.entry) : alone(key)
+        const entry = found ? usable(flight.stamp, found) : missed ? missedEntry(missed) : alone(key)
         if (flight.lookAgain) continue
         if (entry && found) near.keep(key, entry, found.sentMs)
         const isFresh = entry !== undefined && clock.nowMs() < entry.freshUntilMs
@@ -137,8 +144,8 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   /** What is at hand and may be answered without the far tier. */
   const alone = (key: string): Entry<V> | undefined => (far ? near.alone(key, clock.nowMs()) : undefined)
 
-  const unlessOver = (entry: Entry<V> | undefined): Entry<V> | undefined =>
-    entry && clock.nowMs() < entry.staleUntilMs ? entry : undefined
+  const missedEntry = ({ set }: Change<V>): Entry<V> | undefined =>
+    set && mayAnswerAlone(set.entry, clock.nowMs()) ? set.entry : undefined
 
   /** Waits for the end of another process' load. */
   async function anothersTurn(flight: Flight<V>, busyMs: number): Promise<void> {
@@ -208,15 +215,13 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
 
   /** Why a get that comes now may not be answered with what the flight brings, if that can be. */
   function lateness(flight: Flight<V>): Lateness {
-    if (near.standingOfRun(flight.stamp, flight.beganMs, clock.nowMs()) !== 'current') {
-      if (flight.phase === 'load') return far?.answers(flight.key) === false && isYoung(flight) ? undefined : 'missed'
+    const stands = near.standingOfRun(flight.stamp, flight.beganMs, clock.nowMs())
+    if (stands !== 'current') {
       // What has only been looked up is looked up again.
-      restart(flight)
+      if (!restart(flight) && (stands === 'doubtful' || far?.answers(flight.key))) return 'missed'
     }
     return settings.tags && near.tagsEndedAt > flight.stamp ? 'tags' : undefined
   }
-
-  const isYoung = ({ stamp }: Flight<V>): boolean => stamp >= near.missedAt
 
   /** Somebody waits for the load who may not be answered by it. */
   function growImpatient(flight: Flight<V>): void {

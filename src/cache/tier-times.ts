@@ -10,16 +10,23 @@ export interface TierTimes {
    * changes are in the order in which they were stamped.
    */
   stamp(lane: string | number, atMs: number): number
+  /** Whether a stamp is below the time of which it was: the tier's clock has gone forward since, as it does with a new master. */
+  isOutdated(lane: string | number, atMs: number, stampMs: number): boolean
 }
 
 interface Lane {
   /** The tier's time less ours, at the most. */
   aheadMs: number
+  /** The same at the least, by the newest reply. */
+  leastMs: number
   lastMs: number
 }
 
+/** A tier may round what it says up to the next millisecond. */
+const exactToMs = 1
+
 /** Above what a number of the size of today's milliseconds can resolve. */
-const leastMs = 0.001
+const apartMs = 0.001
 
 export function createTierTimes(clock: Clock): TierTimes {
   const lanes = new Map<string | number, Lane>()
@@ -28,16 +35,18 @@ export function createTierTimes(clock: Clock): TierTimes {
     learn(lane, sentMs, atMs) {
       const known = lanes.get(lane)
       const mostMs = atMs - sentMs
-      const leastMs = atMs - clock.nowMs()
-      if (!known) lanes.set(lane, { aheadMs: mostMs, lastMs: -Infinity })
+      const leastMs = atMs - clock.nowMs() - exactToMs
+      if (!known) return void lanes.set(lane, { aheadMs: mostMs, leastMs, lastMs: -Infinity })
+      known.leastMs = leastMs
       // A bound from a quicker round trip is better, unless the clocks have drifted apart since.
-      else if (mostMs < known.aheadMs || known.aheadMs < leastMs) known.aheadMs = mostMs
+      if (mostMs < known.aheadMs || known.aheadMs < leastMs) known.aheadMs = mostMs
     },
     stamp(lane, atMs) {
       const known = lanes.get(lane)
       if (!known) throw new Error('the time of the tier is not known')
-      known.lastMs = Math.max(atMs + known.aheadMs, known.lastMs + leastMs)
+      known.lastMs = Math.max(atMs + known.aheadMs, known.lastMs + apartMs)
       return known.lastMs
     },
+    isOutdated: (lane, atMs, stampMs) => stampMs < atMs + (lanes.get(lane)?.leastMs ?? -Infinity),
   }
 }

@@ -157,7 +157,7 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
       entries.delete(key)
       deleted.delete(key)
       deleted.set(key, changedMs)
-    } else if (asOfMs < forgottenMs) return false
+    } else if (asOfMs < nowMs - Math.min(deletedMs, (one.entry.freshMs + one.entry.staleMs) / 2)) return false
     else keep(key, one.entry, changedMs)
     turns.delete(key)
     return true

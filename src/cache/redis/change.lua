@@ -30,8 +30,9 @@ for i = 1, #KEYS / 2 do
     -- It is remembered for a while that there was a change.
     if done then redis.call('SET', name, struct.pack('<BBd', 1, 2, changedMs), 'PX', deletedMs) end
   else
-    -- Nobody remembers what was deleted since then.
-    if asOf and asOf < nowMs - deletedMs then done = false end
+    local keptMs = tonumber(ARGV[at + 2]) + tonumber(ARGV[at + 3])
+    -- What was deleted or set since then may be forgotten.
+    if asOf and asOf < nowMs - math.min(deletedMs, keptMs / 2) then done = false end
     if done then
       local freshMs, staleMs = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
       local tags = ARGV[at + 7]
@@ -39,7 +40,6 @@ for i = 1, #KEYS / 2 do
         '<BBdddddc8I4', 1, tonumber(ARGV[at + 8]), changedMs, nowMs + freshMs, staleMs, tonumber(ARGV[at + 4]),
         tonumber(ARGV[at + 5]), ARGV[at + 6], #tags
       ) .. tags .. ARGV[at + 9]
-      local keptMs = freshMs + staleMs
       if keptMs < longestMs then
         redis.call('SET', name, entry, 'PX', math.max(1, math.ceil(keptMs)))
       else

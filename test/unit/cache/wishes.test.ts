@@ -136,8 +136,10 @@ describe('the times of a tier', () => {
     // A slower one says nothing against it; one that shows that the clocks have drifted does.
     times.learn(0, 2_900, 4_010)
     expect(times.stamp(0, 3_100)).toBe(4_110)
+    expect(times.isOutdated(0, 3_100, 4_110)).toBe(false)
     times.learn(0, 2_990, 5_000)
     expect(times.stamp(0, 3_200)).toBe(5_210)
+    expect(times.isOutdated(0, 3_100, 4_110)).toBe(true)
     await settle()
   })
 })
