@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { keyString } from '../core/check.js'
+import { durationMs, keyString } from '../core/check.js'
 import { ClosedError } from '../core/errors.js'
 import { createChanges, type Change, type Changes, type End } from './changes.js'
-import { checkedOptions, type Settings } from './check.js'
+import { checkedOptions } from './check.js'
 import { isMemoryTier, type CacheTier, type SharedTier } from './driver.js'
 import { createEntries, type Entry } from './entry.js'
 import { isDueEarly } from './expiry.js'
@@ -22,7 +22,7 @@ const sharedTurnMs = 30_000
  * @throws TypeError or RangeError for options that make no sense.
  */
 export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], options: CacheOptions<V>): Cache<V> {
-  const settings = reporting(checkedOptions(options))
+  const settings = checkedOptions(options)
   const { clock, earlyRefresh, random, fleetLoadMs } = settings
   const { memory, shared } = arranged(tiers)
   const origin = randomUUID()
@@ -185,20 +185,22 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       for (const [n, i] of missing.entries()) values[i] = found[n]
       return values
     },
-    async set(key, value) {
+    async set(key, value, options = {}) {
       checkOpen('set')
       keyString('key', key)
+      const ttlMs = options.ttlMs === undefined ? undefined : durationMs('ttlMs', options.ttlMs, 1)
       if (value === undefined) throw new TypeError('value must not be undefined: delete the key')
-      const stored = entries.stored(key, value, 0)
+      const stored = entries.stored(key, value, 0, ttlMs)
       if (!stored) return
       // As new as the change, which comes second only because a value that cannot be decoded must change nothing.
-      const entry = entries.local(stored, undefined, clock.nowMs(), near.stamp + 1)
+      const entry = entries.local(key, stored, undefined, clock.nowMs(), near.stamp + 1)
       changed([key])
       near.keep(key, entry, clock.nowMs())
       await make({ key, set: { stored, entry } })
     },
-    async delete(...keys) {
+    async delete(...given) {
       checkOpen('delete')
+      const keys = given.flat()
       for (const key of keys) keyString('key', key)
       changed(keys)
       const made = await Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined })))
@@ -236,10 +238,4 @@ function arranged(tiers: readonly CacheTier[]) {
     )
   }
   return { memory, shared: shared[0] }
-}
-
-/** What `onBackgroundError` throws is uncaught, and disturbs nobody in between. */
-function reporting<V>(settings: Settings<V>): Settings<V> {
-  const { onBackgroundError } = settings
-  return { ...settings, onBackgroundError: (error) => queueMicrotask(() => onBackgroundError(error)) }
 }

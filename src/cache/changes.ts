@@ -62,7 +62,8 @@ const backoff = exponentialBackoff({ baseMs: 100, maxMs: 1_000 })
  * A set that is older is repeated as a delete: a tier remembers deletes no longer, and entries for as long as they live, so
  * there may have been another change since.
  */
-const oldestSetMs = (entry: Unborn): number => Math.min(60_000, (entry.freshMs + entry.staleMs) / 2)
+const oldestSetMs = ({ freshMs, staleMs }: Unborn): number =>
+  Math.max(1_000, Math.min(60_000, (freshMs + staleMs) / 2))
 
 /** More keys than these are not kept apart; everything is cleared instead. */
 const mostMissed = 10_000

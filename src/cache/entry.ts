@@ -1,7 +1,7 @@
 import { quietUntilMs, scattered } from './expiry.js'
 import { tagsOf, type Settings } from './check.js'
 import type { FoundEntry, StoredEntry } from './driver.js'
-import { freeze, toBytes } from './value.js'
+import { copyOf, freeze, toBytes } from './value.js'
 
 /** A value of this process with its times, by the process' clock. */
 export class Entry<V> {
@@ -37,10 +37,15 @@ export class Entry<V> {
 export type Unborn = Omit<StoredEntry, 'born'>
 
 export interface Entries<V> {
-  /** What to store of a value that was loaded or set; `undefined` of "there is none" if that is not remembered. */
-  stored(key: string, value: V | undefined, loadMs: number): Unborn | undefined
+  /**
+   * What to store of a value that was loaded or set; `undefined` of "there is none" if that is not remembered. `ttlMs`
+   * stands in for the cache's own.
+   *
+   * @throws TypeError if the codec cannot encode the value, or not decode what it made of it.
+   */
+  stored(key: string, value: V | undefined, loadMs: number, ttlMs?: number): Unborn | undefined
   /** The same for this process. */
-  local(stored: Unborn, sinceMs: number | undefined, fromMs: number, stamp: number): Entry<V>
+  local(key: string, stored: Unborn, sinceMs: number | undefined, fromMs: number, stamp: number): Entry<V>
   /** What was found in a far tier; `undefined` if it cannot be decoded. */
   found(found: FoundEntry, fromMs: number, stamp: number): Entry<V> | undefined
   /** "There is none" that is not remembered. */
@@ -63,8 +68,12 @@ export function createEntries<V>(settings: Settings<V>): Entries<V> {
     let value: V | undefined
     let own: Uint8Array | undefined
     if (body !== undefined) {
-      value = codec.decode(body)
-      if (!freeze(value)) own = body
+      // A codec may answer with the very bytes that it is given, or change them.
+      value = codec.decode(copyOf(body))
+      if (!freeze(value)) {
+        own = copyOf(body)
+        value = undefined
+      }
     }
     const until = fromMs + freshMs
     const quiet = quietUntilMs(until, loadMs, earlyRefresh)
@@ -72,20 +81,23 @@ export function createEntries<V>(settings: Settings<V>): Entries<V> {
   }
 
   return {
-    stored(key, value, loadMs) {
+    stored(key, value, loadMs, ownTtlMs = ttlMs) {
       if (value === undefined) {
         if (absentTtlMs === 0) return undefined
         return { body: undefined, freshMs: scattered(absentTtlMs, jitter, random), staleMs: 0, loadMs, tags: none }
       }
-      const body = codec.encode(value)
-      if (typeof body !== 'string' && !(body instanceof Uint8Array)) {
-        throw new TypeError(`codec.encode must answer with a string or bytes, got ${typeof body}`)
+      const encoded = keepable(key, () => codec.encode(value))
+      if (typeof encoded !== 'string' && !(encoded instanceof Uint8Array)) {
+        throw new TypeError(`codec.encode must answer with a string or bytes, got ${typeof encoded}`)
       }
+      const body = typeof encoded === 'string' ? encoded : copyOf(encoded)
       const tags = tagsOf(settings, key, value)
-      return { body, freshMs: scattered(ttlMs, jitter, random), staleMs, loadMs, tags }
+      return { body, freshMs: scattered(ownTtlMs, jitter, random), staleMs, loadMs, tags }
     },
-    local: (stored, sinceMs, fromMs, stamp) =>
-      entry(stored.body === undefined ? undefined : toBytes(stored.body), stored, sinceMs, fromMs, stamp),
+    local(key, stored, sinceMs, fromMs, stamp) {
+      const body = stored.body === undefined ? undefined : toBytes(stored.body)
+      return keepable(key, () => entry(body, stored, sinceMs, fromMs, stamp))
+    },
     found(found, fromMs, stamp) {
       try {
         return entry(found.body, found, found.sinceMs, fromMs, stamp)
@@ -94,6 +106,18 @@ export function createEntries<V>(settings: Settings<V>): Entries<V> {
       }
     },
     nothing: (stamp) => new Entry<V>(undefined, undefined, -Infinity, -Infinity, -Infinity, 0, undefined, none, stamp),
-    valueOf: ({ body, value }) => (body === undefined ? value : codec.decode(body)),
+    valueOf: ({ body, value }) => (body === undefined ? value : codec.decode(copyOf(body))),
   }
 }
+
+/** The call that brought the value fails, and not a later get. */
+function keepable<T>(key: string, make: () => T): T {
+  try {
+    return make()
+  } catch (cause) {
+    const why = isTooDeep(cause) ? 'it is nested too deeply' : cause instanceof Error ? cause.message : String(cause)
+    throw new TypeError(`cache: the value of ${JSON.stringify(key)} cannot be kept: ${why}`, { cause })
+  }
+}
+
+const isTooDeep = (error: unknown): boolean => error instanceof RangeError && error.message.includes('call stack')

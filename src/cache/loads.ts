@@ -167,7 +167,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       const { value, tookMs } = await (group ? group.load(key) : loader.load(key))
       stored = entries.stored(key, value, tookMs)
       const sinceMs = flight.turn?.sinceMs
-      entry = stored ? entries.local(stored, sinceMs, clock.nowMs(), flight.stamp) : entries.nothing(flight.stamp)
+      entry = stored ? entries.local(key, stored, sinceMs, clock.nowMs(), flight.stamp) : entries.nothing(flight.stamp)
     } finally {
       flight.stopRenewing?.()
     }

@@ -1,23 +1,30 @@
 /**
  * Freezes plain data through and through. False for what has anything else in it: a date, a map, bytes, an object with a
- * class or with accessors, whose inside cannot be frozen.
+ * class, whose inside cannot be frozen. Each part is looked at once, however often and however deep it is in the value.
  */
 export function freeze(value: unknown): boolean {
   if (typeof value === 'function') return false
   if (typeof value !== 'object' || value === null) return true
-  if (Array.isArray(value)) {
-    for (const part of value) if (typeof part === 'object' ? !freeze(part) : typeof part === 'function') return false
-  } else {
-    const prototype: unknown = Object.getPrototypeOf(value)
-    if (prototype !== Object.prototype && prototype !== null) return false
-    for (const name in value) {
-      const part = (value as Record<string, unknown>)[name]
-      if (typeof part === 'object' ? !freeze(part) : typeof part === 'function') return false
+  const wholes = new Set<object>([value])
+  const isPlain = (part: unknown): boolean => {
+    if (typeof part === 'object' && part !== null) wholes.add(part)
+    return typeof part !== 'function'
+  }
+  for (const whole of wholes) {
+    if (Array.isArray(whole)) {
+      for (const part of whole) if (!isPlain(part)) return false
+    } else {
+      const prototype: unknown = Object.getPrototypeOf(whole)
+      if (prototype !== Object.prototype && prototype !== null) return false
+      for (const name in whole) if (!isPlain((whole as Record<string, unknown>)[name])) return false
     }
   }
-  Object.freeze(value)
+  for (const whole of wholes) Object.freeze(whole)
   return true
 }
+
+/** Bytes of its own, of the same class. (`Buffer.slice` is a view.) */
+export const copyOf = (bytes: Uint8Array): Uint8Array => Uint8Array.prototype.slice.call(bytes)
 
 const utf8 = new TextEncoder()
 

@@ -99,6 +99,41 @@ export function writeBehindContract(
     }
   })
 
+  check('keeps keys apart, whatever is in them', async ({ join, flushed, until }) => {
+    const keys = ['a', 'A', '{a}', 'a}', '{', '}', '%7Ba%7D', 'a|b', '0', '-1', 'QUEUED', 'ä', '令牌', ' ', '\0', '"\n']
+    keys.push('x'.repeat(8_192), `${'x'.repeat(8_191)}y`, 'ä'.repeat(4_096), '{'.repeat(8_192), '|'.repeat(8_192))
+    const writer = await join()
+    await Promise.all(keys.map((key) => writer.touch(key)))
+    await until(() => flushed.length === keys.length, 'all are flushed')
+    assert.deepEqual(flushed.map(({ key }) => key).sort(), [...keys].sort())
+    for (const key of ['', 'x'.repeat(8_193), 'ä'.repeat(4_097), '\ud800']) {
+      await assert.rejects(writer.touch(key), RangeError)
+    }
+  })
+
+  check('isolates a key whose flush fails, and flushes the others', async ({ join, until }) => {
+    const flushed = new Set<string>()
+    const failed: number[] = []
+    const errors: unknown[] = []
+    let isBad = true
+    const writer = await join({
+      async flush(keys) {
+        if (isBad && keys.includes('bad')) {
+          failed.push(keys.length)
+          throw new Error('it fails')
+        }
+        for (const key of keys) flushed.add(key)
+      },
+      onBackgroundError: (error) => errors.push(error),
+    })
+    const good = ['a', 'b', 'c', 'd', 'e', 'f', 'g']
+    await Promise.all([...good, 'bad'].map((key) => writer.touch(key)))
+    await until(() => flushed.size === good.length && failed.at(-1) === 1, 'the others are flushed, and it is alone')
+    assert.ok(errors.length === failed.length)
+    isBad = false
+    await until(() => flushed.has('bad'), 'it is flushed when it can be')
+  })
+
   check('flushes at most once per delay, across processes, and sees every touch', async (bench) => {
     const { join, flushesOf, clock, advance, until } = bench
     const writers = [await join(), await join(), await join()]

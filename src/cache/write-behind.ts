@@ -1,10 +1,14 @@
 import { randomUUID } from 'node:crypto'
+import { backgroundReporter } from '../core/background.js'
 import { exponentialBackoff } from '../core/backoff.js'
-import { durationMs, keyString } from '../core/check.js'
+import { durationMs, keyString, objectWith } from '../core/check.js'
 import { sleep, systemClock, type Clock } from '../core/clock.js'
-import { ClosedError, LockLostError } from '../core/errors.js'
+import { outsideRequests } from '../core/context.js'
+import { ClosedError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
 import type { Claim, Claimed, ClaimRequest, Settlement, Touch, WriteBehindDriver } from './write-behind-driver.js'
+import { Flusher, type Failure } from './write-behind-flusher.js'
+import { OwnKeys } from './write-behind-keys.js'
 
 /** How touched keys are flushed. */
 export interface WriteBehindOptions {
@@ -12,12 +16,17 @@ export interface WriteBehindOptions {
   readonly delayMs: number
   /**
    * Writes what the keys stand for, up to 1,000 at a time, and one call at a time in this process. If it rejects, all of
-   * them are flushed again later. `signal` aborts when the keys have passed to another process, since this one was not
-   * heard of for too long.
+   * them are flushed again later, in two calls, and so on until a key that always fails is alone. `signal` aborts when
+   * the keys have passed to another process, since this one was not heard of for too long, and when `close` takes too long.
    */
   readonly flush: (keys: readonly string[], context: { readonly signal: AbortSignal }) => Promise<void>
-  /** Told of flushes that failed, and of a store that is away. */
+  /** Told of flushes that failed, and of a store that is away. @defaultValue a process warning */
   readonly onBackgroundError?: (error: unknown) => void
+  /**
+   * How long `close` may take, a flush that hangs included. What is not flushed by then is left to the other processes.
+   * @defaultValue `delayMs` and ten seconds
+   */
+  readonly closeTimeoutMs?: number
   /** How long a call of `touch` may take. @defaultValue 1_000 */
   readonly timeoutMs?: number
   /** @defaultValue systemClock */
@@ -33,12 +42,14 @@ export interface WriteBehind extends AsyncDisposable {
   touch(key: string): Promise<void>
   /**
    * Flushes what this process has touched, and waits for it: a key that was flushed a moment ago waits until its delay has
-   * passed. Rejects with what the flush threw, or with StoreUnavailableError; the keys then are with the other processes.
+   * passed. If a flush fails, its halves are tried at once, until the keys that fail are alone. Rejects with what they
+   * threw, with StoreUnavailableError, or with WaitTimeoutError after `closeTimeoutMs`; the keys then are with the other
+   * processes.
    */
   close(): Promise<void>
 }
 
-/** Keys in one flush. */
+/** Keys in one claim. */
 const mostKeys = 1_000
 /** How often a process that expects nothing looks for what a dead one has left. */
 const idleMs = 1_000
@@ -46,6 +57,10 @@ const idleMs = 1_000
 const askAfterMs = 5_000
 /** How often one that closes looks whether others have flushed what it touched. */
 const closingMs = 100
+/** What `close` has beside the delay. */
+const closeTimeoutMs = 10_000
+/** So many flushes that fail in a row are the fault of where they write, which is given time. */
+const mostFailures = 3
 /** What a flush that has failed, or a store that is away, is given. */
 const backoff = exponentialBackoff({ baseMs: 100, maxMs: 5_000 })
 
@@ -55,17 +70,21 @@ const backoff = exponentialBackoff({ baseMs: 100, maxMs: 5_000 })
  * one had in hand is flushed by another within `delayMs` and ten seconds. Resolves when the store has answered.
  */
 export async function startWriteBehind(driver: WriteBehindDriver, options: WriteBehindOptions): Promise<WriteBehind> {
-  const { delayMs, timeoutMs, flush, clock, report } = checked(options)
+  const settings = checked(driver, options)
+  const { delayMs, timeoutMs, flush, clock, report } = settings
   const owner = randomUUID()
   // A flusher that dies must be noticed within ten seconds, and its keys not be flushed twice within a delay, which begins
   // when the claim arrives.
   const leaseMs = Math.max(5_000, delayMs + Math.min(timeoutMs, 8_000))
-  const mine = createOwnKeys(clock)
+  const mine = new OwnKeys(clock)
   let wakeAtMs = Infinity
   let cancelTimer: (() => void) | undefined
   let working: Promise<void> | undefined
   let failures = 0
-  let failedFlushes = 0
+  /** Nothing is claimed before. */
+  let restUntilMs = -Infinity
+  /** How many keys are asked for at once. */
+  let asked = mostKeys
   let closing: Promise<void> | undefined
 
   const trips = { module: 'cache', timeoutMs, clock }
@@ -95,33 +114,40 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
   })
   const claim = (limit: number, keys?: readonly Touch[]): Promise<Claimed> =>
     claims.call({ owner, delayMs, leaseMs, limit, ...(keys ? { keys } : {}) })
-  const settle = (claimed: readonly Claim[], how: Settlement): Promise<boolean> =>
-    settlements.call({ claims: claimed, how })
+  const flusher = new Flusher({
+    ...{ flush, delayMs, leaseMs, clock, backoff },
+    settle: (claimed, how) => settlements.call({ claims: claimed, how }),
+    onFlushed: (claimed, startedMs) => mine.flushed(claimed, startedMs),
+  })
 
   function wake(inMs: number): void {
-    const atMs = clock.nowMs() + inMs
+    const nowMs = clock.nowMs()
+    const atMs = Math.max(nowMs + inMs, restUntilMs)
     if (closing || atMs >= wakeAtMs) return
     wakeAtMs = atMs
     cancelTimer?.()
-    cancelTimer = clock.after(inMs, () => {
-      wakeAtMs = Infinity
-      working ??= work().finally(() => (working = undefined))
-    })
+    // The timer, and all that follows from it, is no caller's.
+    cancelTimer = outsideRequests(() =>
+      clock.after(atMs - nowMs, () => {
+        wakeAtMs = Infinity
+        working ??= work().finally(() => (working = undefined))
+      }),
+    )
   }
 
-  /** Flushes what is due. */
+  /** Flushes what is due, up to a batch. More follows by another timer, so that the process does other things between. */
   async function work(): Promise<void> {
     let againMs = idleMs
     try {
-      for (;;) {
-        const claimed = await claim(mostKeys)
-        failures = 0
-        againMs = Math.min(idleMs, claimed.nextMs ?? Infinity)
-        if (claimed.claims.length > 0) await flushed(claimed.claims).catch(report)
-        else if (againMs > 0) break
-        if (closing) return
-      }
-      await forgetOthers()
+      const claimed = await claim(mostKeys)
+      failures = 0
+      againMs = Math.min(idleMs, claimed.nextMs ?? Infinity)
+      for (const { cause } of await flusher.flush(claimed.claims, false)) report(cause)
+      if (flusher.failures >= mostFailures) {
+        restUntilMs = clock.nowMs() + Math.min(idleMs, backoff(flusher.failures))
+      } else if (againMs > 0) await forgetOthers()
+      // More has come due while they were flushed.
+      if (claimed.claims.length > 0) againMs = 0
     } catch (error) {
       if (failures++ === 0) report(error)
       againMs = backoff(failures)
@@ -131,66 +157,53 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
 
   /** What was touched long ago was flushed by others, as a rule: nobody tells of that, so it is asked. */
   async function forgetOthers(): Promise<void> {
-    const touched = mine.touchedBefore(clock.nowMs() - 2 * delayMs - askAfterMs).slice(0, mostKeys)
-    if (touched.length > 0 && (await claim(0, touched)).nextMs === undefined) mine.forget(touched)
-  }
-
-  /** Flushes claimed keys; rejects if that fails, when they are as they were. */
-  async function flushed(claimed: readonly Claim[]): Promise<void> {
-    const startedMs = clock.nowMs()
-    const lost = new AbortController()
-    const stopRenewing = renew(claimed, lost)
-    try {
-      const keys = claimed.map(({ key }) => key)
-      await flush(keys, { signal: lost.signal })
-      failedFlushes = 0
-      stopRenewing()
-      await settle(claimed, { verb: 'done', tookMs: clock.nowMs() - startedMs })
-      mine.flushed(keys, startedMs)
-    } catch (error) {
-      stopRenewing()
-      failedFlushes++
-      // The store counts the delay from the claim, which may have been long on its way here.
-      const restMs = startedMs + delayMs - clock.nowMs()
-      await settle(claimed, { verb: 'failed', retryMs: Math.max(backoff(failedFlushes), restMs) }).catch(
-        () => undefined,
-      )
-      throw error
+    for (;;) {
+      const touched = mine.oldest(asked, clock.nowMs() - 2 * delayMs - askAfterMs)
+      if (touched.length === 0 || closing) return
+      if ((await claim(0, touched)).nextMs === undefined) {
+        mine.forget(touched)
+        asked = Math.min(mostKeys, 2 * asked)
+      } else {
+        // One of them waits still.
+        if (touched.length === 1) mine.postpone(touched)
+        asked = Math.ceil(touched.length / 2)
+        return
+      }
     }
   }
 
-  function renew(claimed: readonly Claim[], lost: AbortController): () => void {
-    let untilMs = clock.nowMs() + leaseMs
-    let cancel = clock.after(leaseMs / 4, again)
-    function again(): void {
-      const sentMs = clock.nowMs()
-      if (sentMs >= untilMs) return lost.abort(tooLate())
-      cancel = clock.after(leaseMs / 4, again)
-      settle(claimed, { verb: 'renew', leaseMs }).then(
-        (ours) => {
-          if (ours) untilMs = sentMs + leaseMs
-          else lost.abort(tooLate())
-        },
-        () => undefined,
-      )
+  /** Flushes all that this process has touched; rejects with the first failure when it has tried everything. */
+  async function finish(): Promise<void> {
+    await touches.close()
+    await working
+    const failed: Failure[] = []
+    for (let touched = mine.oldest(mostKeys); touched.length > 0; touched = mine.oldest(mostKeys)) {
+      const claimed = await claim(mostKeys, touched)
+      if (claimed.claims.length > 0) {
+        const failures = await flusher.flush(claimed.claims, true)
+        for (const { claims } of failures) mine.drop(claims)
+        failed.push(...failures)
+      } else if (claimed.nextMs === undefined) mine.forget(touched)
+      else await sleep(Math.min(closingMs, claimed.nextMs), { clock })
     }
-    return () => cancel()
+    if (failed.length > 0) throw (failed[0] as Failure).cause
   }
 
   async function closeAll(): Promise<void> {
     cancelTimer?.()
-    await touches.close()
-    await working
+    const ms = settings.closeTimeoutMs
+    const late = new WaitTimeoutError(`write-behind: close had not flushed everything within ${ms} ms`)
+    let cancel: (() => void) | undefined
+    const timedOut = new Promise<never>((_resolve, reject) => {
+      cancel = clock.after(ms, () => {
+        reject(late)
+        flusher.abort(late)
+      })
+    })
     try {
-      for (;;) {
-        const touched = mine.touches().slice(0, mostKeys)
-        if (touched.length === 0) break
-        const claimed = await claim(mostKeys, touched)
-        if (claimed.claims.length > 0) await flushed(claimed.claims)
-        else if (claimed.nextMs === undefined) mine.forget(touched)
-        else await sleep(Math.min(closingMs, claimed.nextMs), { clock })
-      }
+      await Promise.race([finish(), timedOut])
     } finally {
+      cancel?.()
       await Promise.all([claims.close(), settlements.close()])
     }
   }
@@ -213,48 +226,24 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
   }
 }
 
-/** Keys that this process has touched and that may not be flushed yet. */
-function createOwnKeys(clock: Clock) {
-  const touched = new Map<string, { readonly touch: string; readonly atMs: number }>()
-  return {
-    add(key: string, touch: string): void {
-      touched.delete(key)
-      touched.set(key, { touch, atMs: clock.nowMs() })
-    },
-    /** By a flush that began then. */
-    flushed(keys: readonly string[], startedMs: number): void {
-      for (const key of keys) if ((touched.get(key)?.atMs ?? Infinity) <= startedMs) touched.delete(key)
-    },
-    /** They were flushed since these touches. */
-    forget(touches: readonly Touch[]): void {
-      for (const { key, touch } of touches) if (touched.get(key)?.touch === touch) touched.delete(key)
-    },
-    /** The newest touch of each. */
-    touches: (): Touch[] => [...touched].map(([key, { touch }]) => ({ key, touch })),
-    touchedBefore(ms: number): Touch[] {
-      const touches: Touch[] = []
-      for (const [key, { touch, atMs }] of touched) {
-        if (atMs >= ms) break
-        touches.push({ key, touch })
-      }
-      return touches
-    },
+function checked(driver: WriteBehindDriver, options: WriteBehindOptions) {
+  objectWith('driver', driver, ['touch', 'claim', 'settle'], 'a driver of write-behind')
+  if (typeof options !== 'object' || (options as unknown) === null) {
+    throw new TypeError(`options must be an object with delayMs and flush, got ${typeof options}`)
   }
-}
-
-function checked(options: WriteBehindOptions) {
-  const { flush, onBackgroundError = () => undefined, clock = systemClock } = options
+  const { flush, onBackgroundError, clock = systemClock } = options
   if (typeof flush !== 'function') throw new TypeError(`flush must be a function, got ${typeof flush}`)
+  if (onBackgroundError !== undefined && typeof onBackgroundError !== 'function') {
+    throw new TypeError(`onBackgroundError must be a function, got ${typeof onBackgroundError}`)
+  }
   const delayMs = durationMs('delayMs', options.delayMs, 1)
   if (delayMs === Infinity) throw new RangeError('delayMs must be finite, got Infinity')
   return {
     flush,
     delayMs,
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
+    closeTimeoutMs: durationMs('closeTimeoutMs', options.closeTimeoutMs ?? delayMs + closeTimeoutMs),
     clock,
-    report: (error: unknown) => queueMicrotask(() => onBackgroundError(error)),
+    report: backgroundReporter('write-behind', onBackgroundError, clock),
   }
 }
-
-const tooLate = (): LockLostError =>
-  new LockLostError('write-behind: the keys have passed to another process before their flush had ended')

@@ -8,12 +8,31 @@ export type Unchecked = Readonly<Record<string, unknown>>
 /** Keys are URLs and ids that come from strangers; no more than this is meant. */
 const longestKeyBytes = 8_192
 
-function shown(value: unknown): string {
+/** @internal A value as messages show it: one line, and no more than fits. */
+export function shown(value: unknown): string {
   const text =
     typeof value === 'string'
       ? JSON.stringify(value)
       : inspect(value, { depth: 0, compact: true, breakLength: Infinity })
   return text.length > 80 ? `${text.slice(0, 80)}…` : text
+}
+
+/** An object that has these methods; `what` says what was wanted, in the message. */
+export function objectWith<T>(name: string, value: T, methods: readonly string[], what: string): T {
+  const missing = methods.find(
+    (method) => typeof (value as Record<string, unknown> | null | undefined)?.[method] !== 'function',
+  )
+  if (missing === undefined) return value
+  throw new TypeError(`${name} must be ${what}, got ${shownObject(value)}`)
+}
+
+/** An object by the name of its class: its content, a client's connections and passwords, is nobody's business. */
+function shownObject(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return shown(value)
+  const { constructor: type } = value as { readonly constructor?: { readonly name?: unknown } }
+  if (type === Object || typeof type?.name !== 'string')
+    return `an object with ${Object.keys(value).slice(0, 5).join(', ') || 'nothing'}`
+  return `${/^[aeiou]/i.test(type.name) ? 'an' : 'a'} ${type.name}`
 }
 
 function integer(name: string, value: unknown, atLeast: number): number {

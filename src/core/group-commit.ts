@@ -17,6 +17,13 @@ export interface Trip {
   sending(): void
 }
 
+/** Thrown by `run` where a trip failed, although it was sent, before any of it was applied. */
+export class NothingApplied extends Error {
+  constructor(readonly reason: Error) {
+    super(reason.message, { cause: reason })
+  }
+}
+
 export interface GroupCommitOptions<Request, Reply> {
   /** `module` and `verb` name the trips in diagnostics and in messages. */
   readonly module: string
@@ -74,12 +81,16 @@ interface Call<Request, Reply> {
   readonly reject: (error: unknown) => void
   /** Takes back the watch over the caller's signal. */
   unwatch?: () => void
+  /** The trip that it is in, if it waits for none. */
+  flight: Flight<Request, Reply> | undefined
   /** Nobody waits for it any more, because it was answered, timed out or aborted. */
   settled: boolean
 }
 
 interface Flight<Request, Reply> {
   readonly calls: readonly Call<Request, Reply>[]
+  /** How many of its calls are still waited for. */
+  open: number
   /** Made when it is asked for: it costs more than the rest of a small trip. */
   abort: AbortController | undefined
   sent: boolean
@@ -150,16 +161,17 @@ export function createGroupCommit<Request, Reply>(
     if (call.settled) return false
     call.settled = true
     call.unwatch?.()
+    if (call.flight) call.flight.open--
     return true
   }
 
   /** Notes that a call of the flight was given up; if nobody waits for it now, tells its driver and frees its place. */
-  function thin(lane: ThisLane, flight: ThisFlight): void {
+  function thin(lane: ThisLane, flight: ThisFlight): boolean {
     flight.thinned = true
-    if (!flight.calls.every((call) => call.settled)) return
+    if (flight.open > 0) return false
     flight.abort ??= new AbortController()
     flight.abort.abort()
-    lane.flights.delete(flight)
+    return lane.flights.delete(flight)
   }
 
   /** Every call of a lane is given the same time, so one timer, set for the oldest, serves all of them. */
@@ -213,7 +225,15 @@ export function createGroupCommit<Request, Reply>(
     while (lane.flights.size < maxInFlight) {
       const calls = takeBatch(lane)
       if (calls.length === 0) break
-      const flight: ThisFlight = { calls, abort: undefined, sent: false, thinned: false, recalled: false }
+      const flight: ThisFlight = {
+        calls,
+        open: calls.length,
+        abort: undefined,
+        sent: false,
+        thinned: false,
+        recalled: false,
+      }
+      for (const call of calls) call.flight = flight
       lane.flights.add(flight)
       void fly(key, lane, flight)
     }
@@ -249,7 +269,7 @@ export function createGroupCommit<Request, Reply>(
       failure = error
     }
     lane.flights.delete(flight)
-    if (flight.recalled) lane.waiting = [...calls, ...lane.waiting]
+    if (flight.recalled) requeue(lane, calls)
     else if (!replies) fail(flight, failure)
     else for (let i = 0; i < calls.length; i++) answer(calls[i] as ThisCall, replies[i] as Reply | Error)
     if (observed && !flight.recalled) {
@@ -272,7 +292,11 @@ export function createGroupCommit<Request, Reply>(
   }
 
   function fail(flight: ThisFlight, failure: unknown): void {
-    const error = SpillwayError.is(failure) ? failure : unavailable(flight.sent ? 'unknown' : 'no', 'failed', failure)
+    const error = SpillwayError.is(failure)
+      ? failure
+      : failure instanceof NothingApplied
+        ? unavailable('no', 'failed', failure.reason)
+        : unavailable(flight.sent ? 'unknown' : 'no', 'failed', failure)
     for (const call of flight.calls) if (settle(call)) call.reject(error)
   }
 
@@ -296,17 +320,18 @@ export function createGroupCommit<Request, Reply>(
     queueMicrotask(() => outsideRequests(() => launch(key, opened)))
   }
 
+  function requeue(lane: ThisLane, calls: readonly ThisCall[]): void {
+    for (const call of calls) call.flight = undefined
+    lane.waiting = [...calls, ...lane.waiting]
+  }
+
   function giveUp(key: string | number, call: ThisCall, reason: unknown): void {
     if (!settle(call)) return
     call.reject(reason)
+    const { flight } = call
     const lane = lanes.get(key)
-    if (!lane) return
-    for (const flight of lane.flights) {
-      if (!flight.calls.includes(call)) continue
-      thin(lane, flight)
-      outsideRequests(() => launch(key, lane))
-      return
-    }
+    if (!flight || !lane?.flights.has(flight)) return
+    if (thin(lane, flight)) outsideRequests(() => launch(key, lane))
   }
 
   return {
@@ -315,7 +340,7 @@ export function createGroupCommit<Request, Reply>(
       if (signal?.aborted) return Promise.reject(signal.reason as Error)
       return new Promise<Reply>((resolve, reject) => {
         const key = laneOf(request)
-        const call: ThisCall = { request, tick: currentTick(), resolve, reject, settled: false }
+        const call: ThisCall = { request, tick: currentTick(), resolve, reject, flight: undefined, settled: false }
         if (signal) call.unwatch = onAbort(signal, () => giveUp(key, call, signal.reason))
         join(key, call)
       })

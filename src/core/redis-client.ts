@@ -1,6 +1,9 @@
 import calculateSlot from 'cluster-key-slot'
 import { onAbort } from './abort.js'
+import { objectWith } from './check.js'
 import { StoreUnavailableError } from './errors.js'
+
+type Argument = string | Buffer | number
 
 /**
  * What spillway needs of a Redis client. `Redis` and `Cluster` of ioredis 5 and 6 fit, as do those of iovalkey. The
@@ -10,8 +13,9 @@ export interface RedisClient {
   /** `'ready'` when commands go out at once; anything else means that the client would queue them. */
   readonly status: string
   readonly isCluster?: boolean
-  evalsha(sha1: string, keyCount: number, ...keysAndArgs: (string | Buffer | number)[]): Promise<unknown>
-  eval(script: string, keyCount: number, ...keysAndArgs: (string | Buffer | number)[]): Promise<unknown>
+  readonly options?: unknown
+  evalsha(sha1: string, keyCount: number, ...keysAndArgs: Argument[]): Promise<unknown>
+  eval(script: string, keyCount: number, ...keysAndArgs: Argument[]): Promise<unknown>
   connect(): Promise<unknown>
   on(event: 'ready' | 'end', listener: () => void): unknown
   off(event: 'ready' | 'end', listener: () => void): unknown
@@ -19,12 +23,57 @@ export interface RedisClient {
 
 /** A client that also gives replies as bytes. */
 export interface RedisBinaryClient extends RedisClient {
-  callBuffer(command: string, ...args: (string | Buffer | number)[]): Promise<unknown>
+  callBuffer(command: string, ...args: Argument[]): Promise<unknown>
+}
+
+interface ClientOptions {
+  readonly keyPrefix?: unknown
+  readonly enableAutoPipelining?: unknown
+}
+
+const optionsOf = (redis: RedisClient): ClientOptions => redis.options ?? {}
+
+/** Throws a TypeError that names what came, unless `value` is a client of ioredis or iovalkey. */
+export function checkRedisClient(name: string, value: unknown): void {
+  objectWith(name, value, ['evalsha', 'eval', 'connect', 'on', 'off'], 'a Redis or Cluster of ioredis')
+}
+
+/** The commands that spillway sends. */
+export type CommandName = 'evalsha' | 'eval' | 'mget'
+
+type Send = (...args: unknown[]) => Promise<unknown>
+
+/**
+ * Sends one command; with `binary`, every string of the reply is the bytes that it is. Automatic pipelining is passed by:
+ * calls are joined already, some clients send a joined EVALSHA to the wrong node of a Cluster (ioredis before 5.11,
+ * iovalkey 0.4), and none of them keeps the name of a command that is sent by `call`.
+ */
+export function sendCommand(
+  redis: RedisClient,
+  name: CommandName,
+  args: readonly Argument[],
+  binary = false,
+): Promise<unknown> {
+  const client = redis as unknown as Record<CommandName | 'callBuffer', Send> & CommandMaker
+  if (optionsOf(redis).enableAutoPipelining === true) {
+    return client.createBuiltinCommand(name)[binary ? 'buffer' : 'string'].apply(redis, [...args])
+  }
+  return binary ? client.callBuffer(name, ...args) : client[name](...args)
+}
+
+interface CommandMaker {
+  createBuiltinCommand(name: CommandName): Readonly<Record<'string' | 'buffer', Send>>
+}
+
+/** What the client puts before every key; `''` where it puts nothing. Channels are named with it, to be as far apart as keys. */
+export function keyPrefixOf(redis: RedisClient): string {
+  const { keyPrefix } = optionsOf(redis)
+  return typeof keyPrefix === 'string' || Buffer.isBuffer(keyPrefix) ? keyPrefix.toString() : ''
 }
 
 /** Which trips a key may share: all of them on one server, those of its slot on a Cluster. */
 export function redisLane(redis: RedisClient, key: string): number {
-  return redis.isCluster === true ? calculateSlot(key) : 0
+  return redis.isCluster === true ? calculateSlot(keyPrefixOf(redis) + key) : 0
 }
 
 /**
@@ -35,7 +84,43 @@ export function tagSafe(name: string): string {
   return name.replace(/[%{}]/g, (found) => `%${found.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
-const waits = new WeakMap<RedisClient, Set<() => void>>()
+type ClientEvent = 'ready' | 'end'
+
+interface Listeners {
+  readonly runs: Set<() => void>
+  readonly fire: () => void
+}
+
+const listeners = new WeakMap<RedisClient, Map<ClientEvent, Listeners>>()
+
+/**
+ * Calls `run` at every `event` of the client; returns what takes that back. One listener for each event serves all: a
+ * client warns of a leak at the eleventh.
+ */
+export function onClient(redis: RedisClient, event: ClientEvent, run: () => void): () => void {
+  let events = listeners.get(redis)
+  if (!events) listeners.set(redis, (events = new Map<ClientEvent, Listeners>()))
+  const { runs, fire } = events.get(event) ?? listen(redis, events, event)
+  // Everyone has an entry of its own, also who comes with the same function twice.
+  const entry = (): void => run()
+  runs.add(entry)
+  return () => {
+    if (!runs.delete(entry) || runs.size > 0 || events.get(event)?.runs !== runs) return
+    redis.off(event, fire)
+    events.delete(event)
+  }
+}
+
+function listen(redis: RedisClient, events: Map<ClientEvent, Listeners>, event: ClientEvent): Listeners {
+  const runs = new Set<() => void>()
+  const fire = (): void => {
+    for (const run of [...runs]) if (runs.has(run)) run()
+  }
+  const added = { runs, fire }
+  events.set(event, added)
+  redis.on(event, fire)
+  return added
+}
 
 /**
  * Waits until the client would send a command at once. A client that is not ready keeps commands in a queue of its own
@@ -49,32 +134,15 @@ export async function whenReady(redis: RedisClient, signal: AbortSignal): Promis
   }
 }
 
-/** Waits for the client to become ready or to end, with one listener for each however many wait. */
+/** Waits for the client to become ready or to end. */
 function nextChange(redis: RedisClient, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const waiting = waits.get(redis) ?? listen(redis)
     const done = (): void => {
-      unwatch()
-      waiting.delete(done)
+      for (const stop of stops) stop()
       resolve()
     }
-    const unwatch = onAbort(signal, done)
-    waiting.add(done)
+    const stops = [onClient(redis, 'ready', done), onClient(redis, 'end', done), onAbort(signal, done)]
     // Made with lazyConnect, the client connects at its first command; waiting for it to be ready is that command.
     if (redis.status === 'wait') redis.connect().catch(() => undefined)
   })
-}
-
-function listen(redis: RedisClient): Set<() => void> {
-  const waiting = new Set<() => void>()
-  const onChange = (): void => {
-    redis.off('ready', onChange)
-    redis.off('end', onChange)
-    waits.delete(redis)
-    for (const done of waiting) done()
-  }
-  redis.on('ready', onChange)
-  redis.on('end', onChange)
-  waits.set(redis, waiting)
-  return waiting
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { Trip } from './group-commit.js'
-import { whenReady, type RedisBinaryClient, type RedisClient } from './redis-client.js'
+import { NothingApplied, type Trip } from './group-commit.js'
+import { sendCommand, whenReady, type RedisBinaryClient, type RedisClient } from './redis-client.js'
 
 /** A Lua script and the digest by which Redis knows it. */
 export interface RedisScript {
@@ -17,29 +17,34 @@ type Arguments = readonly (string | Buffer | number)[]
 /**
  * Runs a script as part of a trip: EVALSHA, and EVAL where the server does not know the script (its first use, after
  * SCRIPT FLUSH, on a replica that has just become the master). Never hands a command to a client that would queue it.
+ * Where Redis refused the script before it wrote anything it rejects with NothingApplied.
  *
  * A client resends what was under way when its connection broke, so a script must be safe to run twice.
  */
-export async function runScript(
+export function runScript(
   redis: RedisClient,
   script: RedisScript,
   keys: readonly string[],
   args: Arguments,
   trip: Trip,
 ): Promise<unknown> {
-  if (redis.status !== 'ready') await whenReady(redis, trip.signal)
-  trip.sending()
-  try {
-    return await redis.evalsha(script.sha1, keys.length, ...keys, ...args)
-  } catch (error) {
-    await whenUnknown(redis, error, trip)
-    return redis.eval(script.source, keys.length, ...keys, ...args)
-  }
+  return run(redis, false, script, keys, args, trip)
 }
 
 /** As `runScript`, with every string of the reply as the bytes that it is. */
-export async function runBinaryScript(
+export function runBinaryScript(
   redis: RedisBinaryClient,
+  script: RedisScript,
+  keys: readonly string[],
+  args: Arguments,
+  trip: Trip,
+): Promise<unknown> {
+  return run(redis, true, script, keys, args, trip)
+}
+
+async function run(
+  redis: RedisClient,
+  binary: boolean,
   script: RedisScript,
   keys: readonly string[],
   args: Arguments,
@@ -47,16 +52,48 @@ export async function runBinaryScript(
 ): Promise<unknown> {
   if (redis.status !== 'ready') await whenReady(redis, trip.signal)
   trip.sending()
+  const rest = [keys.length, ...keys, ...args]
   try {
-    return await redis.callBuffer('evalsha', script.sha1, keys.length, ...keys, ...args)
+    return await sendCommand(redis, 'evalsha', [script.sha1, ...rest], binary)
   } catch (error) {
-    await whenUnknown(redis, error, trip)
-    return redis.callBuffer('eval', script.source, keys.length, ...keys, ...args)
+    if (!isReply(error, 'NOSCRIPT')) throw understood(error)
+  }
+  await whenReady(redis, trip.signal)
+  try {
+    return await sendCommand(redis, 'eval', [script.source, ...rest], binary)
+  } catch (error) {
+    throw understood(error)
   }
 }
 
-/** Throws the error again unless it says that the server does not know the script, which is then to be sent whole. */
-async function whenUnknown(redis: RedisClient, error: unknown, trip: Trip): Promise<void> {
-  if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-  await whenReady(redis, trip.signal)
+/** Sends one command as part of a trip, with the reply as bytes. */
+export async function runBinaryCommand(
+  redis: RedisBinaryClient,
+  name: 'mget',
+  args: Arguments,
+  trip: Trip,
+): Promise<unknown> {
+  if (redis.status !== 'ready') await whenReady(redis, trip.signal)
+  trip.sending()
+  return sendCommand(redis, name, args, true).catch((error: unknown) => {
+    throw understood(error)
+  })
+}
+
+const isReply = (error: unknown, code: string): boolean => error instanceof Error && error.message.startsWith(code)
+
+/**
+ * What Redis answers instead of running a command, or, inside a script, instead of its first write: after a write it
+ * lets the script finish. (6.2 puts what a script met behind words of its own.)
+ */
+const refusals =
+  /^(?:ERR Error running script [^@]*@user_script:\d+: (?:@user_script: ?\d+: )?-?)?(?:READONLY|OOM|MISCONF|NOREPLICAS|BUSY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH) /
+
+/** A right that the user lacks stops a script wherever it is, so it says that nothing was applied only outside of one. */
+const deniedInScript = /script: [0-9a-f]{40}|Error running script/
+
+function understood(error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  const denied = error.message.startsWith('NOPERM ') && !deniedInScript.test(error.message)
+  return denied || refusals.test(error.message) ? new NothingApplied(error) : error
 }

@@ -1,5 +1,6 @@
 import { systemClock, type Clock } from './clock.js'
-import type { RedisClient } from './redis-client.js'
+import { outsideRequests } from './context.js'
+import { onClient, type RedisClient } from './redis-client.js'
 
 /** A connection that hears messages. Those of ioredis 5 and 6, and of iovalkey, fit. */
 export interface RedisSubscriber {
@@ -8,16 +9,16 @@ export interface RedisSubscriber {
   subscribe(...channels: string[]): Promise<unknown>
   unsubscribe(...channels: string[]): Promise<unknown>
   disconnect(): void
-  on(event: 'ready' | 'close' | 'end', listener: () => void): unknown
+  on(event: 'connect' | 'ready' | 'close' | 'end', listener: () => void): unknown
   on(event: 'error', listener: (error: Error) => void): unknown
   on(event: 'message', listener: (channel: string, message: string) => void): unknown
 }
 
 /** A client that can open another connection like its own. */
 export interface RedisSubscribable extends RedisClient {
-  duplicate(): unknown
+  duplicate(override?: object): unknown
   /** On a Cluster: the connections to its masters, each of which can be duplicated. */
-  nodes?(role: 'master'): readonly { duplicate(): RedisSubscriber }[]
+  nodes?(role: 'master'): readonly { duplicate(override?: object): RedisSubscriber }[]
 }
 
 /** Who listens to a channel. */
@@ -27,23 +28,61 @@ export interface Hearing {
   heard(): void
   /** From now on messages may be missed, until `heard` again. */
   lost(): void
+  /**
+   * Redis refuses to let this client listen (its user may not, or the server has no connection to spare), so nothing will
+   * be heard until that changes. Told once for each reason and outage; it is tried again and again meanwhile.
+   */
+  refused?(error: Error): void
 }
 
 export interface Listening {
   /** Resolves when the server has answered on this connection, after all messages that it had sent before. */
   check(): Promise<void>
-  /** Gives the connection up and opens another: this one has fallen silent. */
+  /** Gives the connection up and opens another, for all who share it: this one has fallen silent. */
   reopen(): void
   close(): void
 }
 
+interface Listener {
+  readonly hearing: Hearing
+  isHeard: boolean
+  refusal: string | undefined
+}
+
+interface Connection {
+  listen(channel: string, hearing: Hearing): Listening
+  keep(): () => void
+}
+
 /** How long to wait before a connection is opened in the place of one that has ended. */
 const reopenMs = 100
+/** How long a connection may take from the moment that it stands until the server has answered on it. */
+const silentMs = 2_000
+/** So many connections in a row that the server closed before they were ready tell that it has none to spare. */
+const closedAtMost = 3
+/** How long to wait before a refused subscription is asked for again. */
+const askAgainMs = 1_000
 
 /**
- * Listens to a channel on a connection of its own, opens another when that ends, and says when messages may have been
- * missed. Messages of a Cluster reach every node, so one node is listened to, by a plain connection: a Cluster client
- * changes from node to node without a word.
+ * What sets a duplicate apart from the client of the user. It subscribes by what it is told here alone: a client that
+ * subscribes by itself after a reconnection leaves a promise that nobody catches. A key prefix would be put before channels
+ * on one side only. No database need be selected to listen, and the wait for a silent server is not bounded here.
+ */
+const overrides = {
+  autoResubscribe: false,
+  keyPrefix: '',
+  db: 0,
+  commandTimeout: undefined,
+  enableAutoPipelining: false,
+} as const
+
+const connections = new WeakMap<RedisSubscribable, Connection>()
+
+/**
+ * Listens to a channel on a connection that all channels of the client share, opens another when that ends or does not
+ * answer, and says when messages may have been missed. The connection is there while anybody listens. Messages of a Cluster
+ * reach every node, so one node is listened to, by a plain connection: a Cluster client changes from node to node without a
+ * word.
  */
 export function listenTo(
   redis: RedisSubscribable,
@@ -51,53 +90,140 @@ export function listenTo(
   hearing: Hearing,
   clock: Clock = systemClock,
 ): Listening {
-  let subscriber: RedisSubscriber | undefined
-  let isHeard = false
-  let closed = false
-  let cancelReopening: (() => void) | undefined
+  return connectionOf(redis, clock).listen(channel, hearing)
+}
 
-  function source(): { duplicate(): unknown } | undefined {
+/**
+ * Keeps the connection that listens open although nobody may listen for a while, until what it returns is called: for who
+ * listens to one channel after another.
+ */
+export function keepListening(redis: RedisSubscribable, clock: Clock = systemClock): () => void {
+  return connectionOf(redis, clock).keep()
+}
+
+function connectionOf(redis: RedisSubscribable, clock: Clock): Connection {
+  let connection = connections.get(redis)
+  if (!connection) connections.set(redis, (connection = createConnection(redis, clock)))
+  return connection
+}
+
+function createConnection(redis: RedisSubscribable, clock: Clock): Connection {
+  const channels = new Map<string, Set<Listener>>()
+  let keepers = 0
+  let subscriber: RedisSubscriber | undefined
+  let stopWatching: (() => void) | undefined
+  let cancelOpening: (() => void) | undefined
+  let cancelAsking: (() => void) | undefined
+  /** Connections in a row that stood, and were closed before they were ready. */
+  let closedEarly = 0
+
+  const isNeeded = (): boolean => channels.size > 0 || keepers > 0
+
+  function source(): { duplicate(override?: object): unknown } | undefined {
     if (redis.isCluster !== true) return redis
     const nodes = redis.nodes?.('master') ?? []
     return nodes[Math.floor(Math.random() * nodes.length)]
   }
 
   function open(): void {
-    if (closed || subscriber) return
-    cancelReopening?.()
-    cancelReopening = undefined
+    if (subscriber || !isNeeded() || redis.status === 'end') return
+    cancelOpening?.()
+    cancelOpening = undefined
     // A Cluster that is not connected yet has no nodes; it is tried again when it is ready.
-    const opened = source()?.duplicate() as RedisSubscriber | undefined
+    const opened = source()?.duplicate(overrides) as RedisSubscriber | undefined
     if (!opened) return
     subscriber = opened
-    // Without a listener the client would print them; what matters about them is said by `close`.
-    opened.on('error', () => undefined)
-    opened.on('message', (_channel, text) => {
-      if (opened === subscriber) hearing.message(text)
+    let cancelWait: (() => void) | undefined
+    /** Whether the connection stood, and had not answered yet. */
+    const endWait = (): boolean => {
+      const waited = cancelWait !== undefined
+      cancelWait?.()
+      cancelWait = undefined
+      return waited
+    }
+    // Without a listener the client would print it.
+    opened.on('error', (error) => {
+      if (opened === subscriber && isRefusal(error)) refuse(channels.values(), error)
     })
-    opened.on('ready', () => void subscribe(opened).catch(() => undefined))
+    opened.on('message', (channel, text) => {
+      if (opened !== subscriber) return
+      for (const { hearing } of [...(channels.get(channel) ?? [])]) hearing.message(text)
+    })
+    opened.on('connect', () => {
+      endWait()
+      cancelWait = clock.after(silentMs, () => {
+        if (opened === subscriber) reopen()
+      })
+    })
+    opened.on('ready', () => {
+      endWait()
+      closedEarly = 0
+      for (const channel of channels.keys()) ask(opened, channel)
+    })
     opened.on('close', () => {
-      if (opened === subscriber) lose()
+      const early = endWait()
+      if (opened !== subscriber) return
+      lose()
+      if (early && ++closedEarly >= closedAtMost) refuse(channels.values(), closedAtOnce())
     })
     opened.on('end', () => {
       if (opened !== subscriber) return
       drop()
-      cancelReopening ??= clock.after(reopenMs, open)
+      cancelOpening ??= clock.after(reopenMs, open)
     })
     if (opened.status === 'wait') opened.connect().catch(() => undefined)
   }
 
-  async function subscribe(to: RedisSubscriber): Promise<void> {
+  function ask(from: RedisSubscriber, channel: string): void {
+    subscribe(from, channel).catch((error: unknown) => {
+      if (from !== subscriber || !(error instanceof Error) || !isRefusal(error)) return
+      const listeners = channels.get(channel)
+      if (!listeners) return
+      refuse([listeners], error)
+      cancelAsking ??= clock.after(askAgainMs, () => {
+        cancelAsking = undefined
+        if (subscriber?.status !== 'ready') return
+        for (const [name, all] of channels) if ([...all].some(({ isHeard }) => !isHeard)) ask(subscriber, name)
+      })
+    })
+  }
+
+  async function subscribe(to: RedisSubscriber, channel: string): Promise<void> {
+    const asking = channels.get(channel)
     await to.subscribe(channel)
-    if (to !== subscriber || isHeard) return
-    isHeard = true
-    hearing.heard()
+    if (to !== subscriber) return
+    const listeners = channels.get(channel)
+    // The client may have repeated the command after a reconnection, when nobody was listening any more.
+    if (!listeners) return leave(channel)
+    // Who came after the channel had been left has asked for it once more, and is answered by that.
+    if (listeners === asking) for (const listener of [...listeners]) hear(listener)
+  }
+
+  function leave(channel: string): void {
+    if (subscriber?.status === 'ready') subscriber.unsubscribe(channel).catch(() => undefined)
+  }
+
+  function hear(listener: Listener): void {
+    if (listener.isHeard) return
+    listener.isHeard = true
+    listener.refusal = undefined
+    listener.hearing.heard()
   }
 
   function lose(): void {
-    if (!isHeard) return
-    isHeard = false
-    hearing.lost()
+    for (const listener of [...channels.values()].flatMap((listeners) => [...listeners])) {
+      if (!listener.isHeard) continue
+      listener.isHeard = false
+      listener.hearing.lost()
+    }
+  }
+
+  function refuse(whom: Iterable<ReadonlySet<Listener>>, error: Error): void {
+    for (const listener of [...whom].flatMap((listeners) => [...listeners])) {
+      if (listener.refusal === error.message) continue
+      listener.refusal = error.message
+      listener.hearing.refused?.(error)
+    }
   }
 
   function drop(): void {
@@ -107,26 +233,71 @@ export function listenTo(
     dropped?.disconnect()
   }
 
-  function close(): void {
-    closed = true
-    cancelReopening?.()
-    redis.off('ready', open)
-    redis.off('end', close)
+  function reopen(): void {
+    drop()
+    outsideRequests(open)
+  }
+
+  function restUnlessNeeded(): void {
+    if (isNeeded()) return
+    for (const cancel of [cancelOpening, cancelAsking, stopWatching]) cancel?.()
+    cancelOpening = cancelAsking = stopWatching = undefined
     drop()
   }
 
-  redis.on('ready', open)
-  redis.on('end', close)
-  open()
-  return {
-    async check() {
-      if (subscriber?.status !== 'ready') throw new Error('The connection that listens is not ready')
-      await subscribe(subscriber)
-    },
-    reopen() {
-      drop()
-      open()
-    },
-    close,
+  function start(): void {
+    if (!stopWatching) {
+      const stops = [onClient(redis, 'ready', () => outsideRequests(open)), onClient(redis, 'end', drop)]
+      stopWatching = () => stops.forEach((stop) => stop())
+    }
+    if (!subscriber && !cancelOpening) outsideRequests(open)
   }
+
+  return {
+    listen(channel, hearing) {
+      const listener: Listener = { hearing, isHeard: false, refusal: undefined }
+      const listeners = channels.get(channel) ?? new Set()
+      channels.set(channel, listeners.add(listener))
+      start()
+      if (subscriber?.status === 'ready') ask(subscriber, channel)
+      return {
+        async check() {
+          if (subscriber?.status !== 'ready') throw new Error('The connection that listens is not ready')
+          await subscribe(subscriber, channel)
+        },
+        reopen,
+        close() {
+          if (!listeners.delete(listener)) return
+          if (listener.isHeard) {
+            listener.isHeard = false
+            hearing.lost()
+          }
+          if (listeners.size > 0 || channels.get(channel) !== listeners) return
+          channels.delete(channel)
+          leave(channel)
+          restUnlessNeeded()
+        },
+      }
+    },
+    keep() {
+      keepers++
+      start()
+      let kept = true
+      return () => {
+        if (!kept) return
+        kept = false
+        keepers--
+        restUnlessNeeded()
+      }
+    },
+  }
+}
+
+/** Clients do not pass on what a server says that has no connection to spare. */
+const closedAtOnce = (): Error =>
+  new Error('Redis closes every connection that is opened to listen on: has it reached `maxclients`?')
+
+/** The server answered, and what it says is no. */
+function isRefusal(error: Error): boolean {
+  return error.name === 'ReplyError'
 }

@@ -2,7 +2,7 @@ import { Cluster, Redis as Redis6 } from 'ioredis'
 import { Redis as Redis5 } from 'ioredis5'
 import { Redis as Valkey } from 'iovalkey'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { listenTo, type Listening, type RedisSubscribable } from '../../src/core/redis-subscriber.js'
+import { keepListening, listenTo, type Listening, type RedisSubscribable } from '../../src/core/redis-subscriber.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy, type FaultProxy, type ProxyTarget } from '../support/proxy.js'
@@ -66,6 +66,12 @@ const quiet = <C extends Client>(client: C): C => {
   client.on('error', () => undefined)
   onTestFinished(() => client.disconnect())
   return client
+}
+
+/** The client that the library would have made of `client`, at the same address. */
+const duplicateAt = (client: Client, override: object): Client => {
+  client.disconnect()
+  return client.duplicate(override) as Client
 }
 
 describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
@@ -222,6 +228,173 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
     expect(proxy.counters.connections).toBeGreaterThanOrEqual(4)
   })
 })
+
+/** What the process was told meanwhile that nobody caught, and the warnings that it gave. */
+function complaints(): unknown[] {
+  const heard: unknown[] = []
+  const note = (what: unknown): void => void heard.push(what)
+  for (const event of ['unhandledRejection', 'uncaughtException', 'warning']) process.on(event, note)
+  onTestFinished(() => {
+    for (const event of ['unhandledRejection', 'uncaughtException', 'warning']) process.off(event, note)
+  })
+  return heard
+}
+
+describeWithServices(
+  'a connection that listens',
+  ['redis'],
+  ({ redis: server }) => {
+    const connectionsThatListen = async (redis: Redis6): Promise<number> =>
+      ((await redis.call('CLIENT', 'LIST', 'TYPE', 'pubsub')) as string).split('\n').filter(Boolean).length
+
+    it('is one for a client, however many channels it listens to, and gives no warning', async () => {
+      const heard = complaints()
+      const publisher = connect(server)
+      const redis = connect(server)
+      const base = uniqueName('channel')
+      const before = await connectionsThatListen(publisher)
+      const ears = Array.from({ length: 40 }, (_, i) => ear(redis, `${base}:${i % 20}`))
+      await until(() => ears.every(({ isHeard }) => isHeard()), 'all hear')
+      expect(await connectionsThatListen(publisher)).toBe(before + 1)
+      for (let i = 0; i < 20; i++) await publisher.publish(`${base}:${i}`, `${i}`)
+      await until(() => ears.every(({ told }) => told.length === 2), 'each is told')
+      expect(ears.map(({ told }) => told)).toEqual(ears.map((_, i) => ['heard', i % 20]))
+      for (const { listening } of ears.slice(1)) listening.close()
+      await publisher.publish(`${base}:0`, '99')
+      await until(() => ears[0]?.told.at(-1) === 99, 'who is left still hears')
+      expect(await connectionsThatListen(publisher)).toBe(before + 1)
+      ears[0]?.listening.close()
+      await until(async () => (await connectionsThatListen(publisher)) === before, 'it is closed')
+      expect(heard).toEqual([])
+    })
+
+    it('is kept open for who listens to one channel after another', async () => {
+      const redis = connect(server)
+      const proxy = await proxied(server)
+      const client = Object.assign(Object.create(redis) as Client, { duplicate: () => quiet(new Redis6(proxy.port)) })
+      const release = keepListening(client)
+      for (let turn = 0; turn < 20; turn++) {
+        const { isHeard, listening } = ear(client, uniqueName('channel'))
+        await until(isHeard, 'it hears')
+        listening.close()
+      }
+      expect(proxy.counters).toMatchObject({ connections: 1, open: 1 })
+      release()
+      release()
+      await until(() => proxy.counters.open === 0, 'it is closed')
+    })
+
+    it('misses nothing on a channel that is left and listened to again at once', async () => {
+      const redis = connect(server)
+      const publisher = connect(server)
+      const channel = uniqueName('channel')
+      const keeper = ear(redis, uniqueName('other'))
+      await until(keeper.isHeard, 'it hears')
+      let sent = 0
+      let over = false
+      const publishing = (async () => {
+        while (!over) await publisher.publish(channel, `${++sent}`)
+      })()
+      for (let turn = 0; turn < 200; turn++) {
+        const { told, isHeard, listening } = ear(redis, channel)
+        if (turn % 3 > 0) await until(() => isHeard() && told.length > 2, 'messages arrive')
+        listening.close()
+        for (const period of heardPeriods(told)) expect(period).toEqual(period.map((_, i) => (period[0] ?? 0) + i))
+      }
+      over = true
+      await publishing
+      const { told, isHeard } = ear(redis, channel)
+      await until(isHeard, 'it hears at last')
+      await publisher.publish(channel, '0')
+      await until(() => told.at(-1) === 0, 'messages arrive')
+    })
+
+    it.each(clients)('that falls silent while it subscribes again ends nothing: %s', async (_, create) => {
+      const heard = complaints()
+      const proxy = await proxied(server)
+      const redis = quiet(create(server))
+      const client = Object.assign(Object.create(redis) as Client, {
+        duplicate: (override: object) => quiet(duplicateAt(create(proxy), override)),
+      })
+      const { isHeard, listening, told } = ear(client, uniqueName('channel'))
+      await until(isHeard, 'it hears')
+      const { connections } = proxy.counters
+      proxy.freezeAt('subscribe')
+      proxy.cut()
+      await until(() => told.at(-1) === 'lost' && proxy.counters.connections > connections, 'it is opened again')
+      await sleep(300)
+      listening.reopen()
+      await sleep(100)
+      listening.close()
+      proxy.cut()
+      await sleep(300)
+      expect(heard).toEqual([])
+    })
+
+    it('is opened anew when the server accepts it and does not answer, whatever time-outs the client has', async () => {
+      const proxy = await proxied(server)
+      const redis = quiet(new Redis6({ port: proxy.port, commandTimeout: 50, connectTimeout: 60_000 }))
+      const { isHeard, told } = ear(redis, uniqueName('channel'))
+      await until(isHeard, 'it hears')
+      proxy.freeze()
+      proxy.cut()
+      await until(() => told.at(-1) === 'lost', 'it notices')
+      const { connections } = proxy.counters
+      await until(() => proxy.counters.connections >= connections + 3, 'connections are given up')
+      // What was frozen stays silent: only a new connection can be heard on.
+      proxy.cut()
+      proxy.thaw()
+      await until(isHeard, 'it hears again')
+    })
+
+    it('tells once why it may not listen, and listens as soon as it may', async () => {
+      const admin = connect(server)
+      const user = uniqueName('user')
+      await admin.call('ACL', 'SETUSER', user, 'on', '>pw', '~*', '+@all', 'resetchannels')
+      onTestFinished(() => void admin.call('ACL', 'DELUSER', user))
+      const redis = quiet(new Redis6({ port: server.port, username: user, password: 'pw' }))
+      const channel = uniqueName('channel')
+      const refusals: string[] = []
+      let isHeard = false
+      const listening = listenTo(redis, channel, {
+        message: () => undefined,
+        heard: () => (isHeard = true),
+        lost: () => (isHeard = false),
+        refused: ({ message }) => refusals.push(message),
+      })
+      onTestFinished(() => listening.close())
+      await until(() => refusals.length > 0, 'it is told')
+      await sleep(2_500)
+      expect(refusals).toEqual([expect.stringMatching(/^NOPERM/)])
+      expect(isHeard).toBe(false)
+      await admin.call('ACL', 'SETUSER', user, 'allchannels')
+      await until(() => isHeard, 'it hears')
+    })
+
+    it('tells why the server has no connection for it, and listens as soon as it has', async () => {
+      const admin = connect(server)
+      const redis = connect(server)
+      await redis.ping()
+      // Who is connected stays.
+      await admin.config('SET', 'maxclients', 1)
+      const refusals: string[] = []
+      let isHeard = false
+      const listening = listenTo(redis, uniqueName('channel'), {
+        message: () => undefined,
+        heard: () => (isHeard = true),
+        lost: () => (isHeard = false),
+        refused: ({ message }) => refusals.push(message),
+      })
+      onTestFinished(() => listening.close())
+      await until(() => refusals.length > 0, 'it is told')
+      expect(refusals[0]).toContain('`maxclients`')
+      await admin.config('SET', 'maxclients', 10_000)
+      await until(() => isHeard, 'it hears')
+      expect(refusals).toHaveLength(1)
+    })
+  },
+  { private: true },
+)
 
 describeWithServices(
   'a listener on a Redis Cluster',

@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { StoreUnavailableError } from '../../src/core/errors.js'
 import { createGroupCommit } from '../../src/core/group-commit.js'
 import type { RedisClient } from '../../src/core/redis-client.js'
+import { integerReply } from '../../src/core/redis-reply.js'
 import { redisScript, runScript } from '../../src/core/redis-script.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy, type ProxyTarget } from '../support/proxy.js'
@@ -141,6 +142,102 @@ describeWithServices('a server that serves', ['redis'], ({ redis: server }) => {
     })
   })
 })
+
+describeWithServices(
+  'a server that refuses',
+  ['redis'],
+  ({ redis: server }) => {
+    const client = (options = {}) => connected(new Redis6({ port: server.port, host: server.host, ...options }))
+    /** A script that reads before it writes, as ours do. */
+    const readsFirst = () =>
+      redisScript(`-- ${uniqueName('script')}
+        redis.call('TIME')
+        return redis.call('RPUSH', KEYS[1], unpack(ARGV))`)
+
+    const refusals: [string, string, (admin: Redis6) => Promise<unknown>, (admin: Redis6) => Promise<unknown>][] = [
+      [
+        'is full',
+        'OOM',
+        (admin) => admin.config('SET', 'maxmemory', 1),
+        (admin) => admin.config('SET', 'maxmemory', 0),
+      ],
+      ['is a replica', 'READONLY', (admin) => admin.replicaof('127.0.0.1', 1), (admin) => admin.replicaof('NO', 'ONE')],
+      [
+        'has too few replicas',
+        'NOREPLICAS',
+        (admin) => admin.config('SET', 'min-replicas-to-write', 1),
+        (admin) => admin.config('SET', 'min-replicas-to-write', 0),
+      ],
+    ]
+    it.each(refusals)('because it %s has applied nothing', async (_, code, begin, end) => {
+      const admin = client()
+      const { key, visit } = visitors(client(), { timeoutMs: 30_000, script: readsFirst() })
+      expect(await visit('a')).toBe(1)
+      await begin(admin)
+      try {
+        await expect(visit('b')).rejects.toMatchObject({
+          code: 'ERR_STORE_UNAVAILABLE',
+          applied: 'no',
+          cause: { message: expect.stringMatching(new RegExp(`^${code} `)) as string },
+        })
+      } finally {
+        await end(admin)
+      }
+      expect(await visit('c')).toBe(2)
+      expect(await admin.lrange(key, 0, -1)).toEqual(['a', 'c'])
+    })
+
+    it('because it runs a script that does not end has applied nothing', async () => {
+      const admin = client()
+      const { key, visit } = visitors(client(), { timeoutMs: 30_000 })
+      expect(await visit('a')).toBe(1)
+      await admin.config('SET', 'busy-reply-threshold', 10)
+      const endless = client()
+      const stuck = endless.eval('while true do end', 0).catch(({ message }: Error) => message)
+      const busy = async (): Promise<boolean> => {
+        const told: unknown = await admin.get('x').catch(({ message }: Error) => message)
+        return typeof told === 'string' && told.startsWith('BUSY')
+      }
+      await until(busy, 'it is busy')
+      await expect(visit('b')).rejects.toMatchObject({ applied: 'no' })
+      await admin.script('KILL')
+      expect(await stuck).toContain('killed')
+      expect(await admin.lrange(key, 0, -1)).toEqual(['a'])
+    })
+
+    it('a user has applied nothing if it refuses the script, and perhaps something if it stops it', async () => {
+      const admin = client()
+      const user = uniqueName('user')
+      onTestFinished(() => void admin.call('ACL', 'DELUSER', user))
+      const asUser = async (...rights: string[]) => {
+        await admin.call('ACL', 'SETUSER', user, 'reset', 'on', '>pw', ...rights)
+        return visitors(client({ username: user, password: 'pw', enableReadyCheck: false }), { timeoutMs: 30_000 })
+      }
+      const denied = { cause: { message: expect.stringMatching(/^NOPERM|NOPERM/) as string } }
+      const noScripts = await asUser('~*', '+@all', '-@scripting')
+      await expect(noScripts.visit('a')).rejects.toMatchObject({ ...denied, applied: 'no' })
+      const noKeys = await asUser('~other:*', '+@all')
+      await expect(noKeys.visit('a')).rejects.toMatchObject({ ...denied, applied: 'no' })
+      const noWrites = await asUser('~*', '+@all', '-rpush')
+      await expect(noWrites.visit('a')).rejects.toMatchObject({ applied: 'unknown' })
+    })
+
+    it('a client that is inside MULTI is told of, as of unknown effect', async () => {
+      const redis = client()
+      const { visit } = visitors(redis, { timeoutMs: 30_000 })
+      expect(await visit('a')).toBe(1)
+      await redis.multi({ pipeline: false })
+      const reply = runScript(redis, redisScript('return 1'), [], [], {
+        signal: new AbortController().signal,
+        sending() {},
+      })
+      expect(() => integerReply('QUEUED')).toThrow('inside MULTI')
+      expect(integerReply.bind(null, await reply)).toThrow('inside MULTI')
+      await redis.discard()
+    })
+  },
+  { private: true },
+)
 
 describeWithServices(
   'a server that forgets its scripts',

@@ -33,6 +33,8 @@ export interface FaultProxy extends AsyncDisposable {
   accept(): Promise<void>
   /** Connections are accepted and nothing is forwarded, in neither direction: a peer that has fallen silent. */
   freeze(): void
+  /** As `freeze`, from the moment at which a client sends a chunk with this text in it; that chunk is held back, too. */
+  freezeAt(text: string): void
   /** Forwards all that was held back, in order. */
   thaw(): void
   /**
@@ -75,6 +77,7 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   const connections = new Set<Connection>()
   const counters = { connections: 0, cuts: 0, bytesUp: 0, bytesDown: 0, droppedReplies: 0 }
   const lanes = { frozen: false, latencyMs: 0 }
+  let freezing: string | undefined
   let dropping: number | boolean = false
 
   const end = (connection: Connection): void => {
@@ -104,6 +107,12 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   const serve = (client: Socket): void => {
     counters.connections++
     const server = connect({ host: target.host, port: target.port, allowHalfOpen: true })
+    // Listens before the lane does, so that the chunk itself is held back.
+    client.on('data', (chunk: Buffer) => {
+      if (freezing === undefined || !chunk.includes(freezing)) return
+      freezing = undefined
+      lanes.frozen = true
+    })
     const connection: Connection = {
       client,
       server,
@@ -159,7 +168,11 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
     freeze: () => {
       lanes.frozen = true
     },
+    freezeAt: (text) => {
+      freezing = text
+    },
     thaw: () => {
+      freezing = undefined
       lanes.frozen = false
       for (const { up, down } of connections) {
         up.flush()

@@ -48,11 +48,17 @@ interface Holder {
 /** How long it is remembered that a key was deleted, so that a set of before does not bring it back. */
 const deletedMs = 60_000
 
+/** Marks of tags that are kept apart. */
+const mostTags = 10_000
+
 /**
  * Values in the memory of this process, the least recently used out first. As the first tier of a cache it answers
  * without a trip, and each cache has entries of its own. After another tier it stands for a store that processes share.
  */
 export function memoryTier(options: MemoryTierOptions): MemoryTier {
+  if (typeof options !== 'object' || (options as unknown) === null) {
+    throw new TypeError(`options must be an object with maxEntries, got ${typeof options}`)
+  }
   const maxEntries = positiveInteger('maxEntries', options.maxEntries)
   const ttlMs = durationMs('ttlMs', options.ttlMs ?? Infinity, 1)
   const { clock = systemClock } = options
@@ -66,6 +72,9 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
   const epoch = randomUUID().slice(0, 8)
   let count = 0
   let cleared = 0
+  /** Of the tags whose marks are not kept, the newest mark. */
+  let floor = 0
+  let sweepAtSize = mostTags
 
   const tell = (origin: string | undefined, what: (listener: TierListener) => void): void => {
     for (const [listener, own] of listeners) if (origin !== own) queueMicrotask(() => what(listener))
@@ -102,6 +111,12 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
     return undefined
   }
 
+  /** Shared turns end by time alone. The work is paid for by the turns that were taken since it was done last. */
+  function sweepTurns(nowMs: number): void {
+    for (const [key, { untilMs }] of turns) if (untilMs <= nowMs) turns.delete(key)
+    sweepAtSize = Math.max(mostTags, 2 * turns.size)
+  }
+
   function read({ key, takes, over, replaces }: TierRead, place: number, terms: TurnTerms): TierFound {
     const nowMs = clock.nowMs()
     const entry = find(key)
@@ -109,7 +124,8 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
     if (fresh || !takes) return { entry }
     const id = `${terms.id}:${place}`
     const holder = holderOf(key)
-    if (holder && holder.id !== id && holder.id !== replaces) {
+    if (holder?.id === id) return { entry, turn: { id, number: 1, sinceMs: nowMs } }
+    if (holder && holder.id !== replaces) {
       if (terms.shared) {
         holder.loads++
         holder.untilMs = Math.max(holder.untilMs, nowMs + terms.leaseMs)
@@ -122,6 +138,7 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
     }
     const untilMs = nowMs + terms.leaseMs
     turns.set(key, { id, untilMs, loads: 1, stored: 0, waited: false, shared: terms.shared })
+    if (turns.size >= sweepAtSize) sweepTurns(nowMs)
     return { entry, turn: { id, number: 1, sinceMs: nowMs } }
   }
 
@@ -157,7 +174,7 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
       entries.delete(key)
       deleted.delete(key)
       deleted.set(key, changedMs)
-    } else if (asOfMs < nowMs - Math.min(deletedMs, (one.entry.freshMs + one.entry.staleMs) / 2)) return false
+    } else if (asOfMs < nowMs - oldestSetMs(one.entry)) return false
     else keep(key, one.entry, changedMs)
     turns.delete(key)
     return true
@@ -172,12 +189,25 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
   }
 
   function marksOf(tags: readonly string[]): Marks {
-    return { epoch, count, cleared, floor: 0, tags: tags.map((tag) => tagMarks.get(tag) ?? 0) }
+    return { epoch, count, cleared, floor, tags: tags.map((tag) => tagMarks.get(tag) ?? floor) }
+  }
+
+  function markTags(tags: readonly string[]): void {
+    for (const tag of tags) {
+      tagMarks.delete(tag)
+      tagMarks.set(tag, count)
+    }
+    for (const [oldest, mark] of tagMarks) {
+      if (tagMarks.size <= mostTags) break
+      tagMarks.delete(oldest)
+      floor = mark
+    }
   }
 
   return {
     ttlMs,
-    local: <Entry extends object>() => new LRUCache<string, Entry>({ max: maxEntries }),
+    // With `max` instead, it would make room for all of them at once.
+    local: <Entry extends object>() => new LRUCache<string, Entry>({ maxSize: maxEntries, sizeCalculation: () => 1 }),
     async read(reads, terms, trip) {
       trip.sending()
       return { found: reads.map((one, i) => read(one, i, terms)), marks: marksOf([]), atMs: clock.nowMs() }
@@ -202,7 +232,7 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
         tagMarks.clear()
         tell(origin, (listener) => listener.cleared())
       } else if (marking) {
-        for (const tag of marking.tags) tagMarks.set(tag, count)
+        markTags(marking.tags)
         tell(origin, (listener) => listener.tagsChanged(marking.tags))
       }
       return marksOf(tags)
@@ -218,6 +248,10 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
     },
   }
 }
+
+/** A set that is older may be older than what was set or deleted since, and is forgotten. */
+const oldestSetMs = ({ freshMs, staleMs }: StoredEntry): number =>
+  Math.max(1_000, Math.min(deletedMs, (freshMs + staleMs) / 2))
 
 /** Deletes the oldest, which come first. */
 function forget(known: Map<string, number>, untilMs: number): void {

@@ -1,13 +1,16 @@
 import { systemClock, type Clock } from '../../core/clock.js'
 import type { Claim, ClaimRequest, Claimed, Settlement, WriteBehindDriver } from '../write-behind-driver.js'
+import { DueQueue } from './due-queue.js'
 
 interface State {
+  readonly key: string
   /** Number of the newest touch; 0 if all were flushed. */
   touch: number
   /** Number of the first touch that no flush has seen. */
   first: number
   /** When somebody has to see to it. */
   dueMs: number
+  place: number
   /** Not to be flushed before. */
   allowedMs: number
   /** Who flushes it, and the touch that it had then. */
@@ -20,43 +23,65 @@ interface State {
  */
 export function memoryWriteBehind({ clock = systemClock }: { readonly clock?: Clock } = {}): WriteBehindDriver {
   const states = new Map<string, State>()
+  const queue = new DueQueue<State>()
   let touches = 0
 
+  function forget(state: State): void {
+    states.delete(state.key)
+    queue.remove(state)
+  }
+
+  /** When the key is due. */
   function touch(key: string, nowMs: number, delayMs: number): number {
-    const state = states.get(key)
-    if (!state || (state.touch === 0 && state.allowedMs <= nowMs)) {
-      states.set(key, { touch: touches, first: touches, dueMs: nowMs + delayMs, allowedMs: 0, claimed: undefined })
-      return nowMs + delayMs
+    let state = states.get(key)
+    if (!state) {
+      state = { key, touch: 0, first: 0, dueMs: 0, place: -1, allowedMs: 0, claimed: undefined }
+      states.set(key, state)
     }
-    if (state.touch === 0) state.first = touches
+    if (state.touch === 0) {
+      state.first = touches
+      if (state.allowedMs <= nowMs) queue.put(state, nowMs + delayMs)
+    }
     state.touch = touches
     return state.dueMs
   }
 
-  function claim({ owner, delayMs, leaseMs, limit, keys }: ClaimRequest): Claimed {
-    const nowMs = clock.nowMs()
+  function lend(state: State, { owner, delayMs, leaseMs }: ClaimRequest, nowMs: number): Claim {
+    queue.put(state, nowMs + leaseMs)
+    state.allowedMs = nowMs + delayMs
+    state.claimed = { owner, touch: state.touch }
+    return { key: state.key, touch: String(state.touch) }
+  }
+
+  /** Those that are due. */
+  function claimDue(request: ClaimRequest, nowMs: number): Claim[] {
     const claims: Claim[] = []
+    for (let state = queue.first; state && state.dueMs <= nowMs; state = queue.first) {
+      if (state.touch === 0) forget(state)
+      else if (claims.length < request.limit) claims.push(lend(state, request, nowMs))
+      else break
+    }
+    return claims
+  }
+
+  function claim(request: ClaimRequest): Claimed {
+    const { limit, keys } = request
+    const nowMs = clock.nowMs()
     let nextAtMs = Infinity
-    const byDueTime = (): string[] => [...states].sort(([, a], [, b]) => a.dueMs - b.dueMs).map(([key]) => key)
-    const wanted = keys ?? byDueTime().map((key) => ({ key, touch: Infinity }))
-    for (const { key, touch } of wanted) {
-      const state = states.get(key)
-      if (!state || Number(touch) < state.first) continue
-      const isDue = keys ? !(state.claimed && state.dueMs > nowMs) && state.allowedMs <= nowMs : state.dueMs <= nowMs
-      if (state.touch === 0) {
-        if (state.allowedMs <= nowMs) states.delete(key)
-        else if (!keys) nextAtMs = Math.min(nextAtMs, state.dueMs)
-      } else if (isDue && claims.length < limit) {
-        Object.assign(state, {
-          dueMs: nowMs + leaseMs,
-          allowedMs: nowMs + delayMs,
-          claimed: { owner, touch: state.touch },
-        } satisfies Partial<State>)
-        claims.push({ key, touch: String(state.touch) })
-        if (!keys) nextAtMs = Math.min(nextAtMs, state.dueMs)
-      } else {
-        nextAtMs = Math.min(nextAtMs, keys && !state.claimed ? state.allowedMs : state.dueMs)
+    let claims: Claim[] = []
+    if (keys) {
+      for (const { key, touch } of keys) {
+        const state = states.get(key)
+        if (!state || Number(touch) < state.first) continue
+        const isFree = !(state.claimed && state.dueMs > nowMs) && state.allowedMs <= nowMs
+        if (state.touch === 0) {
+          if (state.allowedMs <= nowMs) forget(state)
+        } else if (isFree && claims.length < limit) claims.push(lend(state, request, nowMs))
+        else nextAtMs = Math.min(nextAtMs, state.claimed ? state.dueMs : state.allowedMs)
       }
+    } else {
+      claims = claimDue(request, nowMs)
+      nextAtMs = queue.first?.dueMs ?? Infinity
     }
     return { claims, nextMs: nextAtMs === Infinity ? undefined : Math.max(0, nextAtMs - nowMs) }
   }
@@ -66,7 +91,7 @@ export function memoryWriteBehind({ clock = systemClock }: { readonly clock?: Cl
     const state = states.get(key)
     if (state?.claimed?.owner !== owner || String(state.claimed.touch) !== touch) return false
     if (how.verb === 'renew') {
-      state.dueMs = nowMs + how.leaseMs
+      queue.put(state, nowMs + how.leaseMs)
       return true
     }
     const { claimed, allowedMs } = state
@@ -75,8 +100,10 @@ export function memoryWriteBehind({ clock = systemClock }: { readonly clock?: Cl
       state.first = claimed.touch + 1
       if (state.touch === claimed.touch) state.touch = 0
     }
-    Object.assign(state, { dueMs: atMs, allowedMs: atMs, claimed: undefined } satisfies Partial<State>)
-    if (state.touch === 0 && atMs <= nowMs) states.delete(key)
+    state.allowedMs = atMs
+    state.claimed = undefined
+    if (state.touch === 0 && atMs <= nowMs) forget(state)
+    else queue.put(state, atMs)
     return true
   }
 
@@ -85,8 +112,9 @@ export function memoryWriteBehind({ clock = systemClock }: { readonly clock?: Cl
       trip.sending()
       const nowMs = clock.nowMs()
       touches++
-      const dueMs = keys.map((key) => touch(key, nowMs, delayMs))
-      return { dueMs: Math.max(0, Math.min(nowMs + delayMs, ...dueMs) - nowMs), touch: String(touches) }
+      let firstMs = nowMs + delayMs
+      for (const key of keys) firstMs = Math.min(firstMs, touch(key, nowMs, delayMs))
+      return { dueMs: Math.max(0, firstMs - nowMs), touch: String(touches) }
     },
     async claim(request, trip) {
       trip.sending()

@@ -1,4 +1,4 @@
--- Ends turns, or lets them go on. Sent twice, it does no more.
+-- Ends turns, or lets them go on. Sent twice, it does no more. What is not a turn counts as absent.
 --
 -- An entry is a string: a byte 1; a byte for its kind: 0 value, 1 'there is none', 2 deleted; five doubles: since, expires,
 -- staleMs, loadMs, count; the epoch, 8 bytes; the length of the tags, 4 bytes; the tags as JSON; the body. Of a deleted one
@@ -10,12 +10,21 @@
 --           what to say on the bus if somebody waits; and by verb
 --           fill: since, freshMs, staleMs, loadMs, count, epoch, tags, kind, body
 --           renew: ms from now
--- returns   { per turn 1, or 0 if it was there no more }
+-- returns   { why Redis refused to publish, or '', per turn 1, or 0 if it was there no more }
 local channel = ARGV[1]
 local time = redis.call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 local longestMs = 1e15
-local reply = {}
+local reply = { '' }
+
+-- As in take.lua.
+local function turnOf(name)
+  local record = redis.pcall('GET', name)
+  if type(record) ~= 'string' or #record > 200 then return nil end
+  local holder, number, stored, how = string.match(record, '^([^|]+)|(%d+)|(%d+)|([s01])$')
+  if not holder or #number > 15 or tonumber(stored) > tonumber(number) or redis.call('PTTL', name) < 0 then return nil end
+  return holder, number, stored, how
+end
 
 local function fill(name, at)
   local since, freshMs, staleMs = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
@@ -35,9 +44,7 @@ end
 for i = 1, #KEYS / 2 do
   local name, turn, at = KEYS[2 * i - 1], KEYS[2 * i], 14 * i - 12
   local verb, id, mine, shared = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3] == '1'
-  local record = redis.call('GET', turn)
-  local holder, number, stored, how
-  if record then holder, number, stored, how = string.match(record, '^(.-)|(%d+)|(%d+)|(.)$') end
+  local holder, number, stored, how = turnOf(turn)
   local ok = holder == id
   if ok and verb == 'renew' then
     redis.call('PEXPIRE', turn, math.max(tonumber(ARGV[at + 5]), redis.call('PTTL', turn)))
@@ -52,8 +59,12 @@ for i = 1, #KEYS / 2 do
     elseif ok and verb ~= 'release' then
       redis.call('SET', turn, id .. '|' .. number .. '|' .. string.format('%d', mine) .. '|' .. how, 'KEEPTTL')
     end
-    if how == '1' then redis.call('PUBLISH', channel, ARGV[at + 4]) end
+    if how == '1' then
+      -- The turn has ended all the same.
+      local told = redis.pcall('PUBLISH', channel, ARGV[at + 4])
+      if type(told) == 'table' then reply[1] = told.err end
+    end
   end
-  reply[i] = ok and 1 or 0
+  reply[i + 1] = ok and 1 or 0
 end
 return reply

@@ -1,4 +1,5 @@
--- Tells where the marks stand, and makes one if asked. Sent twice, with the same ids, it makes one.
+-- Tells where the marks stand, and makes one if asked. Sent twice, with the same ids, it makes one. What is not a record of
+-- marks counts as absent, and marks that were lost come back under another epoch.
 --
 -- KEYS[1]   marks  'epoch|count|cleared|floor'
 -- KEYS[2]   tags   zset { tag = the count of its last mark }, the newest 10,000 of them
@@ -9,16 +10,29 @@
 -- ARGV[4]   what to say on it
 -- ARGV[5]   how many of the tags that follow get a mark
 -- ARGV[6...] tags: those, and those that are asked for
--- returns   { epoch, count, cleared, floor, per tag asked for its mark or 0 }
+-- returns   { epoch, count, cleared, floor, why Redis refused to publish, or '', per tag asked for its mark or 0 }
 local most = 10000
 local marks, zset, verb, marked = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[5])
-local record = redis.call('GET', marks)
-local epoch, count, cleared, floor = string.match(record or '', '^(.-)|(%d+)|(%d+)|(%d+)$')
-if not epoch then
-  epoch = ARGV[2]
+local record = redis.pcall('GET', marks)
+local refused = ''
+
+-- `readMarks` in entry.ts makes the same checks.
+local epoch, count, cleared, floor
+if type(record) == 'string' and #record <= 64 then
+  epoch, count, cleared, floor = string.match(record, '^(' .. string.rep('[0-9a-f]', 8) .. ')|(%d+)|(%d+)|(%d+)$')
+  if epoch and (#count > 15 or #cleared > 15 or #floor > 15) then epoch = nil end
+end
+count, cleared, floor = tonumber(count), tonumber(cleared), tonumber(floor)
+if not epoch or cleared > count or floor > count then
+  epoch, count, cleared, floor, record = ARGV[2], 0, 0, 0, ''
   redis.call('DEL', zset)
 end
-count, cleared, floor = tonumber(count) or 0, tonumber(cleared) or 0, tonumber(floor) or 0
+
+if redis.call('TYPE', zset).ok ~= 'zset' then
+  redis.call('DEL', zset)
+  -- If a tag has been marked since the last clear, the marks of all tags are lost.
+  if count > cleared then floor = count end
+end
 
 local known = 0
 for i = 3, #KEYS do
@@ -36,15 +50,20 @@ if verb ~= 'read' then
     local extra = redis.call('ZCARD', zset) - most
     if extra > 0 then
       local gone = redis.call('ZPOPMIN', zset, extra)
-      floor = tonumber(gone[#gone])
+      floor = math.max(floor, math.min(count, tonumber(gone[#gone])))
     end
   end
-  redis.call('PUBLISH', ARGV[3], ARGV[4])
 end
-if verb ~= 'read' or not record then
-  redis.call('SET', marks, string.format('%s|%d|%d|%d', epoch, count, cleared, floor))
+local now = string.format('%s|%d|%d|%d', epoch, count, cleared, floor)
+if now ~= record then redis.call('SET', marks, now) end
+if verb ~= 'read' then
+  -- The mark is made all the same.
+  local told = redis.pcall('PUBLISH', ARGV[3], ARGV[4])
+  if type(told) == 'table' then refused = told.err end
 end
 
-local reply = { epoch, count, cleared, floor }
-for i = 6 + marked, #ARGV do reply[#reply + 1] = tonumber(redis.call('ZSCORE', zset, ARGV[i]) or 0) end
+local reply = { epoch, count, cleared, floor, refused }
+for i = 6 + marked, #ARGV do
+  reply[#reply + 1] = math.min(count, math.max(floor, tonumber(redis.call('ZSCORE', zset, ARGV[i]) or 0)))
+end
 return reply

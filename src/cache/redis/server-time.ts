@@ -1,6 +1,7 @@
 import { systemClock } from '../../core/clock.js'
 import type { Trip } from '../../core/group-commit.js'
 import { redisLane, type RedisClient } from '../../core/redis-client.js'
+import { integerReply } from '../../core/redis-reply.js'
 import { redisScript, runScript } from '../../core/redis-script.js'
 import timeSource from './time.lua'
 
@@ -24,7 +25,7 @@ export function createServerTime(redis: RedisClient): ServerTime {
       const last = known.get(lane)
       const atMs = systemClock.nowMs()
       if (last && atMs - last.atMs < readEveryMs) return atMs + last.aheadMs
-      const serverMs = (await runScript(redis, timeScript, [key], [], trip)) as number
+      const serverMs = integerReply(await runScript(redis, timeScript, [key], [], trip))
       // It counts whole milliseconds, and was asked a little later.
       known.set(lane, { aheadMs: serverMs + 1 - atMs, atMs })
       return serverMs + 1

@@ -13,11 +13,17 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 local owner, verb, ms, delayMs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local reply = {}
 
+-- What is there and is not of its type is a stranger's.
+for name, kind in pairs({ [KEYS[1]] = 'zset', [KEYS[2]] = 'hash' }) do
+  local is = redis.call('TYPE', name).ok
+  if is ~= 'none' and is ~= kind then redis.call('DEL', name) end
+end
+
 for i = 5, #ARGV, 2 do
   local key, mine = ARGV[i], ARGV[i + 1]
   local state = redis.call('HGET', KEYS[2], key)
   local touch, allowed, holder, claimed, first
-  if state then touch, allowed, holder, claimed, first = string.match(state, '^(%d+)|(%d+)|(.*)|(%d+)|(%d+)$') end
+  if state then touch, allowed, holder, claimed, first = string.match(state, '^(%d+)|(%d+)|([^|]*)|(%d+)|(%d+)$') end
   local ours = holder == owner and claimed == mine
   if ours and verb == 'renew' then
     redis.call('ZADD', KEYS[1], nowMs + ms, key)

@@ -1,5 +1,5 @@
 -- Takes the turns of keys that have nothing fresh, and reads their entries once more in the same step. Sent twice, it takes
--- the same turns.
+-- the same turns. What is not an entry, or not a turn, counts as absent.
 --
 -- KEYS[n]   per key two: the entry, as in end.lua; the turn, 'id|number|newest number stored|how', where how is s if loads
 --           share it, else 1 if somebody waits for its end, else 0
@@ -13,17 +13,37 @@
 local prefix, leaseMs, shared = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local time = redis.call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
-local deleted = 2
+local headBytes = 54
 local reply, n = { nowMs }, 1
+
+-- Returns the entry, when it began and when it expires, or false. `readEntry` in entry.ts makes the same checks.
+local function read(name)
+  local entry = redis.pcall('GET', name)
+  if type(entry) ~= 'string' or #entry < headBytes then return false end
+  local format, kind, since, expires, staleMs, loadMs, count, _, tagBytes = struct.unpack('<BBdddddc8I4', entry)
+  local valid = format == 1 and kind <= 1 and headBytes + tagBytes <= #entry
+    and since >= 0 and expires >= 0 and staleMs >= 0 and loadMs >= 0 and count >= 0
+  if not valid then return false end
+  return entry, since, expires
+end
+
+-- Returns the id, the numbers and the kind of the turn that somebody has. Only what was not written here has no TTL.
+local function turnOf(name)
+  local record = redis.pcall('GET', name)
+  if type(record) ~= 'string' or #record > 200 then return nil end
+  local holder, number, stored, how = string.match(record, '^([^|]+)|(%d+)|(%d+)|([s01])$')
+  if not holder or #number > 15 or tonumber(stored) > tonumber(number) or redis.call('PTTL', name) < 0 then return nil end
+  return holder, number, stored, how
+end
 
 local function take(place, name, replaces)
   local id = prefix .. place
-  local record = redis.call('GET', name)
-  local holder, number, stored, how
-  if record then holder, number, stored, how = string.match(record, '^(.-)|(%d+)|(%d+)|(.)$') end
-  if holder and holder ~= id and holder ~= replaces then
+  local holder, number, stored, how = turnOf(name)
+  -- It was taken when this script was sent for the first time.
+  if holder == id then return id, 1 end
+  if holder and holder ~= replaces then
     if shared then
-      number = number + 1
+      number = string.format('%d', number + 1)
       local lastMs = math.max(leaseMs, redis.call('PTTL', name))
       redis.call('SET', name, holder .. '|' .. number .. '|' .. stored .. '|' .. how, 'PX', lastMs)
       return holder, number
@@ -37,10 +57,9 @@ local function take(place, name, replaces)
 end
 
 for i = 1, #KEYS / 2 do
-  local entry, over, replaces = redis.call('GET', KEYS[2 * i - 1]), tonumber(ARGV[2 * i + 2]), ARGV[2 * i + 3]
-  if entry and string.byte(entry, 2) == deleted then entry = false end
-  local fresh = entry and struct.unpack('<d', entry, 11) > nowMs
-  if fresh and over then fresh = struct.unpack('<d', entry, 3) > over end
+  local over, replaces = tonumber(ARGV[2 * i + 2]), ARGV[2 * i + 3]
+  local entry, since, expires = read(KEYS[2 * i - 1])
+  local fresh = entry and expires > nowMs and not (over and since <= over)
   local id, number = false, false
   if not fresh then id, number = take(i, KEYS[2 * i], replaces) end
   reply[n + 1], reply[n + 2], reply[n + 3] = entry, id, number

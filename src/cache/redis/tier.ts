@@ -1,26 +1,29 @@
 import { randomUUID } from 'node:crypto'
+import { backgroundReporter } from '../../core/background.js'
 import type { Trip } from '../../core/group-commit.js'
-import { redisLane, tagSafe, whenReady, type RedisBinaryClient } from '../../core/redis-client.js'
+import { checkRedisClient, keyPrefixOf, redisLane, tagSafe, type RedisBinaryClient } from '../../core/redis-client.js'
+import { bytesReply, integerReply, integersReply, listReply, textReply } from '../../core/redis-reply.js'
+import { redisScript, runBinaryCommand, runBinaryScript, runScript } from '../../core/redis-script.js'
 import type { RedisSubscribable } from '../../core/redis-subscriber.js'
-import { redisScript, runBinaryScript, runScript } from '../../core/redis-script.js'
 import type { KeyChange, Marks, SharedTier, TierFound, TierRead, TurnEnd, TurnTerms } from '../driver.js'
 import { createBus, said } from './bus.js'
 import changeSource from './change.lua'
 import endSource from './end.lua'
-import { entryArguments, readEntry } from './entry.js'
+import { entryArguments, readEntry, readMarks } from './entry.js'
 import { createServerTime } from './server-time.js'
 import marksSource from './marks.lua'
+import { checkedPrefix } from './prefix.js'
+import readSource from './read.lua'
 import takeSource from './take.lua'
 
 const takeScript = redisScript(takeSource)
 const endScript = redisScript(endSource)
 const changeScript = redisScript(changeSource)
 const marksScript = redisScript(marksSource)
+const readScript = redisScript(readSource)
 
 /** What a cache needs of a Redis client: values are bytes, and another connection like it listens to the bus. */
-export interface RedisCacheClient extends RedisBinaryClient, RedisSubscribable {
-  readonly options?: unknown
-}
+export interface RedisCacheClient extends RedisBinaryClient, RedisSubscribable {}
 
 /**
  * Values in Redis 6.2 or newer, Valkey, or a Redis Cluster, and the bus that tells the other processes what changed. Gets
@@ -35,19 +38,23 @@ export function redisTier(
   redis: RedisCacheClient,
   options: { /** @defaultValue 'spillway:cache:' */ readonly prefix?: string } = {},
 ): SharedTier {
-  const { prefix = 'spillway:cache:' } = options
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
-  // Redis takes the first braces of a key for its hash tag, and none at all if they are empty.
-  if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
-
+  checkRedisClient('redis', redis)
+  const prefix = checkedPrefix(redis, options.prefix ?? 'spillway:cache:')
   const name = (key: string): string => `${prefix}{${tagSafe(key)}}`
   // The marks of all keys lie together: on a Cluster in a slot of their own.
   const marksKeys = [`${prefix}:{marks}`, `${prefix}:{marks}:tags`]
-  const channel = `${prefix}:bus`
+  // The client puts its prefix before keys, but not into arguments, and not before the channels of the bus.
+  const channel = `${keyPrefixOf(redis)}${prefix}:bus`
   const serverTime = createServerTime(redis)
   const bus = createBus(redis, channel)
-  /** ioredis puts its prefix before keys and before the channels that it subscribes to, but not into arguments. */
-  const published = `${ownPrefix(redis)}${channel}`
+  const report = backgroundReporter('cache')
+  const readsReplicas = mayReadReplicas(redis)
+
+  /** The changes are made, but no other process hears of them. */
+  function tellRefused(why: string): void {
+    if (why === '') return
+    report(new Error(`Redis refuses to publish on ${channel}, so other processes hear of no change: ${why}`))
+  }
 
   const keysOf = (requests: readonly { readonly key: string }[]): string[] => {
     const keys: string[] = []
@@ -73,14 +80,19 @@ export function redisTier(
       shared ? 1 : 0,
       ...wanted.flatMap(({ over, replaces }) => [over ?? '', replaces ?? '']),
     ]
-    const reply = (await runBinaryScript(redis, takeScript, keysOf(wanted), args, trip)) as TakeReply
-    const nowMs = reply[0]
+    const answer = await runBinaryScript(redis, takeScript, keysOf(wanted), args, trip)
+    const reply = listReply(answer, 1 + 3 * wanted.length)
+    const nowMs = integerReply(reply[0])
     for (const [n, i] of places.entries()) {
-      const [bytes, turn, number] = reply.slice(3 * n + 1, 3 * n + 4) as [Buffer | null, Buffer | null, number]
+      const [bytes, turn] = [bytesReply(reply[3 * n + 1]), bytesReply(reply[3 * n + 2])]
       const entry = bytes ? readEntry(bytes, nowMs) : undefined
-      if (turn === null) found[i] = { entry }
-      else if (turn.length === 0) found[i] = { entry, busyMs: Math.max(0, number) }
-      else found[i] = { entry, turn: { id: turn.toString(), number: Number(number), sinceMs: nowMs } }
+      if (turn === null) {
+        found[i] = { entry }
+        continue
+      }
+      const number = integerReply(reply[3 * n + 3])
+      if (turn.length === 0) found[i] = { entry, busyMs: Math.max(0, number) }
+      else found[i] = { entry, turn: { id: turn.toString(), number, sinceMs: nowMs } }
     }
   }
 
@@ -90,60 +102,61 @@ export function redisTier(
       const names = reads.map(({ key }) => name(key))
       // On one server the marks come along.
       if (redis.isCluster !== true) names.push(marksKeys[0] as string)
-      if (redis.status !== 'ready') await whenReady(redis, trip.signal)
-      trip.sending()
       // Most reads find something fresh, and a plain command finds it in a third of a script's time.
-      const values = redis.callBuffer('mget', ...names) as Promise<(Buffer | null)[]>
-      const [bytes, atMs] = await Promise.all([values, serverTime.now(names[0] as string, trip)])
-      const marks = redis.isCluster === true ? undefined : readMarks(bytes.pop() ?? null)
-      const found: TierFound[] = bytes.map((one) => ({ entry: one ? readEntry(one, atMs) : undefined }))
+      const values = readsReplicas
+        ? runBinaryScript(redis, readScript, names, [], trip)
+        : runBinaryCommand(redis, 'mget', names, trip)
+      const [answer, atMs] = await Promise.all([values, serverTime.now(names[0] as string, trip)])
+      const bytes = listReply(answer, names.length)
+      const marksBytes = redis.isCluster === true ? null : bytesReply(bytes.pop())
+      const found = bytes.map((one): TierFound => {
+        const entry = bytesReply(one)
+        return { entry: entry ? readEntry(entry, atMs) : undefined }
+      })
       const missing = found.flatMap((one, i) => (needsTurn(one, reads[i] as TierRead) ? [i] : []))
       if (missing.length > 0) await take(missing, reads, found, terms, trip)
-      return { found, marks, atMs }
+      return { found, marks: marksBytes ? readMarks(marksBytes) : undefined, atMs }
     },
     async end(ends, trip) {
-      const args = [published, ...ends.flatMap(endArguments)]
-      const reply = await runScript(redis, endScript, keysOf(ends), args, trip)
-      return (reply as number[]).map((was) => was === 1)
+      const args = [channel, ...ends.flatMap(endArguments)]
+      const [refused, ...were] = listReply(await runScript(redis, endScript, keysOf(ends), args, trip), ends.length + 1)
+      tellRefused(textReply(refused))
+      return integersReply(were).map((was) => was === 1)
     },
     async change(origin, changes, trip) {
       const message = said('keys', origin, ...changes.map(({ key }) => key))
-      const args = [published, message, ...changes.flatMap(changeArguments)]
-      const [atMs = 0, ...done] = (await runScript(redis, changeScript, keysOf(changes), args, trip)) as number[]
-      return { done: done.map((one) => one === 1), atMs }
+      const args = [channel, message, ...changes.flatMap(changeArguments)]
+      const reply = await runScript(redis, changeScript, keysOf(changes), args, trip)
+      const [atMs, refused, ...done] = listReply(reply, changes.length + 2)
+      tellRefused(textReply(refused))
+      return { done: integersReply(done).map((one) => one === 1), atMs: integerReply(atMs) }
     },
     async marks(origin, tags, marking, trip): Promise<Marks> {
       const marked = marking?.verb === 'tags' ? marking.tags : []
       const message = marking?.verb === 'tags' ? said('tags', origin, ...marked) : said('clear', origin)
-      const head = [marking?.verb ?? 'read', newEpoch(), published, message, marked.length]
+      const head = [marking?.verb ?? 'read', newEpoch(), channel, message, marked.length]
       const keys = [...marksKeys, ...(marking?.ids ?? []).map((id) => `${prefix}:{marks}:made:${id}`)]
       const reply = await runScript(redis, marksScript, keys, [...head, ...marked, ...tags], trip)
-      const [epoch, count, cleared, floor, ...counts] = reply as [string, number, number, number, ...number[]]
-      return { epoch, count, cleared, floor, tags: counts }
+      const [epoch, count, cleared, floor, refused, ...counts] = listReply(reply, tags.length + 5)
+      tellRefused(textReply(refused))
+      const numbers = { count: integerReply(count), cleared: integerReply(cleared), floor: integerReply(floor) }
+      return { epoch: textReply(epoch), ...numbers, tags: integersReply(counts) }
     },
     listen: (origin, listener) => bus.listen(origin, listener),
   }
 }
 
-type TakeReply = [nowMs: number, ...(Buffer | number | null)[]]
-
 const newEpoch = (): string => randomUUID().slice(0, 8)
 
-function ownPrefix(redis: RedisCacheClient): string {
-  const { keyPrefix } = (redis.options ?? {}) as { readonly keyPrefix?: unknown }
-  return redis.isCluster !== true && typeof keyPrefix === 'string' ? keyPrefix : ''
+/** A replica may not have a change yet that has been answered. */
+function mayReadReplicas(redis: RedisCacheClient): boolean {
+  const { scaleReads = 'master' } = (redis.options ?? {}) as { readonly scaleReads?: unknown }
+  return redis.isCluster === true && scaleReads !== 'master'
 }
 
 function needsTurn({ entry }: TierFound, { takes, over }: TierRead): boolean {
   if (!takes) return false
   return !entry || entry.freshMs <= 0 || (over !== undefined && entry.sinceMs <= over)
-}
-
-/** The marks as `marks.lua` writes them; `undefined` if there are none yet. */
-function readMarks(bytes: Buffer | null): Marks | undefined {
-  const [epoch = '', count, cleared, floor] = bytes?.toString('latin1').split('|') ?? []
-  if (floor === undefined) return undefined
-  return { epoch, count: Number(count), cleared: Number(cleared), floor: Number(floor), tags: [] }
 }
 
 function endArguments(end: TurnEnd): (string | Buffer | number)[] {

@@ -1,7 +1,10 @@
-import type { RedisClient } from '../../core/redis-client.js'
+import { randomUUID } from 'node:crypto'
+import { checkRedisClient, type RedisClient } from '../../core/redis-client.js'
+import { integerReply, integersReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runScript } from '../../core/redis-script.js'
 import type { Claim, WriteBehindDriver } from '../write-behind-driver.js'
 import claimSource from './claim.lua'
+import { checkedPrefix } from './prefix.js'
 import settleSource from './settle.lua'
 import touchSource from './touch.lua'
 
@@ -19,36 +22,37 @@ export function redisWriteBehind(
   redis: RedisClient,
   options: { /** @defaultValue 'spillway:write-behind:' */ readonly prefix?: string } = {},
 ): WriteBehindDriver {
-  const { prefix = 'spillway:write-behind:' } = options
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
-  if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
-  const [due, states, touches] = ['due', 'states', 'touches'].map((part) => `${prefix}{keys}:${part}`) as [
-    string,
-    string,
-    string,
-  ]
+  checkRedisClient('redis', redis)
+  const prefix = checkedPrefix(redis, options.prefix ?? 'spillway:write-behind:')
+  const name = (part: string): string => `${prefix}{keys}:${part}`
+  const [due, states, touches] = [name('due'), name('states'), name('touches')]
+  const id = randomUUID()
+  let claimed = 0
   return {
     async touch(keys, delayMs, trip) {
       const reply = await runScript(redis, touchScript, [due, states, touches], [delayMs, ...keys], trip)
-      const [dueMs, touch] = reply as [number, string]
-      return { dueMs, touch }
+      const [dueMs, touch] = listReply(reply, 2)
+      return { dueMs: integerReply(dueMs), touch: textReply(touch) }
     },
     async claim({ owner, delayMs, leaseMs, limit, keys = [] }, trip) {
-      const args = [owner, delayMs, leaseMs, limit, ...keys.flatMap(({ key, touch }) => [key, touch])]
-      const [nextMs, ...flat] = (await runScript(redis, claimScript, [due, states], args, trip)) as [
-        number,
-        ...string[],
-      ]
+      const args = [owner, `${id}:${++claimed}`, delayMs, leaseMs, limit]
+      for (const { key, touch } of keys) args.push(key, touch)
+      const scriptKeys = [due, states, touches, name(`claim:${owner}`)]
+      const [next, ...flat] = listReply(await runScript(redis, claimScript, scriptKeys, args, trip))
+      const nextMs = integerReply(next)
       const claims = Array.from({ length: flat.length / 2 }, (_, i): Claim => {
-        return { key: flat[2 * i] as string, touch: flat[2 * i + 1] as string }
+        return { key: keyReply(flat[2 * i]), touch: textReply(flat[2 * i + 1]) }
       })
       return { claims, nextMs: nextMs < 0 ? undefined : nextMs }
     },
     async settle(owner, claims, how, delayMs, trip) {
       const ms = how.verb === 'done' ? how.tookMs : how.verb === 'failed' ? how.retryMs : how.leaseMs
       const args = [owner, how.verb, ms, delayMs, ...claims.flatMap(({ key, touch }) => [key, touch])]
-      const reply = (await runScript(redis, settleScript, [due, states], args, trip)) as number[]
-      return reply.map((ours) => ours === 1)
+      const reply = await runScript(redis, settleScript, [due, states], args, trip)
+      return integersReply(reply, claims.length).map((ours) => ours === 1)
     },
   }
 }
+
+/** A key may be any text, also what a client inside MULTI would answer. */
+const keyReply = (reply: unknown): string => (typeof reply === 'string' ? reply : textReply(reply))

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { durationMs, keyString, nonNegativeInteger, positiveInteger, positiveNumber } from '../../../src/core/check.js'
+import {
+  durationMs,
+  keyString,
+  nonNegativeInteger,
+  objectWith,
+  positiveInteger,
+  positiveNumber,
+} from '../../../src/core/check.js'
 
 const nothingLike = [undefined, null, '1', 1n, true, {}, [], Symbol('s'), Object.create(null), () => 1] as const
 
@@ -63,6 +70,28 @@ describe('checks', () => {
     for (const value of [undefined, null, 5, {}, ['a'], Buffer.from('a')]) {
       expect(() => keyString('key', value)).toThrow(TypeError)
       expect(() => keyString('key', value)).toThrow(/^key must be a string, got .+/)
+    }
+  })
+
+  it('asks for an object by its methods, and shows of another no more than its kind', () => {
+    class Redis {
+      readonly options = { password: 'secret' }
+    }
+    const driver = { take: () => 1, peek: () => 2 }
+    const check = (value: unknown): unknown => objectWith('driver', value, ['take', 'peek'], 'a rate limit driver')
+    expect(check(driver)).toBe(driver)
+    for (const [value, shown] of [
+      [undefined, 'undefined'],
+      [null, 'null'],
+      ['redis', '"redis"'],
+      [new Redis(), 'a Redis'],
+      [{ take: () => 1, password: 'secret' }, 'an object with take, password'],
+      [Object.create(null), 'an object with nothing'],
+      [[], 'an Array'],
+      [() => 1, '[Function (anonymous)]'],
+    ]) {
+      expect(() => check(value)).toThrow(TypeError)
+      expect(() => check(value)).toThrow(`driver must be a rate limit driver, got ${String(shown)}`)
     }
   })
 
