@@ -88,7 +88,7 @@ export interface Far {
 
 export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onBreak }: FarOptions): Far {
   const breaker = createBreaker(clock, onBreak)
-  const times = createTierTimes(clock)
+  const times = createTierTimes(clock, timeoutMs)
   const trips = { module: 'cache', timeoutMs, clock }
   const laneOf = (key: string): string | number => tier.lane?.(key) ?? 0
   const marksLane = tier.lane ? 'marks' : 0

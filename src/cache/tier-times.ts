@@ -28,11 +28,13 @@ const exactToMs = 1
 /** Above what a number of the size of today's milliseconds can resolve. */
 const apartMs = 0.001
 
-export function createTierTimes(clock: Clock): TierTimes {
+/** `slowestMs`: a reply that took longer says too little. */
+export function createTierTimes(clock: Clock, slowestMs: number): TierTimes {
   const lanes = new Map<string | number, Lane>()
   return {
     isKnown: (lane) => lanes.has(lane),
     learn(lane, sentMs, atMs) {
+      if (clock.nowMs() - sentMs > slowestMs) return
       const known = lanes.get(lane)
       const mostMs = atMs - sentMs
       const leastMs = atMs - clock.nowMs() - exactToMs

@@ -185,7 +185,7 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
     forget(made, forgottenMs)
     const unknown = ids.filter((id) => !made.has(id))
     for (const id of unknown) made.set(id, clock.nowMs())
-    return unknown.length > 0
+    return ids.length === 0 || unknown.length > 0
   }
 
   function marksOf(tags: readonly string[]): Marks {

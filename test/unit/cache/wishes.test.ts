@@ -121,8 +121,10 @@ describe('a process that has never reached the store', () => {
 describe('the times of a tier', () => {
   it('are never below what they were, and are bounded by the quickest reply', async () => {
     const clock = virtualClock(0)
-    const times = createTierTimes(clock)
+    const times = createTierTimes(clock, 1_000)
     expect(times.isKnown(0)).toBe(false)
+    times.learn(0, -1_001, 5_000)
+    expect(times.isKnown(0), 'a reply that took too long says too little').toBe(false)
     await clock.advance(800)
     // A reply that took 800 ms: the tier is ahead by 1,000 to 1,800.
     times.learn(0, 0, 1_800)
