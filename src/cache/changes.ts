@@ -62,8 +62,7 @@ const backoff = exponentialBackoff({ baseMs: 100, maxMs: 1_000 })
  * A set that is older is repeated as a delete: a tier remembers deletes no longer, and entries for as long as they live, so
  * there may have been another change since.
  */
-const oldestSetMs = ({ freshMs, staleMs }: Unborn): number =>
-  Math.max(1_000, Math.min(60_000, (freshMs + staleMs) / 2))
+const oldestSetMs = ({ freshMs, staleMs }: Unborn): number => Math.max(1_000, Math.min(60_000, (freshMs + staleMs) / 2))
 
 /** More keys than these are not kept apart; everything is cleared instead. */
 const mostMissed = 10_000
@@ -302,8 +301,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
       return Promise.allSettled([...(underWay ?? []), marksSettled])
     },
     missed: (name) => keys.get(name)?.missed?.change,
-    missedAny: (tags) =>
-      missedClear !== undefined || (missedTags.size > 0 && tags.some((tag) => missedTags.has(tag))),
+    missedAny: (tags) => missedClear !== undefined || (missedTags.size > 0 && tags.some((tag) => missedTags.has(tag))),
     retry() {
       if (closed || !anythingMissed()) return
       cancelTimer?.()

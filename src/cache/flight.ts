@@ -26,6 +26,8 @@ export interface Waiter<V> {
 /** One look-up of a key, and its load if it misses. Callers that come meanwhile wait for the same. */
 export class Flight<V> {
   waiters: Waiter<V>[] = []
+  /** How many of them have given up, about. */
+  private gone = 0
   /** `turn`: another process loads. From `load` on, a change starts another flight for those who come after it. */
   phase: 'look' | 'turn' | 'load' = 'look'
   ended = false
@@ -80,7 +82,13 @@ export class Flight<V> {
       const waiter: Waiter<V> = { resolve, reject, stamp, late, settled: false }
       this.waiters.push(waiter)
       if (this.phase !== 'look') this.bound(waiter, loadTimeoutMs, clock)
-      if (signal) waiter.unwatch = onAbort(signal, () => settle(waiter) && reject(signal.reason as Error))
+      if (signal) {
+        waiter.unwatch = onAbort(signal, () => {
+          if (!settle(waiter)) return
+          this.letGo()
+          reject(signal.reason as Error)
+        })
+      }
     })
   }
 
@@ -94,16 +102,27 @@ export class Flight<V> {
     if (loadTimeoutMs === Infinity || waiter.settled || waiter.cancelTimer) return
     waiter.cancelTimer = clock.after(loadTimeoutMs, () => {
       if (!settle(waiter)) return
+      this.letGo()
       waiter.reject(
         new WaitTimeoutError(`cache: ${JSON.stringify(this.key)} was not loaded within ${loadTimeoutMs} ms`),
       )
     })
   }
 
+  /** Those who gave up do not stay in memory for as long as a load runs. */
+  private letGo(): void {
+    if (++this.gone * 2 < this.waiters.length) return
+    this.gone = 0
+    this.waiters = this.waiters.filter(({ settled }) => !settled)
+  }
+
   /** Those of whom `which` is true wait for it no more. */
   dismiss(which: (waiter: Waiter<V>) => boolean): Waiter<V>[] {
     const dismissed = this.waiters.filter((waiter) => !waiter.settled && which(waiter))
-    if (dismissed.length > 0) this.waiters = this.waiters.filter((waiter) => !dismissed.includes(waiter))
+    if (dismissed.length > 0) {
+      const leaving = new Set(dismissed)
+      this.waiters = this.waiters.filter((waiter) => !leaving.has(waiter))
+    }
     return dismissed
   }
 

@@ -152,7 +152,11 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     flight.group?.leave()
     flight.group = undefined
     flight.enter('turn', loadTimeoutMs, clock)
-    await untilWoken(flight, Math.min(busyMs + 1, clock.nowMs() < near.toldUntilMs ? longestWaitMs : longestDeafWaitMs), clock)
+    await untilWoken(
+      flight,
+      Math.min(busyMs + 1, clock.nowMs() < near.toldUntilMs ? longestWaitMs : longestDeafWaitMs),
+      clock,
+    )
   }
 
   /** `born`: the marks as they were before. `undefined` if the far tier was not there to be asked. */

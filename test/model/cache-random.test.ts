@@ -7,7 +7,10 @@ const seconds = Number(process.env['CACHE_RANDOM_SECONDS'] ?? 15)
 const seed = process.env['SEED'] === undefined ? undefined : Number(process.env['SEED'])
 
 describe('caches whose processes are cut off, deaf and stopped at random', () => {
-  it.each(failed)('answer nothing older than they may know, as once they did: seed %i', async (seed) => void (await runRandomly(seed)))
+  it.each(failed)(
+    'answer nothing older than they may know, as once they did: seed %i',
+    async (seed) => void (await runRandomly(seed)),
+  )
 
   it(
     'answer nothing older than they may know, and all the newest in the end',

@@ -62,21 +62,24 @@ async function run(seed: number, chance: () => number): Promise<Told> {
   note(JSON.stringify(settings))
   const fleet = Array.from({ length: processes }, (_, number) => {
     const faulty = new FaultyProcess(clock, store, () => 1 + below(20))
-    const cache: Cache<string> = createCache<string>([memoryTier({ maxEntries: 100, clock: faulty.clock }), faulty.tier], {
-      ...settings,
-      load: async (key) => {
-        const value = String(versions.get(key))
-        const takesMs = oneOf(0, 50, 300, 1_500, 5_000)
-        note(`${number} loads ${key}: ${value}, for ${takesMs} ms`)
-        if (takesMs > 0) await new Promise<void>((done) => clock.after(takesMs, done))
-        await faulty.whenRunning()
-        if (chance() < 0.05) throw new Error('the source fails')
-        return value
+    const cache: Cache<string> = createCache<string>(
+      [memoryTier({ maxEntries: 100, clock: faulty.clock }), faulty.tier],
+      {
+        ...settings,
+        load: async (key) => {
+          const value = String(versions.get(key))
+          const takesMs = oneOf(0, 50, 300, 1_500, 5_000)
+          note(`${number} loads ${key}: ${value}, for ${takesMs} ms`)
+          if (takesMs > 0) await new Promise<void>((done) => clock.after(takesMs, done))
+          await faulty.whenRunning()
+          if (chance() < 0.05) throw new Error('the source fails')
+          return value
+        },
+        clock: faulty.clock,
+        random: chance,
+        onBackgroundError: () => undefined,
       },
-      clock: faulty.clock,
-      random: chance,
-      onBackgroundError: () => undefined,
-    })
+    )
     return { faulty, cache, number, connectedSinceMs: -Infinity, faults: 0 }
   })
   type Member = (typeof fleet)[number]

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import type { Clock } from '../../../src/core/clock.js'
-import { memoryTier, type Cache, type CacheOptions, type SharedTier, type TierListener } from '../../../src/cache/index.js'
+import {
+  memoryTier,
+  type Cache,
+  type CacheOptions,
+  type SharedTier,
+  type TierListener,
+} from '../../../src/cache/index.js'
 import { settle } from '../../support/virtual-clock.js'
 import { outcomeOf, world, type World } from './support.js'
 
