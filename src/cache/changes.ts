@@ -44,6 +44,7 @@ interface Missed<V> {
 }
 
 interface Key<V> {
+  readonly order: { stampMs: number }
   /** The newest change that was asked for, by number. */
   newest: number
   /** The tags of the newest set, and the last end, by number, that concerns it. */
@@ -95,7 +96,15 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   function keyOf(name: string): Key<V> {
     let key = keys.get(name)
     if (!key) {
-      key = { newest: 0, tags: none, endedAt: 0, done: 0, missed: undefined, underWay: new Set() }
+      key = {
+        order: { stampMs: -Infinity },
+        newest: 0,
+        tags: none,
+        endedAt: 0,
+        done: 0,
+        missed: undefined,
+        underWay: new Set(),
+      }
       keys.set(name, key)
     }
     return key
@@ -221,7 +230,9 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     if (!missed || key.underWay.size > 0) return
     const { wish, number } = missed
     const isOld = wish.verb === 'set' && clock.nowMs() - wish.wishedAtMs > oldestSetMs(wish.entry)
-    const again: Wish = isOld ? { verb: 'delete', key: name, wishedAtMs: wish.wishedAtMs, last: true } : wish
+    const again: Wish = isOld
+      ? { verb: 'delete', key: name, wishedAtMs: wish.wishedAtMs, order: key.order, last: true }
+      : wish
     const done = await settleFor(key, number, again).finally(() => tidy(name, key))
     if (key.newest !== number || wish.verb === 'delete') return
     // Marks that others have made since then may have ended it.
@@ -244,8 +255,8 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     const wishedAtMs = clock.nowMs()
     const born = far.born() ?? 'unknown'
     const wish: Wish = set
-      ? { verb: 'set', key: name, wishedAtMs, entry: set.stored }
-      : { verb: 'delete', key: name, wishedAtMs }
+      ? { verb: 'set', key: name, wishedAtMs, order: key.order, entry: set.stored }
+      : { verb: 'delete', key: name, wishedAtMs, order: key.order }
     try {
       if (!far.answers(name)) throw doesNotAnswer()
       // The far tier is to have marks that were asked for before, so that they do not end what is set now.
@@ -254,7 +265,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
       if (key.newest !== number) return
       // It may have been born after a mark that was asked for while it was under way.
       if (done && key.endedAt > number) {
-        done = await attempt(key, number, { verb: 'delete', key: name, wishedAtMs, last: true })
+        done = await attempt(key, number, { verb: 'delete', key: name, wishedAtMs, order: key.order, last: true })
       }
       if (!done) onOvertaken(name)
     } catch (error) {
@@ -322,7 +333,7 @@ const none: readonly string[] = Object.freeze([])
 
 /** What ends the set, in its place in the order of changes. */
 function asDelete<V>(missed: Missed<V>): Missed<V> {
-  const { key, wishedAtMs, asOfMs } = missed.wish
-  const wish: Wish = { verb: 'delete', key, wishedAtMs, ...(asOfMs === undefined ? {} : { asOfMs }) }
+  const { key, wishedAtMs, order, asOfMs } = missed.wish
+  const wish: Wish = { verb: 'delete', key, wishedAtMs, order, ...(asOfMs === undefined ? {} : { asOfMs }) }
   return { number: missed.number, change: { key, set: undefined }, wish }
 }

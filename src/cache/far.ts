@@ -38,6 +38,8 @@ export type Wish = {
   readonly wishedAtMs: number
   /** The same by the tier's clock: determined before the first attempt, and the same in each. */
   asOfMs?: number
+  /** The newest of the times by the tier's clock that changes of the key have had. */
+  readonly order: { stampMs: number }
   /** It comes last, whatever was changed meanwhile. */
   readonly last?: boolean
 } & (
@@ -165,7 +167,8 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
         times.isKnown(lane) ? undefined : reads.call({ key, takes: false }),
       ]).catch(notSent)
       const sentMs = clock.nowMs()
-      for (const wish of wanted) wish.asOfMs ??= times.stamp(lane, wish.wishedAtMs)
+      for (const wish of wanted)
+        wish.asOfMs ??= wish.order.stampMs = times.stamp(lane, wish.wishedAtMs, wish.order.stampMs)
       const made = await tier.change(
         origin,
         wanted.map((one) => toChange(one, marks)),

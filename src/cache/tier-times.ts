@@ -5,11 +5,8 @@ export interface TierTimes {
   isKnown(lane: string | number): boolean
   /** A reply to what was sent at `sentMs` by our clock says that it was `atMs` at the tier, at the most. */
   learn(lane: string | number, sentMs: number, atMs: number): void
-  /**
-   * The tier's time at `atMs` of ours, or a little later. No two stamps of a lane are the same, and each is above the last:
-   * changes are in the order in which they were stamped.
-   */
-  stamp(lane: string | number, atMs: number): number
+  /** The tier's time at `atMs` of ours, or a little later; and later than `afterMs`, the stamp of what came before. */
+  stamp(lane: string | number, atMs: number, afterMs: number): number
   /** Whether a stamp is below the time of which it was: the tier's clock has gone forward since, as it does with a new master. */
   isOutdated(lane: string | number, atMs: number, stampMs: number): boolean
 }
@@ -19,7 +16,6 @@ interface Lane {
   aheadMs: number
   /** The same at the least, by the newest reply. */
   leastMs: number
-  lastMs: number
 }
 
 /** A tier may round what it says up to the next millisecond. */
@@ -38,16 +34,15 @@ export function createTierTimes(clock: Clock, slowestMs: number): TierTimes {
       const known = lanes.get(lane)
       const mostMs = atMs - sentMs
       const leastMs = atMs - clock.nowMs() - exactToMs
-      if (!known) return void lanes.set(lane, { aheadMs: mostMs, leastMs, lastMs: -Infinity })
+      if (!known) return void lanes.set(lane, { aheadMs: mostMs, leastMs })
       known.leastMs = leastMs
       // A bound from a quicker round trip is better, unless the clocks have drifted apart since.
       if (mostMs < known.aheadMs || known.aheadMs < leastMs) known.aheadMs = mostMs
     },
-    stamp(lane, atMs) {
+    stamp(lane, atMs, afterMs) {
       const known = lanes.get(lane)
       if (!known) throw new Error('the time of the tier is not known')
-      known.lastMs = Math.max(atMs + known.aheadMs, known.lastMs + apartMs)
-      return known.lastMs
+      return Math.max(atMs + known.aheadMs, afterMs + apartMs)
     },
     isOutdated: (lane, atMs, stampMs) => stampMs < atMs + (lanes.get(lane)?.leastMs ?? -Infinity),
   }
