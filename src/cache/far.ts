@@ -100,7 +100,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
   const marksApart = tier.lane !== undefined
   let readTrips = 0
 
-  const markReads = createGroupCommit<readonly string[], ReadonlyMap<string, number> & { marks: Marks }>({
+  const markReads = createGroupCommit<readonly string[], TagMarks>({
     ...trips,
     verb: 'read marks',
     async run(wanted, trip) {
@@ -220,6 +220,9 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
   }
 }
 
+/** The marks of tags, and where all marks stood when they were read: a clear since then has taken them away. */
+type TagMarks = ReadonlyMap<string, number> & { readonly marks: Marks }
+
 const none: readonly string[] = []
 
 function tagsOf(found: readonly (TierFound | Error)[]): readonly string[] {
@@ -233,18 +236,21 @@ function tagsOf(found: readonly (TierFound | Error)[]): readonly string[] {
 function toFound(
   { entry, turn, busyMs }: TierFound,
   marks: Marks,
-  tagMarks: ReadonlyMap<string, number> | undefined,
+  tagMarks: TagMarks | undefined,
   sentMs: number,
 ): Found {
-  return { entry, ended: entry !== undefined && hasEnded(entry, marks, tagMarks), turn, busyMs, sentMs, marks }
+  return {
+    entry,
+    ended: entry !== undefined && hasEnded(entry, tagMarks?.marks ?? marks, tagMarks),
+    turn,
+    busyMs,
+    sentMs,
+    marks,
+  }
 }
 
 /** Whether a mark has ended the entry since it was born. */
-function hasEnded(
-  { born: { epoch, count }, tags }: FoundEntry,
-  marks: Marks,
-  tagMarks: ReadonlyMap<string, number> | undefined,
-): boolean {
+function hasEnded({ born: { epoch, count }, tags }: FoundEntry, marks: Marks, tagMarks: TagMarks | undefined): boolean {
   if (epoch !== marks.epoch || count > marks.count || count < marks.cleared) return true
   if (tags.length === 0) return false
   return count < marks.floor || tags.some((tag) => (tagMarks?.get(tag) ?? 0) > count)
