@@ -120,8 +120,8 @@ async function run(seed: number, chance: () => number): Promise<Told> {
   const change = ({ cache, number }: Member): void => {
     const key = oneOf(...keys)
     const verb = oneOf('set', 'set', 'delete', 'invalidateTag', 'clear')
-    // Changes of several processes that are under way together have no order.
-    const isAlone = (one: Made): boolean => one.by === number || (one.isOver && clock.nowMs() - one.askedMs > 100)
+    // Changes of several processes that are under way together, or within a round trip of each other, have no order.
+    const isAlone = (one: Made): boolean => one.by === number || (one.isOver && clock.nowMs() - one.askedMs > 400)
     if (!made.every((one) => isAlone(one) || (one.key !== key && verb !== 'clear' && one.verb !== 'clear'))) return
     const version = (versions.get(key) as number) + 1
     versions.set(key, version)
