@@ -3,7 +3,7 @@ import { runRandomly } from './cache-random.js'
 import failed from './cache-random-seeds.json' with { type: 'json' }
 
 /** `CACHE_RANDOM_SECONDS=600` looks for longer; `SEED` repeats one. */
-const seconds = Number(process.env['CACHE_RANDOM_SECONDS'] ?? 15)
+const seconds = Number(process.env['CACHE_RANDOM_SECONDS'] ?? 0)
 const seed = process.env['SEED'] === undefined ? undefined : Number(process.env['SEED'])
 
 describe('caches whose processes are cut off, deaf and stopped at random', () => {
@@ -12,7 +12,7 @@ describe('caches whose processes are cut off, deaf and stopped at random', () =>
     async (seed) => void (await runRandomly(seed)),
   )
 
-  it(
+  it.runIf(seconds > 0 || seed !== undefined)(
     'answer nothing older than they may know, and all the newest in the end',
     async () => {
       if (seed !== undefined) return void (await runRandomly(seed))
