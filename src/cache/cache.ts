@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { keyString } from '../core/check.js'
+import { durationMs, keyString } from '../core/check.js'
 import { ClosedError } from '../core/errors.js'
-import { createChanges, type Change, type Changes } from './changes.js'
-import { checkedOptions, type Settings } from './check.js'
-import { isMemoryTier, type CacheTier, type Marking, type SharedTier } from './driver.js'
+import { createChanges, type Change, type Changes, type End } from './changes.js'
+import { checkedOptions } from './check.js'
+import { isMemoryTier, type CacheTier, type SharedTier } from './driver.js'
 import { createEntries, type Entry } from './entry.js'
 import { isDueEarly } from './expiry.js'
 import { createFar, type Far } from './far.js'
@@ -22,7 +22,7 @@ const sharedTurnMs = 30_000
  * @throws TypeError or RangeError for options that make no sense.
  */
 export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], options: CacheOptions<V>): Cache<V> {
-  const settings = reporting(checkedOptions(options))
+  const settings = checkedOptions(options)
   const { clock, earlyRefresh, random, fleetLoadMs } = settings
   const { memory, shared } = arranged(tiers)
   const origin = randomUUID()
@@ -65,7 +65,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       tagsChanged,
       cleared,
       turnEnded: (key) => loads.turnEnded(key),
-      trusted: (untilMs) => void (near.trustedUntilMs = untilMs),
+      trusted: (untilMs) => void (near.toldUntilMs = untilMs),
       heard() {
         near.heard()
         far?.isBack()
@@ -101,9 +101,9 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
   /** What is at hand and may be answered now; sees to it that what grows old is loaded anew. */
   function atHand(key: string): Entry<V> | undefined {
     const entry = near.get(key)
-    if (!entry || entry.stamp < near.trustedFrom || (entry.tags.length > 0 && near.isOutdated(entry))) return undefined
+    if (!entry) return undefined
     const nowMs = clock.nowMs()
-    if (nowMs >= entry.staleUntilMs || nowMs >= near.trustedUntilMs) return undefined
+    if (nowMs >= entry.staleUntilMs || near.standing(entry, nowMs) !== 'current') return undefined
     if (nowMs < entry.freshUntilMs) {
       stats.hits++
       if (nowMs < entry.quietUntilMs) return entry
@@ -132,8 +132,8 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
     await changes?.make(change)
   }
 
-  async function mark(marking: Marking): Promise<void> {
-    await changes?.mark(marking)
+  async function mark(end: End): Promise<void> {
+    await changes?.mark(end)
   }
 
   async function closeAll(): Promise<void> {
@@ -155,13 +155,9 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
     get(key, options) {
       if (options === undefined && closing === undefined) {
         const entry = near.get(key)
-        if (entry?.answer !== undefined && entry.stamp >= near.trustedFrom) {
+        if (entry?.answer !== undefined) {
           const nowMs = clock.nowMs()
-          if (
-            nowMs < entry.quietUntilMs &&
-            nowMs < near.trustedUntilMs &&
-            (entry.tags.length === 0 || !near.isOutdated(entry))
-          ) {
+          if (nowMs < entry.quietUntilMs && near.standing(entry, nowMs) === 'current') {
             stats.hits++
             return entry.answer
           }
@@ -189,11 +185,12 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       for (const [n, i] of missing.entries()) values[i] = found[n]
       return values
     },
-    async set(key, value) {
+    async set(key, value, options = {}) {
       checkOpen('set')
       keyString('key', key)
+      const ttlMs = options.ttlMs === undefined ? undefined : durationMs('ttlMs', options.ttlMs, 1)
       if (value === undefined) throw new TypeError('value must not be undefined: delete the key')
-      const stored = entries.stored(key, value, 0)
+      const stored = entries.stored(key, value, 0, ttlMs)
       if (!stored) return
       // As new as the change, which comes second only because a value that cannot be decoded must change nothing.
       const entry = entries.local(key, stored, undefined, clock.nowMs(), near.stamp + 1)
@@ -201,8 +198,9 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       near.keep(key, entry, clock.nowMs())
       await make({ key, set: { stored, entry } })
     },
-    async delete(...keys) {
+    async delete(...given) {
       checkOpen('delete')
+      const keys = given.flat()
       for (const key of keys) keyString('key', key)
       changed(keys)
       const made = await Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined })))
@@ -240,10 +238,4 @@ function arranged(tiers: readonly CacheTier[]) {
     )
   }
   return { memory, shared: shared[0] }
-}
-
-/** What `onBackgroundError` throws is uncaught, and disturbs nobody in between. */
-function reporting<V>(settings: Settings<V>): Settings<V> {
-  const { onBackgroundError } = settings
-  return { ...settings, onBackgroundError: (error) => queueMicrotask(() => onBackgroundError(error)) }
 }

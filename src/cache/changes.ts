@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { exponentialBackoff } from '../core/backoff.js'
 import type { Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
@@ -12,11 +13,14 @@ export interface Change<V> {
   readonly set: { readonly stored: Unborn; readonly entry: Entry<V> } | undefined
 }
 
+/** An end of tags, or of everything. */
+export type End = { readonly verb: 'tags'; readonly tags: readonly string[] } | { readonly verb: 'clear' }
+
 /** The changes that this process makes in the far tier: those under way, and those that failed and are repeated. */
 export interface Changes<V> {
   /** Rejects if the far tier did not take it; then it is repeated until it does, or something newer comes. */
   make(change: Change<V>): Promise<void>
-  mark(marking: Marking): Promise<void>
+  mark(end: End): Promise<void>
   /**
    * Resolves when no change of the key is under way. `undefined` if none is. One that is repeated keeps nobody waiting: it
    * is among those that were missed until the far tier has it.
@@ -28,17 +32,24 @@ export interface Changes<V> {
   missedAny(tags: readonly string[]): boolean
   /** Tries at once what failed. */
   retry(): void
+  /** Settles when the repetition that runs has ended. `undefined` if none does. */
+  repeated(): Promise<void> | undefined
   close(): Promise<void>
 }
 
 interface Missed<V> {
   readonly number: number
   readonly change: Change<V>
-  readonly wish: Wish
-  readonly wishedAtMs: number
+  wish: Wish
 }
 
 interface Key<V> {
+  readonly order: { stampMs: number }
+  /** The newest change that was asked for, by number. */
+  newest: number
+  /** The tags of the newest set, and the last end, by number, that concerns it. */
+  tags: readonly string[]
+  endedAt: number
   /** The newest change that the far tier has, by number. */
   done: number
   /** The newest that failed. */
@@ -48,8 +59,11 @@ interface Key<V> {
 
 const backoff = exponentialBackoff({ baseMs: 100, maxMs: 1_000 })
 
-/** A set that is older is repeated as a delete: a tier remembers deletes no longer, and there may have been one since. */
-const oldestSetMs = 60_000
+/**
+ * A set that is older is repeated as a delete: a tier remembers deletes no longer, and entries for as long as they live, so
+ * there may have been another change since.
+ */
+const oldestSetMs = ({ freshMs, staleMs }: Unborn): number => Math.max(1_000, Math.min(60_000, (freshMs + staleMs) / 2))
 
 /** More keys than these are not kept apart; everything is cleared instead. */
 const mostMissed = 10_000
@@ -65,9 +79,14 @@ export interface ChangesOptions {
 export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOptions): Changes<V> {
   const keys = new Map<string, Key<V>>()
   const marksUnderWay = new Set<Promise<unknown>>()
-  const missedTags = new Set<string>()
-  let missedClear = false
+  /** Settles with all marks that have been under way so far. */
+  let marksSettled: Promise<unknown> = Promise.resolve()
+  /** Tags that were to be ended, each with the number of that change, which is in the id of the mark as well. */
+  const missedTags = new Map<string, number>()
+  /** The number of the clear that failed. */
+  let missedClear: number | undefined
   let missedKeys = 0
+  const run = randomUUID()
   let numbers = 0
   let attempts = 0
   let cancelTimer: (() => void) | undefined
@@ -77,7 +96,15 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   function keyOf(name: string): Key<V> {
     let key = keys.get(name)
     if (!key) {
-      key = { done: 0, missed: undefined, underWay: new Set() }
+      key = {
+        order: { stampMs: -Infinity },
+        newest: 0,
+        tags: none,
+        endedAt: 0,
+        done: 0,
+        missed: undefined,
+        underWay: new Set(),
+      }
       keys.set(name, key)
     }
     return key
@@ -90,6 +117,11 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   async function track<T>(under: Set<Promise<unknown>>, work: Promise<T>): Promise<T> {
     under.add(work)
     return work.finally(() => under.delete(work))
+  }
+
+  function trackMark<T>(work: Promise<T>): Promise<T> {
+    marksSettled = Promise.allSettled([marksSettled, work])
+    return track(marksUnderWay, work)
   }
 
   function forget(key: Key<V>): void {
@@ -105,17 +137,26 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     return done
   }
 
+  /** What was changed after this was asked for stays, unless this is a delete: then it goes, which costs a load at the most. */
+  async function settleFor(key: Key<V>, number: number, wish: Wish): Promise<boolean> {
+    let done = await attempt(key, number, wish)
+    // Its time has proved to be that of a clock which has gone: it is asked for anew.
+    if (!done && wish.asOfMs === undefined) done = await attempt(key, number, wish)
+    if (done || key.newest !== number || wish.verb === 'set') return done
+    return attempt(key, number, { ...wish, last: true })
+  }
+
   function miss(key: Key<V>, missed: Missed<V>): void {
     if (closed || key.done > missed.number || (key.missed && key.missed.number > missed.number)) return
     if (!key.missed) missedKeys++
-    key.missed = missed
-    if (missedKeys > mostMissed) missEverything()
+    key.missed = key.endedAt > missed.number ? asDelete(missed) : missed
+    if (missedKeys > mostMissed) missEverything(++numbers)
     schedule()
   }
 
-  function missEverything(): void {
-    missedClear = true
-    forgetUntil(numbers)
+  function missEverything(number: number): void {
+    missedClear = number
+    forgetUntil(number)
   }
 
   /** The tier has been cleared: what had to be told it before has no meaning any more. */
@@ -124,9 +165,12 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
       if (key.missed && key.missed.number <= number) forget(key)
       tidy(name, key)
     }
+    for (const [tag, at] of missedTags) if (at <= number) missedTags.delete(tag)
   }
 
-  const anythingMissed = (): boolean => missedKeys > 0 || missedClear || missedTags.size > 0
+  const anyMarkMissed = (): boolean => missedClear !== undefined || missedTags.size > 0
+
+  const anythingMissed = (): boolean => missedKeys > 0 || anyMarkMissed()
 
   function schedule(): void {
     if (closed || cancelTimer || retrying || !anythingMissed()) return
@@ -149,98 +193,133 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   }
 
   async function repeat(): Promise<void> {
-    if (missedClear) {
-      await far.mark({ verb: 'clear' })
-      missedClear = false
-    }
-    if (missedTags.size > 0) {
-      const tags = [...missedTags]
-      await far.mark({ verb: 'tags', tags })
-      for (const tag of tags) missedTags.delete(tag)
-    }
+    await repeatMarks()
     const outcomes = await Promise.allSettled([...keys].map(([name, key]) => repeatKey(name, key)))
     const failed = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined
     if (failed) throw failed.reason
+  }
+
+  async function repeatMarks(): Promise<void> {
+    const clear = missedClear
+    if (clear !== undefined) {
+      await remark({ verb: 'clear', ids: [idOf(clear)] })
+      if (missedClear === clear) missedClear = undefined
+    }
+    if (missedTags.size === 0) return
+    const ends = [...missedTags]
+    await remark({ verb: 'tags', tags: ends.map(([tag]) => tag), ids: [...new Set(ends.map(([, at]) => idOf(at)))] })
+    for (const [tag, at] of ends) if (missedTags.get(tag) === at) missedTags.delete(tag)
+  }
+
+  const idOf = (number: number): string => `${run}:${number}`
+
+  async function remark(marking: Marking): Promise<void> {
+    const now = await trackMark(far.mark(marking))
+    // Sets that are still to be repeated are not concerned by it. They are born after it, unless others' marks came between.
+    for (const { missed } of keys.values()) {
+      if (missed?.wish.verb !== 'set') continue
+      const { bornBy } = missed.wish
+      if (typeof bornBy !== 'object' || bornBy.epoch !== now.epoch || bornBy.count !== now.count - 1) continue
+      missed.wish = { ...missed.wish, bornBy: now }
+    }
   }
 
   async function repeatKey(name: string, key: Key<V>): Promise<void> {
     const { missed } = key
     // What is under way is newer.
     if (!missed || key.underWay.size > 0) return
-    const { wish, wishedAtMs, number } = missed
-    const tooOld = wish.verb === 'set' && (wish.asOfMs === undefined || clock.nowMs() - wishedAtMs > oldestSetMs)
-    const again: Wish = tooOld ? { verb: 'delete', key: name, asOfMs: undefined } : wish
-    const done = await attempt(key, number, again).finally(() => tidy(name, key))
-    if (!done || tooOld) onOvertaken(name)
+    const { wish, number } = missed
+    const isOld = wish.verb === 'set' && clock.nowMs() - wish.wishedAtMs > oldestSetMs(wish.entry)
+    const again: Wish = isOld
+      ? { verb: 'delete', key: name, wishedAtMs: wish.wishedAtMs, order: key.order, last: true }
+      : wish
+    const done = await settleFor(key, number, again).finally(() => tidy(name, key))
+    if (key.newest !== number || wish.verb === 'delete') return
+    // Marks that others have made since then may have ended it.
+    const { bornBy } = wish
+    const mayHaveEnded = typeof bornBy !== 'object' || bornBy.count !== far.born()?.count
+    if (!done || isOld || mayHaveEnded) onOvertaken(name)
   }
 
-  /** What was set and not stored yet has ended: it is deleted in its place. */
-  function unset(concerns: (tags: readonly string[]) => boolean): void {
-    for (const [name, key] of keys) {
-      const { missed } = key
-      if (!missed?.change.set || !concerns(missed.change.set.stored.tags)) continue
-      const wish: Wish = { verb: 'delete', key: name, asOfMs: undefined }
-      key.missed = { ...missed, change: { key: name, set: undefined }, wish }
+  /** What was set and is not stored yet has ended: it is deleted in its place. */
+  function unset(number: number, concerns: (tags: readonly string[]) => boolean): void {
+    for (const key of keys.values()) {
+      if (!concerns(key.tags)) continue
+      key.endedAt = number
+      if (key.missed) key.missed = asDelete(key.missed)
+    }
+  }
+
+  async function reach(key: Key<V>, number: number, change: Change<V>): Promise<void> {
+    const { key: name, set } = change
+    const wishedAtMs = clock.nowMs()
+    const born = far.born() ?? 'unknown'
+    const wish: Wish = set
+      ? { verb: 'set', key: name, wishedAtMs, order: key.order, entry: set.stored }
+      : { verb: 'delete', key: name, wishedAtMs, order: key.order }
+    try {
+      if (!far.answers(name)) throw doesNotAnswer()
+      // The far tier is to have marks that were asked for before, so that they do not end what is set now.
+      if (set && anyMarkMissed()) await repeatMarks()
+      let done = await settleFor(key, number, wish)
+      if (key.newest !== number) return
+      // It may have been born after a mark that was asked for while it was under way.
+      if (done && key.endedAt > number) {
+        done = await attempt(key, number, { verb: 'delete', key: name, wishedAtMs, order: key.order, last: true })
+      }
+      if (!done) onOvertaken(name)
+    } catch (error) {
+      // When it is repeated it must not outlive marks that were made since it was asked for.
+      const again: Wish = wish.verb === 'set' ? { ...wish, bornBy: born } : wish
+      if (error instanceof StoreUnavailableError) miss(key, { number, change, wish: again })
+      throw error
+    }
+  }
+
+  async function reachAll(end: End, number: number): Promise<void> {
+    try {
+      if (!far.answersMarks()) throw doesNotAnswer()
+      await far.mark({ ...end, ids: [idOf(number)] })
+      if (end.verb === 'clear') forgetUntil(number)
+    } catch (error) {
+      if (error instanceof StoreUnavailableError && !closed) {
+        if (end.verb === 'tags') for (const tag of end.tags) missedTags.set(tag, number)
+        if (end.verb === 'clear' || missedTags.size > mostMissed) missEverything(number)
+        schedule()
+      }
+      throw error
     }
   }
 
   return {
-    async make(change) {
+    // Under way until it is made, or is among those that are missed: nobody sees the time between.
+    make(change) {
       const { key: name, set } = change
       const key = keyOf(name)
       const number = ++numbers
-      const wishedAtMs = clock.nowMs()
-      const asOfMs = far.timeOf(name)
-      const wish: Wish = set
-        ? { verb: 'set', key: name, asOfMs, entry: set.stored }
-        : { verb: 'delete', key: name, asOfMs }
-      try {
-        if (!far.answers(name)) throw doesNotAnswer()
-        const done = await track(key.underWay, attempt(key, number, wish))
-        // Whoever changed it since the wish did so while this call was under way: this one may as well come last.
-        if (!done) await track(key.underWay, attempt(key, number, { ...wish, asOfMs: far.timeOf(name) }))
-      } catch (error) {
-        // When it is repeated it must not outlive marks that were made since now.
-        const again = wish.verb === 'set' ? { ...wish, bornBy: far.born() ?? 'unknown' } : wish
-        if (error instanceof StoreUnavailableError) miss(key, { number, change, wish: again as Wish, wishedAtMs })
-        throw error
-      } finally {
-        tidy(name, key)
-      }
+      key.newest = number
+      key.tags = set ? set.stored.tags : none
+      return track(key.underWay, reach(key, number, change)).finally(() => tidy(name, key))
     },
-    async mark(marking) {
+    mark(end) {
       const number = ++numbers
-      const { verb } = marking
-      unset((tags) => verb === 'clear' || tags.some((tag) => marking.tags.includes(tag)))
-      try {
-        if (!far.answersMarks()) throw doesNotAnswer()
-        await track(marksUnderWay, far.mark(marking))
-        if (verb === 'clear') {
-          missedClear = false
-          forgetUntil(number)
-        }
-      } catch (error) {
-        if (error instanceof StoreUnavailableError && !closed) {
-          if (verb === 'clear') missEverything()
-          else for (const tag of marking.tags) missedTags.add(tag)
-          schedule()
-        }
-        throw error
-      }
+      unset(number, (tags) => end.verb === 'clear' || tags.some((tag) => end.tags.includes(tag)))
+      return trackMark(reachAll(end, number))
     },
     settled(name) {
       const underWay = keys.get(name)?.underWay
       if ((underWay?.size ?? 0) === 0 && marksUnderWay.size === 0) return undefined
-      return Promise.allSettled([...(underWay ?? []), ...marksUnderWay])
+      return Promise.allSettled([...(underWay ?? []), marksSettled])
     },
     missed: (name) => keys.get(name)?.missed?.change,
-    missedAny: (tags) => missedClear || (missedTags.size > 0 && tags.some((tag) => missedTags.has(tag))),
+    missedAny: (tags) => missedClear !== undefined || (missedTags.size > 0 && tags.some((tag) => missedTags.has(tag))),
     retry() {
       if (closed || !anythingMissed()) return
       cancelTimer?.()
       cancelTimer = undefined
       start()
     },
+    repeated: () => retrying,
     async close() {
       closed = true
       cancelTimer?.()
@@ -248,4 +327,13 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
       await retrying
     },
   }
+}
+
+const none: readonly string[] = Object.freeze([])
+
+/** What ends the set, in its place in the order of changes. */
+function asDelete<V>(missed: Missed<V>): Missed<V> {
+  const { key, wishedAtMs, order, asOfMs } = missed.wish
+  const wish: Wish = { verb: 'delete', key, wishedAtMs, order, ...(asOfMs === undefined ? {} : { asOfMs }) }
+  return { number: missed.number, change: { key, set: undefined }, wish }
 }

@@ -1,3 +1,4 @@
+import { backgroundReporter } from '../core/background.js'
 import { durationMs, keyString, positiveNumber } from '../core/check.js'
 import { systemClock, type Clock } from '../core/clock.js'
 import { jsonCodec, type Codec } from '../core/codec.js'
@@ -43,7 +44,7 @@ export function checkedOptions<V>(options: CacheOptions<V>): Settings<V> {
     tags: callable('tags', options.tags),
     codec: options.codec ?? jsonCodec<V>(),
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
-    onBackgroundError: callable('onBackgroundError', options.onBackgroundError) ?? (() => undefined),
+    onBackgroundError: backgroundReporter('cache', callable('onBackgroundError', options.onBackgroundError)),
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,
   }

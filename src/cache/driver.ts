@@ -112,15 +112,15 @@ export type TurnEnd = { readonly key: string; readonly turn: Turn; readonly shar
 )
 
 /** A change of one key. It takes the turn away from every load that is under way. May arrive twice, and late. */
-export type KeyChange =
-  | { readonly verb: 'delete'; readonly key: string }
-  | {
-      readonly verb: 'set'
-      readonly key: string
-      readonly entry: StoredEntry
-      /** The change was wished at this time of the tier, at the latest: one that was made since then wins. */
-      readonly asOfMs: number | undefined
-    }
+export type KeyChange = {
+  readonly key: string
+  /**
+   * When the change was asked for, by the tier's clock, or a little later. It is not made if a change that was asked for
+   * after that is there, or an entry whose load began after that; nor is a set that is older than a minute or half its
+   * entry's life, because what was changed since then may be forgotten. `undefined`: it comes last in any case.
+   */
+  readonly asOfMs: number | undefined
+} & ({ readonly verb: 'delete' } | { readonly verb: 'set'; readonly entry: StoredEntry })
 
 /** What became of the changes of a trip. */
 export interface TierChanges {
@@ -131,7 +131,10 @@ export interface TierChanges {
 }
 
 /** A mark to make: of tags, or of everything. */
-export type Marking = { readonly verb: 'tags'; readonly tags: readonly string[] } | { readonly verb: 'clear' }
+export type Marking = {
+  /** Which marks these are, each of which may be asked for several times. If all of them were made, none is made again. */
+  readonly ids: readonly string[]
+} & ({ readonly verb: 'tags'; readonly tags: readonly string[] } | { readonly verb: 'clear' })
 
 /** What others did, as the bus tells it. Calls may be lost until `heard`, and after `lost`. */
 export interface TierListener {

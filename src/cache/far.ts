@@ -15,6 +15,7 @@ import type {
   TurnEnd,
 } from './driver.js'
 import type { Unborn } from './entry.js'
+import { createTierTimes } from './tier-times.js'
 
 /** What a read brought. */
 export interface Found {
@@ -30,10 +31,20 @@ export interface Found {
   readonly marks: Marks
 }
 
-/** A change of one key, as it is wished. */
-export type Wish = { readonly key: string; readonly asOfMs: number | undefined } & (
+/** A change of one key that this process was asked for. */
+export type Wish = {
+  readonly key: string
+  /** When it was asked for, by this process' clock. */
+  readonly wishedAtMs: number
+  /** The same by the tier's clock: determined before the first attempt, and the same in each. */
+  asOfMs?: number
+  /** The newest of the times by the tier's clock that changes of the key have had. */
+  readonly order: { stampMs: number }
+  /** It comes last, whatever was changed meanwhile. */
+  readonly last?: boolean
+} & (
   | { readonly verb: 'delete' }
-  /** `bornBy`: a set that is repeated is older than its trip. What was known of the marks when it was wished. */
+  /** `bornBy`: a set that is repeated is older than its round trip. What was known of the marks when it was asked for. */
   | { readonly verb: 'set'; readonly entry: Unborn; readonly bornBy?: Born | 'unknown' }
 )
 
@@ -68,10 +79,8 @@ export interface Far {
   release(key: string, turn: Turn): void
   /** One attempt. False if something newer was there. */
   change(wish: Wish): Promise<boolean>
-  /** One attempt. */
-  mark(marking: Marking): Promise<void>
-  /** Its time by now, or a little later; `undefined` if it was not asked yet. */
-  timeOf(key: string): number | undefined
+  /** One attempt. Answers where the marks stand then. */
+  mark(marking: Marking): Promise<Marks>
   /** The newest marks that are known. */
   born(): Born | undefined
   /** A sign of life: it is asked again. */
@@ -81,8 +90,7 @@ export interface Far {
 
 export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onBreak }: FarOptions): Far {
   const breaker = createBreaker(clock, onBreak)
-  /** Per lane: the tier's time less ours, at the most. */
-  const ahead = new Map<string | number, number>()
+  const times = createTierTimes(clock, timeoutMs)
   const trips = { module: 'cache', timeoutMs, clock }
   const laneOf = (key: string): string | number => tier.lane?.(key) ?? 0
   const marksLane = tier.lane ? 'marks' : 0
@@ -92,7 +100,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
   const marksApart = tier.lane !== undefined
   let readTrips = 0
 
-  const markReads = createGroupCommit<readonly string[], ReadonlyMap<string, number> & { marks: Marks }>({
+  const markReads = createGroupCommit<readonly string[], TagMarks>({
     ...trips,
     verb: 'read marks',
     async run(wanted, trip) {
@@ -103,14 +111,20 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       return wanted.map(() => byTag)
     },
   })
-  const markings = createGroupCommit<Marking, void>({
+  const markings = createGroupCommit<Marking, Marks>({
     ...trips,
     verb: 'mark',
     async run(wanted, trip) {
-      const tags = [...new Set(wanted.flatMap((one) => (one.verb === 'tags' ? one.tags : [])))]
-      if (wanted.some(({ verb }) => verb === 'clear')) await tier.marks(origin, [], { verb: 'clear' }, trip)
-      if (tags.length > 0) await tier.marks(origin, [], { verb: 'tags', tags }, trip)
-      return wanted.map(() => undefined)
+      const clears = wanted.filter(({ verb }) => verb === 'clear')
+      const ends = wanted.filter((one) => one.verb === 'tags')
+      const idsOf = (markings: readonly Marking[]): string[] => markings.flatMap(({ ids }) => ids)
+      const cleared =
+        clears.length > 0 ? await tier.marks(origin, [], { verb: 'clear', ids: idsOf(clears) }, trip) : undefined
+      const tags = [...new Set(ends.flatMap((one) => one.tags))]
+      const ended =
+        tags.length > 0 ? await tier.marks(origin, [], { verb: 'tags', tags, ids: idsOf(ends) }, trip) : undefined
+      known = ended ?? cleared
+      return wanted.map(({ verb }) => (verb === 'clear' ? cleared : ended) as Marks)
     },
   })
   const reads = createGroupCommit<TierRead, Found>({
@@ -124,7 +138,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       const apart = marksApart ? markReads.call([]) : undefined
       apart?.catch(() => undefined)
       const read = await tier.read(wanted, { id: `${origin}:${++readTrips}`, leaseMs, shared }, trip)
-      ahead.set(lane, read.atMs - sentMs)
+      times.learn(lane, sentMs, read.atMs)
       const marks = read.marks ?? (await (apart ?? markReads.call([]))).marks
       known = marks
       const tags = tagsOf(read.found)
@@ -145,15 +159,25 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
     ...byKey,
     verb: 'change',
     async run(wanted, trip) {
-      const sentMs = clock.nowMs()
+      const [{ key }] = wanted as readonly [Wish, ...Wish[]]
+      const lane = laneOf(key)
       const sets = wanted.some(({ verb }) => verb === 'set')
-      const marks = sets ? (await markReads.call([]).catch(notSent)).marks : undefined
+      const [marks] = await Promise.all([
+        sets ? markReads.call([]).then((read) => read.marks) : undefined,
+        times.isKnown(lane) ? undefined : reads.call({ key, takes: false }),
+      ]).catch(notSent)
+      const sentMs = clock.nowMs()
+      for (const wish of wanted)
+        wish.asOfMs ??= wish.order.stampMs = times.stamp(lane, wish.wishedAtMs, wish.order.stampMs)
       const made = await tier.change(
         origin,
         wanted.map((one) => toChange(one, marks)),
         trip,
       )
-      ahead.set(laneOf((wanted[0] as Wish).key), made.atMs + 1 - sentMs)
+      times.learn(lane, sentMs, made.atMs + 1)
+      for (const [i, wish] of wanted.entries()) {
+        if (made.done[i] === false && times.isOutdated(lane, wish.wishedAtMs, wish.asOfMs as number)) delete wish.asOfMs
+      }
       return made.done
     },
   })
@@ -187,10 +211,6 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
     release,
     change: (wish) => watched(laneOf(wish.key), changes.call(wish)),
     mark: (marking) => watched(marksLane, markings.call(marking)),
-    timeOf(key) {
-      const aheadMs = ahead.get(laneOf(key))
-      return aheadMs === undefined ? undefined : clock.nowMs() + aheadMs
-    },
     born: () => known,
     isBack: () => breaker.reset(),
     async close() {
@@ -199,6 +219,9 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
     },
   }
 }
+
+/** The marks of tags, and where all marks stood when they were read: a clear since then has taken them away. */
+type TagMarks = ReadonlyMap<string, number> & { readonly marks: Marks }
 
 const none: readonly string[] = []
 
@@ -213,30 +236,35 @@ function tagsOf(found: readonly (TierFound | Error)[]): readonly string[] {
 function toFound(
   { entry, turn, busyMs }: TierFound,
   marks: Marks,
-  tagMarks: ReadonlyMap<string, number> | undefined,
+  tagMarks: TagMarks | undefined,
   sentMs: number,
 ): Found {
-  return { entry, ended: entry !== undefined && hasEnded(entry, marks, tagMarks), turn, busyMs, sentMs, marks }
+  return {
+    entry,
+    ended: entry !== undefined && hasEnded(entry, tagMarks?.marks ?? marks, tagMarks),
+    turn,
+    busyMs,
+    sentMs,
+    marks,
+  }
 }
 
 /** Whether a mark has ended the entry since it was born. */
-function hasEnded(
-  { born: { epoch, count }, tags }: FoundEntry,
-  marks: Marks,
-  tagMarks: ReadonlyMap<string, number> | undefined,
-): boolean {
+function hasEnded({ born: { epoch, count }, tags }: FoundEntry, marks: Marks, tagMarks: TagMarks | undefined): boolean {
   if (epoch !== marks.epoch || count > marks.count || count < marks.cleared) return true
   if (tags.length === 0) return false
   return count < marks.floor || tags.some((tag) => (tagMarks?.get(tag) ?? 0) > count)
 }
 
 function toChange(wish: Wish, marks: Marks | undefined): KeyChange {
-  if (wish.verb === 'delete' || !marks) return wish as KeyChange
-  const { verb, key, asOfMs, entry, bornBy } = wish
+  const { key } = wish
+  const asOfMs = wish.last ? undefined : wish.asOfMs
+  if (wish.verb === 'delete' || !marks) return { verb: 'delete', key, asOfMs }
+  const { entry, bornBy } = wish
   const { epoch, count } = marks
   // Of marks that are of another epoch than was known, all may be newer.
   const known = typeof bornBy === 'object' && bornBy.epoch === epoch ? bornBy : { epoch, count: 0 }
-  return { verb, key, asOfMs, entry: { ...entry, born: bornBy ? known : { epoch, count } } }
+  return { verb: 'set', key, asOfMs, entry: { ...entry, born: bornBy ? known : { epoch, count } } }
 }
 
 /** What had to be asked before was not answered, so the change itself was never sent. */

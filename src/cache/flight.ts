@@ -5,12 +5,19 @@ import type { Turn } from './driver.js'
 import type { Entry } from './entry.js'
 import type { Group } from './loader.js'
 
+/**
+ * Why a caller that came while a load ran may not be answered with what it brings: a change of another process may have
+ * been `missed` since it began, or `tags` have ended that it may have.
+ */
+export type Lateness = 'missed' | 'tags' | undefined
+
 /** A caller that waits for a flight. */
 export interface Waiter<V> {
   readonly resolve: (value: V | undefined) => void
   readonly reject: (error: unknown) => void
   /** When it came, counted in changes: what was changed before then it must not be answered. */
   readonly stamp: number
+  late: Lateness
   cancelTimer?: (() => void) | undefined
   unwatch?: (() => void) | undefined
   settled: boolean
@@ -19,6 +26,8 @@ export interface Waiter<V> {
 /** One look-up of a key, and its load if it misses. Callers that come meanwhile wait for the same. */
 export class Flight<V> {
   waiters: Waiter<V>[] = []
+  /** How many of them have given up, about. */
+  private gone = 0
   /** `turn`: another process loads. From `load` on, a change starts another flight for those who come after it. */
   phase: 'look' | 'turn' | 'load' = 'look'
   ended = false
@@ -28,8 +37,9 @@ export class Flight<V> {
   woken = false
   /** The key has changed since the load began: what it brings is not kept. */
   overtaken = false
-  /** What it began to know has this stamp. */
+  /** When it began to know what it brings, counted in changes and by the clock. */
   stamp = 0
+  beganMs = 0
   turn: Turn | undefined
   /** It takes the turn although a load of the key has failed just now. */
   insists = false
@@ -43,6 +53,8 @@ export class Flight<V> {
   wake: (() => void) | undefined
   /** Ends the renewal of the turn. */
   stopRenewing: (() => void) | undefined
+  /** Set while somebody waits who may not be answered by it. */
+  cancelPatience: (() => void) | undefined
 
   constructor(
     readonly key: string,
@@ -53,13 +65,30 @@ export class Flight<V> {
     public group: Group<V> | undefined,
   ) {}
 
+  begin(stamp: number, nowMs: number): void {
+    this.stamp = stamp
+    this.beganMs = nowMs
+  }
+
   /** Waits until it ends, `signal` aborts, or a load has taken longer than `loadTimeoutMs`. */
-  join(stamp: number, loadTimeoutMs: number, clock: Clock, signal: AbortSignal | undefined): Promise<V | undefined> {
+  join(
+    stamp: number,
+    late: Lateness,
+    loadTimeoutMs: number,
+    clock: Clock,
+    signal: AbortSignal | undefined,
+  ): Promise<V | undefined> {
     return new Promise((resolve, reject) => {
-      const waiter: Waiter<V> = { resolve, reject, stamp, settled: false }
+      const waiter: Waiter<V> = { resolve, reject, stamp, late, settled: false }
       this.waiters.push(waiter)
       if (this.phase !== 'look') this.bound(waiter, loadTimeoutMs, clock)
-      if (signal) waiter.unwatch = onAbort(signal, () => settle(waiter) && reject(signal.reason as Error))
+      if (signal) {
+        waiter.unwatch = onAbort(signal, () => {
+          if (!settle(waiter)) return
+          this.letGo()
+          reject(signal.reason as Error)
+        })
+      }
     })
   }
 
@@ -73,16 +102,27 @@ export class Flight<V> {
     if (loadTimeoutMs === Infinity || waiter.settled || waiter.cancelTimer) return
     waiter.cancelTimer = clock.after(loadTimeoutMs, () => {
       if (!settle(waiter)) return
+      this.letGo()
       waiter.reject(
         new WaitTimeoutError(`cache: ${JSON.stringify(this.key)} was not loaded within ${loadTimeoutMs} ms`),
       )
     })
   }
 
+  /** Those who gave up do not stay in memory for as long as a load runs. */
+  private letGo(): void {
+    if (++this.gone * 2 < this.waiters.length) return
+    this.gone = 0
+    this.waiters = this.waiters.filter(({ settled }) => !settled)
+  }
+
   /** Those of whom `which` is true wait for it no more. */
   dismiss(which: (waiter: Waiter<V>) => boolean): Waiter<V>[] {
     const dismissed = this.waiters.filter((waiter) => !waiter.settled && which(waiter))
-    if (dismissed.length > 0) this.waiters = this.waiters.filter((waiter) => !dismissed.includes(waiter))
+    if (dismissed.length > 0) {
+      const leaving = new Set(dismissed)
+      this.waiters = this.waiters.filter((waiter) => !leaving.has(waiter))
+    }
     return dismissed
   }
 

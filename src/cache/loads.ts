@@ -1,12 +1,12 @@
 import { ClosedError } from '../core/errors.js'
-import type { Changes } from './changes.js'
+import type { Change, Changes } from './changes.js'
 import type { Settings } from './check.js'
 import type { Born } from './driver.js'
 import type { Entries, Entry } from './entry.js'
 import { isDueEarly } from './expiry.js'
 import { createFailures } from './failures.js'
 import type { Far, Found } from './far.js'
-import { Flight, type Waiter } from './flight.js'
+import { Flight, type Lateness, type Waiter } from './flight.js'
 import type { Group, Loader } from './loader.js'
 import type { Near } from './near.js'
 import { renewTurn, untilWoken } from './turn.js'
@@ -21,7 +21,7 @@ export interface Loads<V> {
   refresh(key: string, entry: Entry<V>): void
   /** A load of these that is under way counts no more. */
   keysChanged(keys: readonly string[]): void
-  /** Every load that is under way may be of something that has ended. */
+  /** Tags have ended. Whether that concerns a load is known by the tags of what it brings, or of what was there before. */
   tagsChanged(): void
   cleared(): void
   turnEnded(key: string): void
@@ -48,11 +48,14 @@ export interface LoadsParts<V> {
 const longestWaitMs = 1_000
 const longestDeafWaitMs = 50
 
+/** How long a get waits for a load that it may not be answered by, to learn what the load brings, before it loads itself. */
+const patienceMs = 2_000
+
 export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   const { settings, stats, near, far, changes, entries, loader, renewMs } = parts
   const { clock, loadTimeoutMs, earlyRefresh, random, onBackgroundError } = settings
   const flights = new Map<string, Flight<V>>()
-  /** Loads that may have been overtaken by a mark, and for which others were started. */
+  /** Loads that a change may have overtaken, and beside which others were started: one for each key at the most. */
   const doubted = new Map<string, Flight<V>>()
   /** Flights that nobody joins any more. */
   const strays = new Set<Flight<V>>()
@@ -73,16 +76,23 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
         flight.phase = 'look'
         flight.lookAgain = false
         flight.woken = false
-        flight.stamp = near.stamp
+        flight.begin(near.stamp, clock.nowMs())
         const settled = changes?.settled(key)
         if (settled) {
           await settled
-          flight.stamp = near.stamp
+          flight.begin(near.stamp, clock.nowMs())
         }
-        const missed = far && changes?.missed(key)
+        let missed = far && changes?.missed(key)
+        const repeated = missed?.set && !mayAnswerAlone(missed.set.entry, clock.nowMs()) && changes?.repeated()
+        if (repeated) {
+          // Others may have changed it since, and the far tier is about to be told.
+          await repeated
+          flight.begin(near.stamp, clock.nowMs())
+          missed = changes?.missed(key)
+        }
         const found = far && !missed && far.answers(key) ? await ask(far, flight) : undefined
         if (closed) return
-        const entry = found ? usable(flight.stamp, found) : missed ? unlessOver(missed.set?.entry) : alone(key)
+        const entry = found ? usable(flight.stamp, found) : missed ? missedEntry(missed) : alone(key)
         if (flight.lookAgain) continue
         if (entry && found) near.keep(key, entry, found.sentMs)
         const isFresh = entry !== undefined && clock.nowMs() < entry.freshUntilMs
@@ -134,15 +144,19 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   /** What is at hand and may be answered without the far tier. */
   const alone = (key: string): Entry<V> | undefined => (far ? near.alone(key, clock.nowMs()) : undefined)
 
-  const unlessOver = (entry: Entry<V> | undefined): Entry<V> | undefined =>
-    entry && clock.nowMs() < entry.staleUntilMs ? entry : undefined
+  const missedEntry = ({ set }: Change<V>): Entry<V> | undefined =>
+    set && mayAnswerAlone(set.entry, clock.nowMs()) ? set.entry : undefined
 
   /** Waits for the end of another process' load. */
   async function anothersTurn(flight: Flight<V>, busyMs: number): Promise<void> {
     flight.group?.leave()
     flight.group = undefined
     flight.enter('turn', loadTimeoutMs, clock)
-    await untilWoken(flight, Math.min(busyMs + 1, near.isTold ? longestWaitMs : longestDeafWaitMs), clock)
+    await untilWoken(
+      flight,
+      Math.min(busyMs + 1, clock.nowMs() < near.toldUntilMs ? longestWaitMs : longestDeafWaitMs),
+      clock,
+    )
   }
 
   /** `born`: the marks as they were before. `undefined` if the far tier was not there to be asked. */
@@ -177,8 +191,11 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   /** Ends a flight: nobody joins it any more, and whoever waits is answered. */
   function land(flight: Flight<V>, entry: Entry<V>, as: 'hits' | 'stale' | 'misses'): void {
     leave(flight)
-    const late = cameTooLateFor(flight, entry)
-    if (late.length > 0) hand(flight.key, late)
+    const endedAt = entry.tags.length === 0 ? 0 : near.endedAt(entry.tags)
+    hand(
+      flight.key,
+      flight.dismiss(({ late, stamp }) => late === 'missed' || (endedAt > flight.stamp && stamp >= endedAt)),
+    )
     flight.settle((waiter) => {
       stats[as]++
       answer(waiter, entry)
@@ -186,17 +203,44 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     if (as === 'hits') refreshEarly(flight.key, entry)
   }
 
-  /** Who came after a mark that has ended this meanwhile, or after the bus was lost, must not be answered from before. */
-  function cameTooLateFor(flight: Flight<V>, entry: Entry<V>): readonly Waiter<V>[] {
-    if (near.isOutdated(entry)) return flight.dismiss(({ stamp }) => stamp > flight.stamp)
-    return flight.stamp < near.lostAt ? flight.dismiss(({ stamp }) => stamp >= near.lostAt) : []
-  }
-
+  /** Makes waiters wait for the flight of the key that runs now, or for a new one. */
   function hand(key: string, waiters: readonly Waiter<V>[]): void {
+    if (waiters.length === 0) return
     const known = flights.get(key)
     const flight = known ?? newFlight(key)
-    flight.waiters.push(...waiters)
+    const late = known && lateness(known)
+    for (const waiter of waiters) {
+      waiter.late = late
+      flight.waiters.push(waiter)
+    }
     if (!known) void fly(flight)
+    else if (late) growImpatient(known)
+  }
+
+  /** Why a get that comes now may not be answered with what the flight brings, if that can be. */
+  function lateness(flight: Flight<V>): Lateness {
+    const stands = near.standingOfRun(flight.stamp, flight.beganMs, clock.nowMs())
+    if (stands !== 'current') {
+      // What has only been looked up is looked up again.
+      if (!restart(flight) && (stands === 'doubtful' || far?.answers(flight.key))) return 'missed'
+    }
+    return settings.tags && near.tagsEndedAt > flight.stamp ? 'tags' : undefined
+  }
+
+  /** Somebody waits for the load who may not be answered by it. */
+  function growImpatient(flight: Flight<V>): void {
+    if (flight.phase !== 'load' || flight.cancelPatience) return
+    // Without a turn nothing will be known of it at its end that is not known now.
+    const waitsMs = flight.turn || flight.waiters.every(({ late }) => late !== 'missed') ? patienceMs : 0
+    const beside = (): void => {
+      flight.cancelPatience = undefined
+      if (doubted.has(flight.key) || flights.get(flight.key) !== flight) return
+      if (!flight.waiters.some(({ late, settled }) => late && !settled)) return
+      doubted.set(flight.key, flight)
+      abandon(flight)
+    }
+    if (waitsMs === 0) beside()
+    else flight.cancelPatience = clock.after(waitsMs, beside)
   }
 
   function answer({ resolve, reject }: Pick<Waiter<V>, 'resolve' | 'reject'>, entry: Entry<V>) {
@@ -219,15 +263,23 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   /** What is answered at once while a flight is under way. */
   function meanwhile(flight: Flight<V>): Promise<V | undefined> | undefined {
     const { fallback, key } = flight
+    if (!fallback) return undefined
     const nowMs = clock.nowMs()
-    if (!fallback || nowMs >= fallback.staleUntilMs || near.isOutdated(fallback)) return undefined
-    if (fallback.stamp < near.trustedFrom || nowMs >= near.trustedUntilMs) {
+    if (!mayAnswer(fallback, nowMs)) {
+      if (near.standing(fallback, nowMs) === 'ended' || nowMs >= fallback.staleUntilMs) return undefined
       if (far?.answers(key)) return void lookAside(far, flight)
-      if (!mayAnswerAlone(fallback)) return undefined
+      if (!mayAnswerAlone(fallback, nowMs)) return undefined
     }
     stats[nowMs < fallback.freshUntilMs ? 'hits' : 'stale']++
     return fallback.answer ?? new Promise((resolve, reject) => answer({ resolve, reject }, fallback))
   }
+
+  const mayAnswer = (entry: Entry<V>, nowMs: number): boolean =>
+    nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'current'
+
+  /** While the far tier does not answer. */
+  const mayAnswerAlone = (entry: Entry<V>, nowMs: number): boolean =>
+    mayAnswer(entry, nowMs) || (nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'unconfirmed')
 
   /** Others may have changed the old value of a flight: the far tier is asked what may be answered meanwhile. */
   function lookAside(far: Far, flight: Flight<V>): void {
@@ -240,23 +292,19 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       (found) => {
         flight.looksAside = false
         if (closed || flight.ended || flight.overtaken) return
-        if (stamp < near.lostAt) return lookAside(far, flight)
+        if (stamp < near.missedAt) return lookAside(far, flight)
         const entry = changes?.missed(key) ? undefined : usable(stamp, found)
-        if (entry && !near.isOutdated(entry)) offer(flight, entry)
+        if (entry && near.standing(entry, clock.nowMs()) !== 'ended') offer(flight, entry)
         else flight.fallback = undefined
       },
       (error: unknown) => {
         flight.looksAside = false
         far.failed(key, error)
         const { fallback } = flight
-        if (fallback && !flight.ended && mayAnswerAlone(fallback)) offer(flight, fallback)
+        if (fallback && !flight.ended && mayAnswerAlone(fallback, clock.nowMs())) offer(flight, fallback)
       },
     )
   }
-
-  /** While the far tier does not answer. */
-  const mayAnswerAlone = (fallback: Entry<V>): boolean =>
-    fallback.stamp >= near.lostAt && clock.nowMs() < fallback.staleUntilMs && !near.isOutdated(fallback)
 
   function fail(flight: Flight<V>, error: unknown): void {
     const hadLoaded = flight.phase === 'load'
@@ -280,6 +328,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     else strays.delete(flight)
     if (doubted.size > 0 && doubted.get(key) === flight) doubted.delete(key)
     flight.stopRenewing?.()
+    flight.cancelPatience?.()
     if (!closed) flight.group?.leave()
     if (turn) far?.release(key, turn)
   }
@@ -303,8 +352,10 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     const answered = known && meanwhile(known)
     if (answered) return answered
     const flight = known ?? newFlight(key, undefined, group)
-    const joined = flight.join(near.stamp, loadTimeoutMs, clock, signal)
+    const late = known && lateness(known)
+    const joined = flight.join(near.stamp, late, loadTimeoutMs, clock, signal)
     if (!known) void fly(flight)
+    else if (late) growImpatient(known)
     return joined
   }
 
@@ -323,10 +374,16 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     abandon(flight)
   }
 
+  /** Nobody joins it any more, and who waits for it in vain waits for another. */
   function abandon(flight: Flight<V>): void {
-    if (flights.get(flight.key) !== flight) return
-    flights.delete(flight.key)
+    const { key } = flight
+    if (flights.get(key) !== flight) return
+    flights.delete(key)
     strays.add(flight)
+    hand(
+      key,
+      flight.dismiss(({ late }) => late !== undefined),
+    )
   }
 
   return {
@@ -342,8 +399,10 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     },
     tagsChanged() {
       for (const flight of flights.values()) {
-        // One more load at a time is enough: who comes later waits for that, and looks whether it was in time.
         if (restart(flight) || doubted.has(flight.key)) continue
+        const { fallback } = flight
+        // What the key had before is the best guess at the tags of what it will have.
+        if (!fallback || near.standing(fallback, clock.nowMs()) !== 'ended') continue
         doubted.set(flight.key, flight)
         abandon(flight)
       }
@@ -370,7 +429,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       for (const flight of flights.values()) restart(flight)
     },
     heard() {
-      for (const flight of flights.values()) flight.wake?.()
+      for (const flight of flights.values()) restart(flight)
     },
     close() {
       closed = true

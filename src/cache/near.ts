@@ -1,26 +1,30 @@
 import type { Entry } from './entry.js'
 import type { LocalStore } from './driver.js'
+import { standing, type Standing } from './standing.js'
 
-/** Marks of tags that are kept apart. */
+/** Ends of tags that are kept apart. */
 const mostTags = 10_000
+
+/** What began less than this ago, by the clock, is no older than what this process promises to have heard. */
+const promisedMs = 1_000
 
 /**
  * What this process knows by itself: the entries at hand, what has changed, and since when it has been told of changes
- * that others make. Time is counted in changes here: an entry has the stamp of the moment before its load or its trip
- * began, and whatever happened since then may concern it.
+ * that others make. Time is counted in changes here: an entry has the stamp of the moment before its load or its round
+ * trip began, and whatever happened since then may concern it. `standing` decides what that means for an answer.
  */
 export class Near<V> {
   /** The newest stamp. */
   stamp = 1
-  /** Entries from here on are known to be as others have left them. */
-  trustedFrom: number
+  /** When the bus was last lost, or came back. Changes of others before that may have been missed. */
+  missedAt = 0
   /**
-   * Until when, by the clock: past it others' changes may wait to be read, since this process was busy or stopped. `heard`
-   * and every answer of the bus move it on.
+   * Until when, by the clock, changes of others are heard: past it they may wait to be read, since this process was busy or
+   * stopped. Every answer of the bus moves it on.
    */
-  trustedUntilMs: number
-  /** When the bus was lost for the last time. What is older is never answered. */
-  lostAt = 0
+  toldUntilMs: number
+  /** The newest stamp of the end of any tag. */
+  tagsEndedAt = 0
   private readonly tagStamps = new Map<string, number>()
   /** Of the tags that are not kept apart, the newest stamp. */
   private tagFloor = 0
@@ -30,37 +34,41 @@ export class Near<V> {
     private readonly ttlMs: number,
     hasBus: boolean,
   ) {
-    this.trustedFrom = hasBus ? Infinity : 0
-    this.trustedUntilMs = hasBus ? 0 : Infinity
-  }
-
-  /** Whether others' changes are told to this process. */
-  get isTold(): boolean {
-    return this.trustedFrom !== Infinity
+    this.toldUntilMs = hasBus ? -Infinity : Infinity
   }
 
   get(key: string): Entry<V> | undefined {
     return this.store?.get(key)
   }
 
-  /** Keeps an entry unless something has happened to its tags since it was begun. */
+  standing(entry: Entry<V>, nowMs: number): Standing {
+    const endedAt = entry.tags.length === 0 ? 0 : this.endedAt(entry.tags)
+    return standing(entry.stamp, endedAt, this.missedAt, nowMs < this.toldUntilMs)
+  }
+
+  /** Of what a look-up or a load that runs will bring, its tags aside, which are not known yet. */
+  standingOfRun(stamp: number, beganMs: number, nowMs: number): Standing {
+    const isTold = nowMs < this.toldUntilMs || nowMs - beganMs < promisedMs
+    return standing(stamp, 0, this.missedAt, isTold)
+  }
+
+  /** Keeps an entry unless it is not to be answered any more. */
   keep(key: string, entry: Entry<V>, nowMs: number): void {
     if (!this.store) return
     const known = this.store.get(key)
     if (known && known.stamp > entry.stamp) return
-    if (entry.staleUntilMs <= nowMs || this.isOutdated(entry)) return void this.store.delete(key)
+    const stands = this.standing(entry, nowMs)
+    if (entry.staleUntilMs <= nowMs || stands === 'ended' || stands === 'doubtful') return void this.store.delete(key)
     const kept = this.ttlMs === Infinity ? entry : entry.within(nowMs + this.ttlMs)
     if (kept.body === undefined) kept.answer = Promise.resolve(kept.value)
     this.store.set(key, kept)
   }
 
-  isOutdated({ tags, stamp }: Entry<V>): boolean {
-    for (const tag of tags) if (this.tagStamp(tag) > stamp) return true
-    return false
-  }
-
-  private tagStamp(tag: string): number {
-    return this.tagStamps.get(tag) ?? this.tagFloor
+  /** When one of the tags was ended for the last time; 0 for never. */
+  endedAt(tags: readonly string[]): number {
+    let newest = 0
+    for (const tag of tags) newest = Math.max(newest, this.tagStamps.get(tag) ?? this.tagFloor)
+    return newest
   }
 
   keysChanged(keys: readonly string[]): void {
@@ -70,6 +78,7 @@ export class Near<V> {
 
   tagsChanged(tags: readonly string[]): void {
     const stamp = ++this.stamp
+    this.tagsEndedAt = stamp
     for (const tag of tags) {
       this.tagStamps.delete(tag)
       this.tagStamps.set(tag, stamp)
@@ -88,19 +97,19 @@ export class Near<V> {
   }
 
   heard(): void {
-    this.trustedFrom = ++this.stamp
+    this.missedAt = ++this.stamp
   }
 
   lost(): void {
-    this.lostAt = ++this.stamp
-    this.trustedFrom = Infinity
+    this.missedAt = ++this.stamp
+    this.toldUntilMs = -Infinity
   }
 
   /** An entry that may be answered while the far tier cannot be asked. */
   alone(key: string, nowMs: number): Entry<V> | undefined {
     const entry = this.store?.get(key)
-    return entry && entry.stamp >= this.lostAt && entry.staleUntilMs > nowMs && !this.isOutdated(entry)
-      ? entry
-      : undefined
+    if (!entry || entry.staleUntilMs <= nowMs) return undefined
+    const stands = this.standing(entry, nowMs)
+    return stands === 'current' || stands === 'unconfirmed' ? entry : undefined
   }
 }

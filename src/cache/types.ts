@@ -47,8 +47,11 @@ export interface CacheOptions<V> {
   readonly codec?: Codec<V>
   /** Longest wait for a tier; past it the next tier, then the source, answers. @defaultValue 1_000 */
   readonly timeoutMs?: number
-  /** Told what fails while nobody waits for it: background loads, a tier that is away, changes that are repeated. */
-  readonly onBackgroundError?: (error: unknown) => void
+  /**
+   * Told what fails while nobody waits for it: background loads, a tier that is away, changes that are repeated. What it
+   * throws, or rejects with, becomes a process warning. @defaultValue process warnings, each text at most once a minute
+   */
+  readonly onBackgroundError?: (error: unknown) => unknown
   /** @defaultValue systemClock */
   readonly clock?: Clock
   /** Chance, from 0 to 1, for jitter and early refresh. @defaultValue Math.random */
@@ -81,7 +84,7 @@ export interface CacheStats {
  * handed to all of them frozen, and anything else (dates, maps, bytes, objects with a class, which a codec of your own
  * may make) is decoded for each of them.
  *
- * Keys and tags are strings of 1 to 1,024 characters in well-formed Unicode. A wrong argument is a TypeError or a
+ * Keys and tags are well-formed strings of 1 to 8,192 bytes of UTF-8. A wrong argument is a TypeError or a
  * RangeError; a call after `close`, or waiting when it comes, is a ClosedError.
  */
 export interface Cache<V> extends AsyncDisposable {
@@ -101,9 +104,9 @@ export interface Cache<V> extends AsyncDisposable {
    * case, which may cost a load. Only the end of this process prevents that. While connected, other processes see a change
    * within a second.
    */
-  set(key: string, value: V): Promise<void>
-  /** Removes values. A load that began before never brings them back, on any process, and a get after it starts a fresh one. */
-  delete(...keys: readonly string[]): Promise<void>
+  set(key: string, value: V, options?: { /** Instead of the cache's own. */ readonly ttlMs?: number }): Promise<void>
+  /** Removes values. Takes arrays as well: a call holds no more than about 100,000 arguments. A load that began before never brings them back, on any process, and a get after it starts a fresh one. */
+  delete(...keys: readonly (string | readonly string[])[]): Promise<void>
   /** Ends every value that has the tag. As `delete` for loads that are under way. */
   invalidateTag(tag: string): Promise<void>
   /** Ends every value. What is in a far tier stays there, unused, until its time is over. */

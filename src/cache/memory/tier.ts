@@ -5,6 +5,7 @@ import { systemClock, type Clock } from '../../core/clock.js'
 import type {
   FoundEntry,
   KeyChange,
+  Marking,
   Marks,
   MemoryTier,
   StoredEntry,
@@ -66,6 +67,8 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
   const turns = new Map<string, Holder>()
   const listeners = new Map<TierListener, string>()
   const tagMarks = new Map<string, number>()
+  /** Ids of marks that were made. */
+  const made = new Map<string, number>()
   const epoch = randomUUID().slice(0, 8)
   let count = 0
   let cleared = 0
@@ -161,21 +164,28 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
   function change(one: KeyChange): boolean {
     const { key } = one
     const nowMs = clock.nowMs()
-    for (const [oldest, atMs] of deleted) {
-      if (atMs >= nowMs - deletedMs) break
-      deleted.delete(oldest)
-    }
+    const forgottenMs = nowMs - deletedMs
+    forget(deleted, forgottenMs)
+    const { asOfMs = Infinity } = one
+    const sinceMs = entries.get(key)?.sinceMs ?? deleted.get(key) ?? -Infinity
+    if (sinceMs > asOfMs) return false
+    const changedMs = Math.max(sinceMs, Math.min(asOfMs, nowMs))
     if (one.verb === 'delete') {
       entries.delete(key)
       deleted.delete(key)
-      deleted.set(key, nowMs)
-    } else {
-      const since = entries.get(key)?.sinceMs ?? deleted.get(key) ?? -Infinity
-      if (one.asOfMs !== undefined && since > one.asOfMs) return false
-      keep(key, one.entry, nowMs)
-    }
+      deleted.set(key, changedMs)
+    } else if (asOfMs < nowMs - oldestSetMs(one.entry)) return false
+    else keep(key, one.entry, changedMs)
     turns.delete(key)
     return true
+  }
+
+  function isNew({ ids }: Marking): boolean {
+    const forgottenMs = clock.nowMs() - deletedMs
+    forget(made, forgottenMs)
+    const unknown = ids.filter((id) => !made.has(id))
+    for (const id of unknown) made.set(id, clock.nowMs())
+    return ids.length === 0 || unknown.length > 0
   }
 
   function marksOf(tags: readonly string[]): Marks {
@@ -213,8 +223,9 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
       tell(origin, (listener) => listener.keysChanged(keys))
       return { done, atMs: clock.nowMs() }
     },
-    async marks(origin, tags, marking, trip) {
+    async marks(origin, tags, wanted, trip) {
       trip.sending()
+      const marking = wanted && isNew(wanted) ? wanted : undefined
       if (marking) count++
       if (marking?.verb === 'clear') {
         cleared = count
@@ -235,6 +246,18 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
         close: () => void listeners.delete(listener),
       }
     },
+  }
+}
+
+/** A set that is older may be older than what was set or deleted since, and is forgotten. */
+const oldestSetMs = ({ freshMs, staleMs }: StoredEntry): number =>
+  Math.max(1_000, Math.min(deletedMs, (freshMs + staleMs) / 2))
+
+/** Deletes the oldest, which come first. */
+function forget(known: Map<string, number>, untilMs: number): void {
+  for (const [name, atMs] of known) {
+    if (atMs >= untilMs) break
+    known.delete(name)
   }
 }
 

@@ -30,15 +30,14 @@ export function createBus(redis: RedisSubscribable, channel: string) {
   }
 
   function tell(text: string): void {
-    const said = parsed(text)
-    if (!said) return
-    const [what, origin = '', ...names] = said
+    const [what, origin = '', ...names] = parsed(text) ?? []
+    if (origin === '') return
     for (const [listener, own] of listeners) {
       if (what === 'turn') listener.turnEnded(origin)
       else if (origin === own) continue
       else if (what === 'keys') listener.keysChanged(names)
       else if (what === 'tags') listener.tagsChanged(names)
-      else listener.cleared()
+      else if (what === 'clear') listener.cleared()
     }
   }
 

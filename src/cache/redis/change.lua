@@ -4,8 +4,8 @@
 -- KEYS[n]   per change two: the entry, as in end.lua; the turn
 -- ARGV[1]   channel of the bus
 -- ARGV[2]   what to say on it
--- ARGV[n]   per change ten: verb 'set' or 'delete'; and for set: the time, by this server's clock, as of which it is meant,
---           or '' if that is not known; freshMs, staleMs, loadMs, count, epoch, tags, kind, body
+-- ARGV[n]   per change ten: verb 'set' or 'delete'; the time, by this server's clock, at which it was asked for, or '' if it
+--           comes last in any case; and for set: freshMs, staleMs, loadMs, count, epoch, tags, kind, body
 -- returns   { now in ms, why Redis refused to publish, or '', per change 1, or 0 if something newer was there }
 local deletedMs = 60000
 local longestMs = 1e15
@@ -24,22 +24,29 @@ end
 for i = 1, #KEYS / 2 do
   local name, turn, at = KEYS[2 * i - 1], KEYS[2 * i], 10 * i - 7
   local done = true
+  local asOf = tonumber(ARGV[at + 1])
+  -- The order in which changes were asked for decides, and not the order in which they arrive.
+  local changedMs = math.min(asOf or nowMs, nowMs)
+  local sinceMs = sinceOf(name)
+  -- What was changed in the future was changed before this server's clock went back.
+  if sinceMs and sinceMs <= nowMs then
+    done = not asOf or sinceMs <= asOf
+    changedMs = math.max(changedMs, sinceMs)
+  end
   if ARGV[at] == 'delete' then
     -- It is remembered for a while that there was a change.
-    redis.call('SET', name, struct.pack('<BBd', 1, 2, nowMs), 'PX', deletedMs)
+    if done then redis.call('SET', name, struct.pack('<BBd', 1, 2, changedMs), 'PX', deletedMs) end
   else
-    local asOf = tonumber(ARGV[at + 1])
-    local since = asOf and sinceOf(name)
-    -- What was changed in the future was changed before this server's clock went back.
-    done = not since or since <= asOf or since > nowMs
+    local keptMs = tonumber(ARGV[at + 2]) + tonumber(ARGV[at + 3])
+    -- What was deleted or set since then may be forgotten.
+    if asOf and asOf < nowMs - math.max(1000, math.min(deletedMs, keptMs / 2)) then done = false end
     if done then
       local freshMs, staleMs = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
       local tags = ARGV[at + 7]
       local entry = struct.pack(
-        '<BBdddddc8I4', 1, tonumber(ARGV[at + 8]), nowMs, nowMs + freshMs, staleMs, tonumber(ARGV[at + 4]),
+        '<BBdddddc8I4', 1, tonumber(ARGV[at + 8]), changedMs, nowMs + freshMs, staleMs, tonumber(ARGV[at + 4]),
         tonumber(ARGV[at + 5]), ARGV[at + 6], #tags
       ) .. tags .. ARGV[at + 9]
-      local keptMs = freshMs + staleMs
       if keptMs < longestMs then
         redis.call('SET', name, entry, 'PX', math.max(1, math.ceil(keptMs)))
       else

@@ -1,8 +1,9 @@
--- Tells where the marks stand, and makes one if asked. Sent twice, it makes two, which is no harm. What is not a record of
+-- Tells where the marks stand, and makes one if asked. Sent twice, with the same ids, it makes one. What is not a record of
 -- marks counts as absent, and marks that were lost come back under another epoch.
 --
 -- KEYS[1]   marks  'epoch|count|cleared|floor'
 -- KEYS[2]   tags   zset { tag = the count of its last mark }, the newest 10,000 of them
+-- KEYS[n]   per id of the mark one: whether it was made
 -- ARGV[1]   verb   'read', 'tags' or 'clear'
 -- ARGV[2]   epoch  of the marks, if there are none yet
 -- ARGV[3]   channel of the bus
@@ -32,6 +33,13 @@ if redis.call('TYPE', zset).ok ~= 'zset' then
   -- If a tag has been marked since the last clear, the marks of all tags are lost.
   if count > cleared then floor = count end
 end
+
+local known = 0
+for i = 3, #KEYS do
+  if not redis.call('SET', KEYS[i], '1', 'NX', 'PX', 60000) then known = known + 1 end
+end
+if known > 0 and known == #KEYS - 2 then verb = 'read' end
+
 if verb ~= 'read' then
   count = count + 1
   if verb == 'clear' then

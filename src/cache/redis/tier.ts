@@ -135,7 +135,8 @@ export function redisTier(
       const marked = marking?.verb === 'tags' ? marking.tags : []
       const message = marking?.verb === 'tags' ? said('tags', origin, ...marked) : said('clear', origin)
       const head = [marking?.verb ?? 'read', newEpoch(), channel, message, marked.length]
-      const reply = await runScript(redis, marksScript, marksKeys, [...head, ...marked, ...tags], trip)
+      const keys = [...marksKeys, ...(marking?.ids ?? []).map((id) => `${prefix}:{marks}:made:${id}`)]
+      const reply = await runScript(redis, marksScript, keys, [...head, ...marked, ...tags], trip)
       const [epoch, count, cleared, floor, refused, ...counts] = listReply(reply, tags.length + 5)
       tellRefused(textReply(refused))
       const numbers = { count: integerReply(count), cleared: integerReply(cleared), floor: integerReply(floor) }
@@ -167,7 +168,7 @@ function endArguments(end: TurnEnd): (string | Buffer | number)[] {
 }
 
 function changeArguments(change: KeyChange): (string | Buffer | number)[] {
-  if (change.verb === 'delete') return ['delete', '', ...nothing]
+  if (change.verb === 'delete') return ['delete', change.asOfMs ?? '', ...nothing]
   return ['set', change.asOfMs ?? '', ...entryArguments(change.entry)]
 }
 

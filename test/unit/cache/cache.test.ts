@@ -229,7 +229,7 @@ describe('arguments', () => {
   it.each([
     ['', RangeError],
     [7, TypeError],
-    ['x'.repeat(1_025), RangeError],
+    ['x'.repeat(8_193), RangeError],
     ['\ud800', RangeError],
   ] as const)('are checked for names: %j', async (name, error) => {
     const cache = world().alone()

@@ -132,7 +132,8 @@ describe('a change beats a load that began before', () => {
       expect(await cache.get('k')).toBe(expected)
     })
 
-    it.each(cases)(`${tiers}: %s, and a get after it does not wait for the old load`, async (_, change, expected) => {
+    const ofKeys = cases.filter(([verb]) => verb !== 'invalidateTag')
+    it.each(ofKeys)(`${tiers}: %s, and a get after it does not wait for the old load`, async (_, change, expected) => {
       const made = world()
       const { source } = made
       const cache = made[pick]({ tags: () => ['t'] })
@@ -202,8 +203,32 @@ describe('a change beats a load that began before', () => {
     expect([await early, await late, await deleted]).toEqual(['x', 'x', undefined])
   })
 
-  it('but marks of tags, however many, let no more than two loads of a key run', async () => {
-    const { source, alone } = world()
+  it.each(['alone', 'join'] as const)(
+    'but the end of a tag does not make the loads run again that bring no such value: %s',
+    async (pick) => {
+      const made = world()
+      const { source } = made
+      const cache = made[pick]({ tags: (key) => [`of ${key}`] })
+      const keys = Array.from({ length: 50 }, (_, i) => `k${i}`)
+      const early = outcomeOf(cache.getMany(keys))
+      await settle()
+      expect(source.runs).toHaveLength(50)
+      for (let i = 0; i < 10; i++) await cache.invalidateTag(i === 5 ? 'of k5' : `of another ${i}`)
+      const late = outcomeOf(cache.getMany(keys))
+      await settle()
+      expect(source.runs).toHaveLength(50)
+      for (const run of source.runs.slice(0, 50)) run.answer('old')
+      await settle()
+      expect(early.value).toEqual(keys.map(() => 'old'))
+      expect(source.runs.slice(50).map((run) => run.keys[0])).toEqual(['k5'])
+      source.last.answer('new')
+      await settle()
+      expect(late.value).toEqual(keys.map((key) => (key === 'k5' ? 'new' : 'old')))
+    },
+  )
+
+  it('and a get after the end of a tag waits no longer than two seconds to learn whether it concerns the load', async () => {
+    const { clock, source, alone } = world()
     const cache = alone({ tags: () => ['t'] })
     const asked = [outcomeOf(cache.get('k'))]
     for (let i = 0; i < 5; i++) {
@@ -211,18 +236,46 @@ describe('a change beats a load that began before', () => {
       await cache.invalidateTag(i % 2 ? 't' : 'other')
       asked.push(outcomeOf(cache.get('k')))
     }
-    await settle()
+    await clock.advance(1_999)
+    expect(source.runs).toHaveLength(1)
+    await clock.advance(1)
     expect([source.runs.length, source.mostRunning]).toEqual([2, 2])
+    await cache.invalidateTag('t')
+    asked.push(outcomeOf(cache.get('k')))
+    await clock.advance(10_000)
+    expect(source.mostRunning, 'however many tags end').toBe(2)
     source.runs[1]?.answer('second')
     await settle()
-    // The first of those who wait for it came before the tag's marks, the others wait for another load.
-    expect(asked.map(({ value }) => value)).toEqual([undefined, 'second', undefined, undefined, undefined, undefined])
+    // The last of them came after a tag that ended while the second load ran.
+    const second = new Array<string>(5).fill('second')
+    expect(asked.map(({ value }) => value)).toEqual([undefined, ...second, undefined])
     expect(source.runs).toHaveLength(3)
     source.runs[2]?.answer('third')
     source.runs[0]?.answer('first')
     await settle()
-    expect(asked.map(({ value }) => value)).toEqual(['first', 'second', 'third', 'third', 'third', 'third'])
+    expect(asked.map(({ value }) => value)).toEqual(['first', ...second, 'third'])
     expect(await cache.get('k')).toBe('third')
+  })
+
+  it('and a load of a value that had the tag before is not waited for', async () => {
+    const { clock, source, alone } = world()
+    const cache = alone({ tags: () => ['t'], staleMs: 60_000 })
+    source.answers = () => 'old'
+    await cache.get('k')
+    await clock.advance(10_000)
+    source.answers = undefined
+    expect(await cache.get('k')).toBe('old')
+    await settle()
+    await cache.invalidateTag('t')
+    const late = outcomeOf(cache.get('k'))
+    await settle()
+    expect(source.runs).toHaveLength(3)
+    source.runs[2]?.answer('new')
+    await settle()
+    expect(late.value).toBe('new')
+    source.runs[1]?.answer('older')
+    await settle()
+    expect(await cache.get('k')).toBe('new')
   })
 
   it('and the value of a load that a mark does not concern is kept', async () => {

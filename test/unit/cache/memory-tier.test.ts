@@ -61,7 +61,7 @@ it('remembers deletes in linear work, and for a minute', async () => {
   )
   expect(new Set(done)).toEqual(new Set([false]))
   await clock.advance(60_001)
-  expect((await tier.change('me', [{ ...set, key: 'k1' }], trip)).done).toEqual([true])
+  expect((await tier.change('me', [{ ...set, asOfMs: undefined, key: 'k1' }], trip)).done).toEqual([true])
 })
 
 it('lets go of the turns of made-up keys when their time is over', async () => {
@@ -85,7 +85,7 @@ it('lets go of the turns of made-up keys when their time is over', async () => {
 it('keeps marks of 10,000 tags apart, and ends what has others of their time', async () => {
   const { tier } = tierOf(10)
   const tags = Array.from({ length: 10_002 }, (_, i) => `tag ${i}`)
-  for (const tag of tags) await tier.marks('me', [], { verb: 'tags', tags: [tag] }, trip)
+  for (const tag of tags) await tier.marks('me', [], { verb: 'tags', ids: [], tags: [tag] }, trip)
   const marks = await tier.marks('me', ['tag 0', 'tag 1', 'tag 2', 'tag 10001', 'never'], undefined, trip)
   expect(marks).toMatchObject({ count: 10_002, floor: 2, tags: [2, 2, 3, 10_002, 2] })
 })

@@ -9,7 +9,7 @@ import {
   type SharedTier,
   type TierListener,
 } from '../../../src/cache/index.js'
-import { virtualClock, type VirtualClock } from '../../support/virtual-clock.js'
+import { settle, virtualClock, type VirtualClock } from '../../support/virtual-clock.js'
 
 /** One run of a load that the test ends. */
 export interface Run {
@@ -53,8 +53,12 @@ export class Source {
 export class Store {
   /** Calls that reached it, by verb. */
   readonly calls: string[] = []
-  /** `'dead'`: every trip fails at once. `'silent'`: none is answered. */
-  state: 'up' | 'dead' | 'silent' = 'up'
+  /**
+   * `'dead'`: every round trip fails at once. `'silent'`: none is answered. `'frozen'`: the same, but what was sent lies on
+   * the way and arrives with `thaw`.
+   */
+  state: 'up' | 'dead' | 'silent' | 'frozen' = 'up'
+  private readonly onTheWay: (() => void)[] = []
   private readonly listeners = new Set<TierListener>()
   private busIsUp = true
   private readonly tier: SharedTier
@@ -71,6 +75,7 @@ export class Store {
       if (this.state === 'dead') throw new Error('connection refused')
       trip.sending()
       if (this.state === 'silent') await new Promise(() => undefined)
+      if (this.state === 'frozen') await new Promise<void>((arrive) => this.onTheWay.push(arrive))
       this.calls.push(verb)
       return call()
     }
@@ -105,6 +110,16 @@ export class Store {
           },
         }
       },
+    }
+  }
+
+  /** What was sent arrives, however long ago it was given up. */
+  async thaw(order: 'in order' | 'backwards' = 'in order'): Promise<void> {
+    this.state = 'up'
+    const arriving = this.onTheWay.splice(0)
+    for (const arrive of order === 'in order' ? arriving : arriving.reverse()) {
+      arrive()
+      await settle()
     }
   }
 
@@ -156,6 +171,7 @@ export function world(): World {
     return cache
   }
   onTestFinished(async () => {
+    await store.thaw()
     store.state = 'dead'
     let closed = false
     const closing = Promise.all(caches.map((cache) => cache.close())).finally(() => (closed = true))

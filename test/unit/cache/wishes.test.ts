@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest'
+import type { Cache } from '../../../src/cache/index.js'
+import { createTierTimes } from '../../../src/cache/tier-times.js'
+import { settle, virtualClock } from '../../support/virtual-clock.js'
+import { outcomeOf, world } from './support.js'
+
+type Step = readonly [name: string, change: (cache: Cache<string>) => Promise<void>]
+
+const set = (value: string): Step => [`set ${value}`, (cache) => cache.set('k', value)]
+const del: Step = ['delete', (cache) => cache.delete('k')]
+const end: Step = ['invalidateTag', (cache) => cache.invalidateTag('t')]
+const other: Step = ['invalidateTag of another', (cache) => cache.invalidateTag('another')]
+const clear: Step = ['clear', (cache) => cache.clear()]
+
+/** The last of them wins. `undefined`: what the source has. */
+const orders: (readonly [Step[], string | undefined])[] = [
+  [[set('1'), set('2')], '2'],
+  [[set('1'), set('2'), set('3')], '3'],
+  [[set('1'), del], undefined],
+  [[del, set('2')], '2'],
+  [[del, set('2'), del], undefined],
+  [[set('1'), del, set('3')], '3'],
+  [[set('1'), end], undefined],
+  [[end, set('2')], '2'],
+  [[set('1'), end, set('3')], '3'],
+  [[set('1'), other], '1'],
+  [[set('1'), clear], undefined],
+  [[clear, set('2')], '2'],
+  [[set('1'), clear, set('3')], '3'],
+  [[clear, set('2'), other, set('4'), other], '4'],
+]
+const named = orders.map(([steps, value]) => [steps.map(([name]) => name).join(', '), steps, value] as const)
+
+describe.each([
+  ['frozen', 150, 'in order'],
+  ['frozen', 150, 'backwards'],
+  ['frozen', 1_200, 'in order'],
+  ['frozen', 1_200, 'backwards'],
+  ['dead', 150, 'in order'],
+] as const)('changes that are asked for while the store is %s, %i ms apart, which arrive %s', (state, gapMs, order) => {
+  it.each(named)('count in the order in which they were asked for: %s', async (_, steps, value) => {
+    const { clock, source, store, join } = world()
+    source.answers = () => 'of the source'
+    const options = { tags: () => ['t'], timeoutMs: 300, ttlMs: 600_000 }
+    const [a, b] = [join(options), join(options)]
+    await b.set('k', 'before')
+    expect([await a.get('k'), await b.get('k')]).toEqual(['before', 'before'])
+    await clock.advance(5)
+    store.state = state
+    const calls = []
+    for (const [, change] of steps) {
+      calls.push(outcomeOf(change(a)))
+      await clock.advance(gapMs)
+    }
+    await clock.advance(500)
+    expect(calls.map((call) => call.state)).toEqual(steps.map(() => 'failed'))
+    const expected = value ?? 'of the source'
+    expect(outcomeOf(a.get('k')), 'it is in the memory of this process').toMatchObject({})
+    await store.thaw(order)
+    await clock.advance(3_000)
+    const late = join(options)
+    expect([await late.get('k'), await b.get('k'), await a.get('k')]).toEqual([expected, expected, expected])
+  })
+
+  it('and what is asked for when the store is back is the last', async () => {
+    const { clock, source, store, join } = world()
+    source.answers = () => 'of the source'
+    const options = { tags: () => ['t'], timeoutMs: 300, ttlMs: 600_000 }
+    const [a, b] = [join(options), join(options)]
+    await a.set('k', 'before')
+    await clock.advance(5)
+    store.state = state
+    for (const [, change] of [set('1'), clear, set('2'), end]) {
+      void change(a).catch(() => undefined)
+      await clock.advance(gapMs)
+    }
+    await clock.advance(500)
+    // What lies on the way has not arrived yet when this is made.
+    store.state = 'up'
+    await clock.advance(400)
+    await a.set('k', 'last').catch(() => undefined)
+    await store.thaw(order)
+    await clock.advance(3_000)
+    expect([await join(options).get('k'), await b.get('k'), await a.get('k')]).toEqual(['last', 'last', 'last'])
+  })
+})
+
+describe('a process that has never reached the store', () => {
+  it('repeats its last change all the same', async () => {
+    const { clock, source, store, join } = world()
+    source.answers = () => 'of the source'
+    const [a, b] = [join({ timeoutMs: 300 }), join()]
+    store.state = 'frozen'
+    const calls = [outcomeOf(a.set('k', '1'))]
+    await clock.advance(400)
+    calls.push(outcomeOf(a.set('k', '2')))
+    await clock.advance(400)
+    expect(calls.map((call) => call.state)).toEqual(['failed', 'failed'])
+    await store.thaw()
+    await clock.advance(3_000)
+    expect([await b.get('k'), await a.get('k')]).toEqual(['2', '2'])
+  })
+
+  it('and a set of another process that came later stays', async () => {
+    const { clock, source, store, join } = world()
+    source.answers = () => 'of the source'
+    const [a, b] = [join({ timeoutMs: 300 }), join()]
+    await a.get('other')
+    store.state = 'frozen'
+    const call = outcomeOf(a.set('k', '1'))
+    await clock.advance(400)
+    expect(call.state).toBe('failed')
+    store.state = 'up'
+    await b.set('k', '2')
+    await store.thaw()
+    await clock.advance(3_000)
+    expect([await b.get('k'), await a.get('k'), await join().get('k')]).toEqual(['2', '2', '2'])
+  })
+})
+
+describe('the times of a tier', () => {
+  it('are never below what they were, and are bounded by the quickest reply', async () => {
+    const clock = virtualClock(0)
+    const times = createTierTimes(clock, 1_000)
+    expect(times.isKnown(0)).toBe(false)
+    times.learn(0, -1_001, 5_000)
+    expect(times.isKnown(0), 'a reply that took too long says too little').toBe(false)
+    await clock.advance(800)
+    // A reply that took 800 ms: the tier is ahead by 1,000 to 1,800.
+    times.learn(0, 0, 1_800)
+    expect(times.stamp(0, 800, 0)).toBe(2_600)
+    await clock.advance(10)
+    // One that took 10 ms: by 1,000 to 1,010.
+    times.learn(0, 800, 1_810)
+    expect(times.stamp(0, 810, 2_600)).toBeCloseTo(2_600.001, 5)
+    expect(times.stamp(0, 3_000, 0)).toBe(4_010)
+    await clock.advance(2_190)
+    // A slower one says nothing against it; one that shows that the clocks have drifted does.
+    times.learn(0, 2_900, 4_010)
+    expect(times.stamp(0, 3_100, 0)).toBe(4_110)
+    expect(times.isOutdated(0, 3_100, 4_110)).toBe(false)
+    times.learn(0, 2_990, 5_000)
+    expect(times.stamp(0, 3_200, 0)).toBe(5_210)
+    expect(times.isOutdated(0, 3_100, 4_110)).toBe(true)
+    await settle()
+  })
+})
