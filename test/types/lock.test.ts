@@ -8,7 +8,7 @@ import {
   type Lock,
 } from '../../src/lock/index.js'
 import { redisLock } from '../../src/lock/redis/index.js'
-import { offline, offlineClients } from '../support/redis-clients.js'
+import { offlineClients } from '../support/redis-clients.js'
 
 it('takes the clients of ioredis 5 and 6 and of iovalkey', () => {
   const clients = offlineClients()
