@@ -3,10 +3,9 @@ import type { Clock } from '../core/clock.js'
 import { LockLostError } from '../core/errors.js'
 import type { Claim, Settlement } from './write-behind-driver.js'
 import { Suspects } from './write-behind-suspects.js'
-import type { WriteBehindOptions } from './write-behind.js'
 
 export interface FlusherParts {
-  readonly flush: WriteBehindOptions['flush']
+  readonly flush: (keys: readonly string[], context: { readonly signal: AbortSignal }) => Promise<void>
   readonly delayMs: number
   readonly leaseMs: number
   readonly clock: Clock

@@ -43,7 +43,7 @@ export function wakeupsOf(redis: RedisLockClient): Wakeups {
   return known
 }
 
-export function createWakeups(redis: RedisLockClient, clock: Clock = systemClock): Wakeups {
+function createWakeups(redis: RedisLockClient, clock: Clock = systemClock): Wakeups {
   const channels = new Map<string, Channel>()
   const report = backgroundReporter('lock', undefined, clock)
   let isMuted = false
