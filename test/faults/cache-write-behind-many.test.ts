@@ -52,13 +52,21 @@ async function flushMany(driver: WriteBehindDriver, n: number) {
 describe('200,000 due keys in memory', () => {
   it('are flushed in slices, between which the process does other things', async () => {
     const n = 200_000
-    const startedMs = performance.now()
-    const { sizes, turnsSeen } = await flushMany(memoryWriteBehind(), n)
+    const timed = async (keys: number) => {
+      const startedMs = performance.now()
+      const told = await flushMany(memoryWriteBehind(), keys)
+      return { ...told, tookMs: performance.now() - startedMs }
+    }
+    const { tookMs: tenthMs } = await timed(n / 10)
+    const { sizes, turnsSeen, tookMs } = await timed(n)
     expect(sizes).toEqual(Array(n / 1_000).fill(1_000))
     // Two timers may fire in one turn, where the machine was held up.
     expect(turnsSeen, 'slices have turns of their own').toBeGreaterThan(sizes.length / 2)
-    // A sort of all keys for each slice takes 16 to 29 seconds on a quiet machine, and this half of one.
-    expect(performance.now() - startedMs).toBeLessThan(15_000)
+    // A sort of all keys for each slice takes 16 to 29 seconds on a quiet machine, and a hundred times as long as a tenth of them.
+    let leastMs = tookMs
+    for (let again = 0; again < 3 && leastMs >= 40 * tenthMs; again++)
+      leastMs = Math.min(leastMs, (await timed(n)).tookMs)
+    expect(leastMs, `${tenthMs} ms for a tenth`).toBeLessThan(40 * tenthMs)
   })
 
   it('are flushed by close in linear work', async () => {
