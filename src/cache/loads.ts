@@ -185,10 +185,11 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   /** Ends a flight: nobody joins it any more, and whoever waits is answered. */
   function land(flight: Flight<V>, entry: Entry<V>, as: 'hits' | 'stale' | 'misses'): void {
     leave(flight)
-    const endedAt = entry.tags.length === 0 ? 0 : near.endedAt(entry.tags)
+    // Of several ends of a tag only the last is known, so one that came before it may have been between the two.
+    const hasEnded = entry.tags.length > 0 && near.endedAt(entry.tags) > flight.stamp
     hand(
       flight.key,
-      flight.dismiss(({ late, stamp }) => late === 'missed' || (endedAt > flight.stamp && stamp >= endedAt)),
+      flight.dismiss(({ late }) => late === 'missed' || (late === 'tags' && hasEnded)),
     )
     flight.settle((waiter) => {
       stats[as]++
@@ -202,23 +203,22 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     if (waiters.length === 0) return
     const known = flights.get(key)
     const flight = known ?? newFlight(key)
-    const late = known && lateness(known)
     for (const waiter of waiters) {
-      waiter.late = late
+      waiter.late = known && lateness(known, waiter.stamp)
       flight.waiters.push(waiter)
     }
     if (!known) void fly(flight)
-    else if (late) growImpatient(known)
+    else if (waiters.some(({ late }) => late)) growImpatient(known)
   }
 
-  /** Why a get that comes now may not be answered with what the flight brings, if that can be. */
-  function lateness(flight: Flight<V>): Lateness {
+  /** Why a get that came at `stamp` may not be answered with what the flight brings, if that can be. */
+  function lateness(flight: Flight<V>, stamp: number): Lateness {
     const stands = near.standingOfRun(flight.stamp, flight.beganMs, clock.nowMs())
     if (stands !== 'current') {
       // What has only been looked up is looked up again.
       if (!restart(flight) && (stands === 'doubtful' || far?.answers(flight.key))) return 'missed'
     }
-    return settings.tags && near.tagsEndedAt > flight.stamp ? 'tags' : undefined
+    return settings.tags && near.tagsEndedAt > flight.stamp && stamp > flight.stamp ? 'tags' : undefined
   }
 
   /** Somebody waits for the load who may not be answered by it. */
@@ -283,7 +283,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     const answered = known && answers.meanwhile(known)
     if (answered) return answered
     const flight = known ?? newFlight(key, undefined, group)
-    const late = known && lateness(known)
+    const late = known && lateness(known, near.stamp)
     const joined = flight.join(near.stamp, late, loadTimeoutMs, clock, signal)
     if (!known) void fly(flight)
     else if (late) growImpatient(known)
