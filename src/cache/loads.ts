@@ -342,7 +342,8 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       for (const flight of [...flights.values(), ...doubted.values()]) {
         overtake(flight)
         const { turn } = flight
-        if (!flight.overtaken || !turn) continue
+        // The marks say whether what it brings was born before the clear. Only who waits for a turn is not to wait for that.
+        if (!flight.overtaken || !turn || settings.fleetLoadMs === undefined) continue
         flight.turn = undefined
         flight.turnLost = true
         far?.release(flight.key, turn)

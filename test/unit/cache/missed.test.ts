@@ -163,3 +163,27 @@ describe.each(ways)('a get does not join a load from before a change that was mi
     expect([late.value, await b.cache.get('k'), await a.get('k')]).toEqual(['new', 'new', 'new'])
   })
 })
+
+describe('a clear of another process that is heard late', () => {
+  it('does not cost the value of a load that began after it', async () => {
+    const all = world()
+    const { source, join } = all
+    const a = join()
+    const b = processOf(all)
+    source.answers = (key) => key
+    expect(await b.cache.get('other')).toBe('other')
+    source.answers = undefined
+    b.stop()
+    await a.clear()
+    const asked = outcomeOf(b.cache.get('k'))
+    await settle()
+    expect(source.runs).toHaveLength(2)
+    b.readAll()
+    source.answers = () => 'newer'
+    source.runs[1]?.answer('new')
+    await settle()
+    expect(asked.value).toBe('new')
+    expect([await a.get('k'), await b.cache.get('k')]).toEqual(['new', 'new'])
+    expect(source.runs).toHaveLength(2)
+  })
+})
