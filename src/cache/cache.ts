@@ -128,6 +128,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
     }
   }
 
+  // A change is under way before the loads hear of it: what they look up then is looked up after it.
   async function make(change: Change<V>): Promise<void> {
     await changes?.make(change)
   }
@@ -194,28 +195,32 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       if (!stored) return
       // As new as the change, which comes second only because a value that cannot be decoded must change nothing.
       const entry = entries.local(key, stored, undefined, clock.nowMs(), near.stamp + 1)
+      const made = make({ key, set: { stored, entry } })
       changed([key])
       near.keep(key, entry, clock.nowMs())
-      await make({ key, set: { stored, entry } })
+      await made
     },
     async delete(...given) {
       checkOpen('delete')
       const keys = given.flat()
       for (const key of keys) keyString('key', key)
+      const making = Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined })))
       changed(keys)
-      const made = await Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined })))
+      const made = await making
       for (const one of made) if (one.status === 'rejected') throw one.reason
     },
     async invalidateTag(tag) {
       checkOpen('invalidateTag')
       keyString('tag', tag)
+      const made = mark({ verb: 'tags', tags: [tag] })
       tagsChanged([tag])
-      await mark({ verb: 'tags', tags: [tag] })
+      await made
     },
     async clear() {
       checkOpen('clear')
+      const made = mark({ verb: 'clear' })
       cleared()
-      await mark({ verb: 'clear' })
+      await made
     },
     stats: (): CacheStats => ({ ...stats }),
     close,

@@ -60,7 +60,7 @@ interface Key<V> {
 const backoff = exponentialBackoff({ baseMs: 100, maxMs: 1_000 })
 
 /**
- * A set that is older is repeated as a delete: a tier remembers deletes no longer, and entries for as long as they live, so
+ * A set that is older becomes a delete: a tier remembers deletes no longer, and entries for as long as they live, so
  * there may have been another change since.
  */
 const oldestSetMs = ({ freshMs, staleMs }: Unborn): number => Math.max(1_000, Math.min(60_000, (freshMs + staleMs) / 2))
@@ -130,21 +130,28 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     missedKeys--
   }
 
-  async function attempt(key: Key<V>, number: number, wish: Wish): Promise<boolean> {
-    const done = await far.change(wish)
+  async function settleFor(key: Key<V>, number: number, wish: Wish): Promise<boolean> {
+    const done = await attempt(key, number, wish)
     key.done = Math.max(key.done, number)
     if (key.missed && key.missed.number <= number) forget(key)
     return done
   }
 
-  /** What was changed after this was asked for stays, unless this is a delete: then it goes, which costs a load at the most. */
-  async function settleFor(key: Key<V>, number: number, wish: Wish): Promise<boolean> {
-    let done = await attempt(key, number, wish)
+  /**
+   * What was changed after this was asked for stays, unless this is a delete or a set that is too old to be made: then it
+   * goes, which costs a load at the most.
+   */
+  async function attempt(key: Key<V>, number: number, wish: Wish): Promise<boolean> {
+    let done = await far.change(wish)
     // Its time has proved to be that of a clock which has gone: it is asked for anew.
-    if (!done && wish.asOfMs === undefined) done = await attempt(key, number, wish)
-    if (done || key.newest !== number || wish.verb === 'set') return done
-    return attempt(key, number, { ...wish, last: true })
+    if (!done && wish.asOfMs === undefined) done = await far.change(wish)
+    if (done || key.newest !== number || (wish.verb === 'set' && !isOld(wish))) return done
+    const ended = await far.change(asLastDelete(wish))
+    return wish.verb === 'delete' && ended
   }
+
+  const isOld = (wish: Wish): boolean =>
+    wish.verb === 'set' && clock.nowMs() - wish.wishedAtMs > oldestSetMs(wish.entry)
 
   function miss(key: Key<V>, missed: Missed<V>): void {
     if (closed || key.done > missed.number || (key.missed && key.missed.number > missed.number)) return
@@ -229,16 +236,12 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     // What is under way is newer.
     if (!missed || key.underWay.size > 0) return
     const { wish, number } = missed
-    const isOld = wish.verb === 'set' && clock.nowMs() - wish.wishedAtMs > oldestSetMs(wish.entry)
-    const again: Wish = isOld
-      ? { verb: 'delete', key: name, wishedAtMs: wish.wishedAtMs, order: key.order, last: true }
-      : wish
-    const done = await settleFor(key, number, again).finally(() => tidy(name, key))
+    const done = await settleFor(key, number, wish).finally(() => tidy(name, key))
     if (key.newest !== number || wish.verb === 'delete') return
     // Marks that others have made since then may have ended it.
     const { bornBy } = wish
     const mayHaveEnded = typeof bornBy !== 'object' || bornBy.count !== far.born()?.count
-    if (!done || isOld || mayHaveEnded) onOvertaken(name)
+    if (!done || mayHaveEnded) onOvertaken(name)
   }
 
   /** What was set and is not stored yet has ended: it is deleted in its place. */
@@ -265,7 +268,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
       if (key.newest !== number) return
       // It may have been born after a mark that was asked for while it was under way.
       if (done && key.endedAt > number) {
-        done = await attempt(key, number, { verb: 'delete', key: name, wishedAtMs, order: key.order, last: true })
+        done = await far.change(asLastDelete(wish))
       }
       if (!done) onOvertaken(name)
     } catch (error) {
@@ -330,6 +333,14 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
 }
 
 const none: readonly string[] = Object.freeze([])
+
+const asLastDelete = ({ key, wishedAtMs, order }: Wish): Wish => ({
+  verb: 'delete',
+  key,
+  wishedAtMs,
+  order,
+  last: true,
+})
 
 /** What ends the set, in its place in the order of changes. */
 function asDelete<V>(missed: Missed<V>): Missed<V> {

@@ -1,5 +1,6 @@
 import { ClosedError } from '../core/errors.js'
-import type { Change, Changes } from './changes.js'
+import { createAnswers } from './answers.js'
+import type { Changes } from './changes.js'
 import type { Settings } from './check.js'
 import type { Born } from './driver.js'
 import type { Entries, Entry } from './entry.js'
@@ -60,6 +61,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   /** Flights that nobody joins any more. */
   const strays = new Set<Flight<V>>()
   const failures = createFailures(clock)
+  const answers = createAnswers(parts)
   let closed = false
 
   /** `fly` it once it has whom it is for: it may land at once. */
@@ -83,7 +85,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
           flight.begin(near.stamp, clock.nowMs())
         }
         let missed = far && changes?.missed(key)
-        const repeated = missed?.set && !mayAnswerAlone(missed.set.entry, clock.nowMs()) && changes?.repeated()
+        const repeated = missed?.set && !answers.ofMissed(missed) && changes?.repeated()
         if (repeated) {
           // Others may have changed it since, and the far tier is about to be told.
           await repeated
@@ -92,14 +94,18 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
         }
         const found = far && !missed && far.answers(key) ? await ask(far, flight) : undefined
         if (closed) return
-        const entry = found ? usable(flight.stamp, found) : missed ? missedEntry(missed) : alone(key)
+        const entry = found
+          ? answers.ofFound(flight.stamp, found)
+          : missed
+            ? answers.ofMissed(missed)
+            : answers.alone(key)
         if (flight.lookAgain) continue
         if (entry && found) near.keep(key, entry, found.sentMs)
         const isFresh = entry !== undefined && clock.nowMs() < entry.freshUntilMs
         if (isFresh && (over === undefined || (found && !found.turn))) return land(flight, entry, 'hits')
         if (entry && !isFresh) {
           if (failures.isRecent(key)) return land(flight, entry, 'stale')
-          offer(flight, entry)
+          answers.offer(flight, entry)
         }
         if (found?.busyMs !== undefined) await anothersTurn(flight, found.busyMs)
         else if (!found || found.turn) return await load(flight, found?.marks)
@@ -134,18 +140,6 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     flight.insists = true
     flight.over = over
   }
-
-  /** What was found, unless it cannot be read, or a mark has ended it that the far tier may not have heard of yet. */
-  function usable(stamp: number, { entry, ended, sentMs }: Found): Entry<V> | undefined {
-    if (!entry || ended || changes?.missedAny(entry.tags)) return undefined
-    return entries.found(entry, sentMs, stamp)
-  }
-
-  /** What is at hand and may be answered without the far tier. */
-  const alone = (key: string): Entry<V> | undefined => (far ? near.alone(key, clock.nowMs()) : undefined)
-
-  const missedEntry = ({ set }: Change<V>): Entry<V> | undefined =>
-    set && mayAnswerAlone(set.entry, clock.nowMs()) ? set.entry : undefined
 
   /** Waits for the end of another process' load. */
   async function anothersTurn(flight: Flight<V>, busyMs: number): Promise<void> {
@@ -191,14 +185,15 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   /** Ends a flight: nobody joins it any more, and whoever waits is answered. */
   function land(flight: Flight<V>, entry: Entry<V>, as: 'hits' | 'stale' | 'misses'): void {
     leave(flight)
-    const endedAt = entry.tags.length === 0 ? 0 : near.endedAt(entry.tags)
+    // Of several ends of a tag only the last is known, so one that came before it may have been between the two.
+    const hasEnded = entry.tags.length > 0 && near.endedAt(entry.tags) > flight.stamp
     hand(
       flight.key,
-      flight.dismiss(({ late, stamp }) => late === 'missed' || (endedAt > flight.stamp && stamp >= endedAt)),
+      flight.dismiss(({ late }) => late === 'missed' || (late === 'tags' && hasEnded)),
     )
     flight.settle((waiter) => {
       stats[as]++
-      answer(waiter, entry)
+      answers.give(waiter, entry)
     })
     if (as === 'hits') refreshEarly(flight.key, entry)
   }
@@ -208,23 +203,22 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     if (waiters.length === 0) return
     const known = flights.get(key)
     const flight = known ?? newFlight(key)
-    const late = known && lateness(known)
     for (const waiter of waiters) {
-      waiter.late = late
+      waiter.late = known && lateness(known, waiter.stamp)
       flight.waiters.push(waiter)
     }
     if (!known) void fly(flight)
-    else if (late) growImpatient(known)
+    else if (waiters.some(({ late }) => late)) growImpatient(known)
   }
 
-  /** Why a get that comes now may not be answered with what the flight brings, if that can be. */
-  function lateness(flight: Flight<V>): Lateness {
+  /** Why a get that came at `stamp` may not be answered with what the flight brings, if that can be. */
+  function lateness(flight: Flight<V>, stamp: number): Lateness {
     const stands = near.standingOfRun(flight.stamp, flight.beganMs, clock.nowMs())
     if (stands !== 'current') {
       // What has only been looked up is looked up again.
       if (!restart(flight) && (stands === 'doubtful' || far?.answers(flight.key))) return 'missed'
     }
-    return settings.tags && near.tagsEndedAt > flight.stamp ? 'tags' : undefined
+    return settings.tags && near.tagsEndedAt > flight.stamp && stamp > flight.stamp ? 'tags' : undefined
   }
 
   /** Somebody waits for the load who may not be answered by it. */
@@ -241,69 +235,6 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     }
     if (waitsMs === 0) beside()
     else flight.cancelPatience = clock.after(waitsMs, beside)
-  }
-
-  function answer({ resolve, reject }: Pick<Waiter<V>, 'resolve' | 'reject'>, entry: Entry<V>) {
-    try {
-      resolve(entries.valueOf(entry))
-    } catch (error) {
-      reject(error)
-    }
-  }
-
-  function offer(flight: Flight<V>, entry: Entry<V>): void {
-    flight.fallback = entry
-    const as = clock.nowMs() < entry.freshUntilMs ? 'hits' : 'stale'
-    flight.settle((waiter) => {
-      stats[as]++
-      answer(waiter, entry)
-    })
-  }
-
-  /** What is answered at once while a flight is under way. */
-  function meanwhile(flight: Flight<V>): Promise<V | undefined> | undefined {
-    const { fallback, key } = flight
-    if (!fallback) return undefined
-    const nowMs = clock.nowMs()
-    if (!mayAnswer(fallback, nowMs)) {
-      if (near.standing(fallback, nowMs) === 'ended' || nowMs >= fallback.staleUntilMs) return undefined
-      if (far?.answers(key)) return void lookAside(far, flight)
-      if (!mayAnswerAlone(fallback, nowMs)) return undefined
-    }
-    stats[nowMs < fallback.freshUntilMs ? 'hits' : 'stale']++
-    return fallback.answer ?? new Promise((resolve, reject) => answer({ resolve, reject }, fallback))
-  }
-
-  const mayAnswer = (entry: Entry<V>, nowMs: number): boolean =>
-    nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'current'
-
-  /** While the far tier does not answer. */
-  const mayAnswerAlone = (entry: Entry<V>, nowMs: number): boolean =>
-    mayAnswer(entry, nowMs) || (nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'unconfirmed')
-
-  /** Others may have changed the old value of a flight: the far tier is asked what may be answered meanwhile. */
-  function lookAside(far: Far, flight: Flight<V>): void {
-    const { key } = flight
-    if (flight.phase === 'turn') return flight.wake?.()
-    if (flight.phase !== 'load' || flight.looksAside) return
-    flight.looksAside = true
-    const { stamp } = near
-    far.read(key, false, undefined, undefined).then(
-      (found) => {
-        flight.looksAside = false
-        if (closed || flight.ended || flight.overtaken) return
-        if (stamp < near.missedAt) return lookAside(far, flight)
-        const entry = changes?.missed(key) ? undefined : usable(stamp, found)
-        if (entry && near.standing(entry, clock.nowMs()) !== 'ended') offer(flight, entry)
-        else flight.fallback = undefined
-      },
-      (error: unknown) => {
-        flight.looksAside = false
-        far.failed(key, error)
-        const { fallback } = flight
-        if (fallback && !flight.ended && mayAnswerAlone(fallback, clock.nowMs())) offer(flight, fallback)
-      },
-    )
   }
 
   function fail(flight: Flight<V>, error: unknown): void {
@@ -349,10 +280,10 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
 
   function join(key: string, signal: AbortSignal | undefined, group?: Group<V>): Promise<V | undefined> {
     const known = flights.get(key)
-    const answered = known && meanwhile(known)
+    const answered = known && answers.meanwhile(known)
     if (answered) return answered
     const flight = known ?? newFlight(key, undefined, group)
-    const late = known && lateness(known)
+    const late = known && lateness(known, near.stamp)
     const joined = flight.join(near.stamp, late, loadTimeoutMs, clock, signal)
     if (!known) void fly(flight)
     else if (late) growImpatient(known)
@@ -411,7 +342,8 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       for (const flight of [...flights.values(), ...doubted.values()]) {
         overtake(flight)
         const { turn } = flight
-        if (!flight.overtaken || !turn) continue
+        // The marks say whether what it brings was born before the clear. Only who waits for a turn is not to wait for that.
+        if (!flight.overtaken || !turn || settings.fleetLoadMs === undefined) continue
         flight.turn = undefined
         flight.turnLost = true
         far?.release(flight.key, turn)

@@ -66,6 +66,10 @@ export class FaultyProcess {
     return this.commands === 'up' && this.bus === 'up'
   }
 
+  get isRunning(): boolean {
+    return !this.isStopped
+  }
+
   /** Resolves when the process runs. */
   whenRunning(): Promise<void> {
     if (!this.isStopped) return Promise.resolve()

@@ -154,9 +154,11 @@ async function run(seed: number, chance: () => number): Promise<Told> {
     if (chance() < 0.25) {
       const forMs = oneOf(50, 300, 900, 1_100, 2_500)
       note(`${number} is stopped for ${forMs} ms`)
+      if (!isConnected(member)) member.connectedSinceMs = Infinity
       faulty.stop()
       clock.after(forMs, () => {
         note(`${number} wakes`)
+        if (member.connectedSinceMs === Infinity) member.connectedSinceMs = clock.nowMs()
         // Before it reads what it was sent.
         if (chance() < 0.5) get(member)
         faulty.wake()
@@ -168,7 +170,8 @@ async function run(seed: number, chance: () => number): Promise<Told> {
     note(`${number} has commands ${commands}, bus ${bus}`)
     faulty.setCommands(commands)
     faulty.setBus(bus)
-    member.connectedSinceMs = clock.nowMs()
+    // While it is stopped it notices nothing.
+    member.connectedSinceMs = faulty.isRunning ? clock.nowMs() : Infinity
   }
 
   for (let step = 0; step < steps && wrong.length === 0; step++) {

@@ -163,3 +163,55 @@ describe.each(ways)('a get does not join a load from before a change that was mi
     expect([late.value, await b.cache.get('k'), await a.get('k')]).toEqual(['new', 'new', 'new'])
   })
 })
+
+describe('a clear of another process that is heard late', () => {
+  it('does not cost the value of a load that began after it', async () => {
+    const all = world()
+    const { source, join } = all
+    const a = join()
+    const b = processOf(all)
+    source.answers = (key) => key
+    expect(await b.cache.get('other')).toBe('other')
+    source.answers = undefined
+    b.stop()
+    await a.clear()
+    const asked = outcomeOf(b.cache.get('k'))
+    await settle()
+    expect(source.runs).toHaveLength(2)
+    b.readAll()
+    source.answers = () => 'newer'
+    source.runs[1]?.answer('new')
+    await settle()
+    expect(asked.value).toBe('new')
+    expect([await a.get('k'), await b.cache.get('k')]).toEqual(['new', 'new'])
+    expect(source.runs).toHaveLength(2)
+  })
+})
+
+describe('who waited for a load that a change of this process ends', () => {
+  const ends = changes.filter(([verb]) => verb !== 'invalidateTag')
+  it.each(ends)('is answered with what is there after the change: %s', async (_, change, answer) => {
+    const all = world()
+    const { source, join } = all
+    const options = { tags: () => ['t'] }
+    const a = join(options)
+    const b = processOf(all, options)
+    source.answers = (key) => key
+    expect(await b.cache.get('other')).toBe('other')
+    source.answers = undefined
+    void b.cache.get('k')
+    await settle()
+    expect(source.runs).toHaveLength(2)
+    await b.cache.invalidateTag('t')
+    const waits = outcomeOf(b.cache.get('k'))
+    await settle()
+    b.stop()
+    await a.set('k', 'of another')
+    source.answers = () => 'new'
+    const made = change(b.cache)
+    const late = outcomeOf(b.cache.get('k'))
+    await made
+    await settle()
+    expect([waits.value, late.value, await b.cache.get('k'), await a.get('k')]).toEqual(new Array(4).fill(answer))
+  })
+})

@@ -151,6 +151,30 @@ describe('a change while the store is away', () => {
     expect(await a.get('x')).toBe('x of the source')
   })
 
+  it('that arrives too late to be made ends what was there and the loads from before all the same', async () => {
+    const { clock, source, store, join } = world()
+    const options = { timeoutMs: 10_000, ttlMs: 2_000 }
+    const [a, b] = [join(options), join(options)]
+    source.answers = (key) => key
+    expect(await a.get('another')).toBe('another')
+    source.answers = undefined
+    const early = outcomeOf(b.get('x'))
+    await clock.advance(5)
+    expect(source.runs).toHaveLength(2)
+    store.state = 'frozen'
+    const call = outcomeOf(a.set('x', 'set'))
+    // More than half the life of the entry.
+    await clock.advance(1_500)
+    await store.thaw()
+    await settle()
+    expect(call.state).toBe('answered')
+    source.answers = () => 'new'
+    source.runs[1]?.answer('old')
+    await settle()
+    expect(early.value).toBe('old')
+    expect([await a.get('x'), await b.get('x')]).toEqual(['new', 'new'])
+  })
+
   it('clears all when too much was missed', async () => {
     const { clock, source, store, join } = world()
     source.answers = (key) => `${key} of the source`

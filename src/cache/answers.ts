@@ -1,0 +1,109 @@
+import type { Change, Changes } from './changes.js'
+import type { Settings } from './check.js'
+import type { Entries, Entry } from './entry.js'
+import type { Far, Found } from './far.js'
+import type { Flight, Waiter } from './flight.js'
+import type { Near } from './near.js'
+import type { CacheStats } from './types.js'
+
+/** What those who wait for a flight may be answered with besides what its load brings. */
+export interface Answers<V> {
+  /** What was found, unless it cannot be read, or a mark has ended it that the far tier may not have heard of yet. */
+  ofFound(stamp: number, found: Found): Entry<V> | undefined
+  /** What this process has set and the far tier has not taken yet. */
+  ofMissed(missed: Change<V>): Entry<V> | undefined
+  /** What is at hand and may be answered without the far tier. */
+  alone(key: string): Entry<V> | undefined
+  /** Answers all who wait with an entry, and who comes until the flight ends. */
+  offer(flight: Flight<V>, entry: Entry<V>): void
+  /** What is answered at once while a flight is under way. */
+  meanwhile(flight: Flight<V>): Promise<V | undefined> | undefined
+  give(waiter: Pick<Waiter<V>, 'resolve' | 'reject'>, entry: Entry<V>): void
+}
+
+export interface AnswersParts<V> {
+  readonly settings: Pick<Settings<V>, 'clock'>
+  readonly stats: { -readonly [K in keyof CacheStats]: CacheStats[K] }
+  readonly near: Near<V>
+  readonly far: Far | undefined
+  readonly changes: Changes<V> | undefined
+  readonly entries: Entries<V>
+}
+
+export function createAnswers<V>({ settings, stats, near, far, changes, entries }: AnswersParts<V>): Answers<V> {
+  const { clock } = settings
+
+  const mayAnswer = (entry: Entry<V>, nowMs: number): boolean =>
+    nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'current'
+
+  /** While the far tier does not answer. */
+  const mayAnswerAlone = (entry: Entry<V>, nowMs: number): boolean =>
+    mayAnswer(entry, nowMs) || (nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'unconfirmed')
+
+  function ofFound(stamp: number, { entry, ended, sentMs }: Found): Entry<V> | undefined {
+    if (!entry || ended || changes?.missedAny(entry.tags)) return undefined
+    return entries.found(entry, sentMs, stamp)
+  }
+
+  function give({ resolve, reject }: Pick<Waiter<V>, 'resolve' | 'reject'>, entry: Entry<V>): void {
+    try {
+      resolve(entries.valueOf(entry))
+    } catch (error) {
+      reject(error)
+    }
+  }
+
+  function offer(flight: Flight<V>, entry: Entry<V>): void {
+    flight.fallback = entry
+    const as = clock.nowMs() < entry.freshUntilMs ? 'hits' : 'stale'
+    flight.settle((waiter) => {
+      stats[as]++
+      give(waiter, entry)
+    })
+  }
+
+  /** Others may have changed the old value of a flight: the far tier is asked what may be answered meanwhile. */
+  function lookAside(far: Far, flight: Flight<V>): void {
+    const { key } = flight
+    if (flight.phase === 'turn') return flight.wake?.()
+    if (flight.phase !== 'load' || flight.looksAside) return
+    flight.looksAside = true
+    const { stamp } = near
+    far.read(key, false, undefined, undefined).then(
+      (found) => {
+        flight.looksAside = false
+        if (flight.ended || flight.overtaken) return
+        if (stamp < near.missedAt) return lookAside(far, flight)
+        const entry = changes?.missed(key) ? undefined : ofFound(stamp, found)
+        if (entry && near.standing(entry, clock.nowMs()) !== 'ended') offer(flight, entry)
+        else flight.fallback = undefined
+      },
+      (error: unknown) => {
+        flight.looksAside = false
+        far.failed(key, error)
+        const { fallback } = flight
+        if (fallback && !flight.ended && mayAnswerAlone(fallback, clock.nowMs())) offer(flight, fallback)
+      },
+    )
+  }
+
+  return {
+    ofFound,
+    ofMissed: ({ set }) => (set && mayAnswerAlone(set.entry, clock.nowMs()) ? set.entry : undefined),
+    alone: (key) => (far ? near.alone(key, clock.nowMs()) : undefined),
+    offer,
+    meanwhile(flight) {
+      const { fallback, key } = flight
+      if (!fallback) return undefined
+      const nowMs = clock.nowMs()
+      if (!mayAnswer(fallback, nowMs)) {
+        if (near.standing(fallback, nowMs) === 'ended' || nowMs >= fallback.staleUntilMs) return undefined
+        if (far?.answers(key)) return void lookAside(far, flight)
+        if (!mayAnswerAlone(fallback, nowMs)) return undefined
+      }
+      stats[nowMs < fallback.freshUntilMs ? 'hits' : 'stale']++
+      return fallback.answer ?? new Promise((resolve, reject) => give({ resolve, reject }, fallback))
+    },
+    give,
+  }
+}
