@@ -258,7 +258,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
       ? { verb: 'set', key: name, wishedAtMs, order: key.order, entry: set.stored }
       : { verb: 'delete', key: name, wishedAtMs, order: key.order }
     try {
-      if (!far.answers(name)) throw doesNotAnswer()
+      if (!far.takesChanges(name)) throw doesNotAnswer()
       // The far tier is to have marks that were asked for before, so that they do not end what is set now.
       if (set && anyMarkMissed()) await repeatMarks()
       let done = await settleFor(key, number, wish)
@@ -278,7 +278,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
 
   async function reachAll(end: End, number: number): Promise<void> {
     try {
-      if (!far.answersMarks()) throw doesNotAnswer()
+      if (!far.takesMarks()) throw doesNotAnswer()
       await far.mark({ ...end, ids: [idOf(number)] })
       if (end.verb === 'clear') forgetUntil(number)
     } catch (error) {

@@ -102,7 +102,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
           offer(flight, entry)
         }
         if (found?.busyMs !== undefined) await anothersTurn(flight, found.busyMs)
-        else if (!found || found.turn) return await load(flight, found?.marks)
+        else if (!found || found.turn || hasNone(flight, found)) return await load(flight, found?.marks)
         // Nothing that may be answered, and no turn either: it was not asked for, or what is there looked fresh.
         else takeNext(flight, found.entry?.sinceMs)
         if (closed) return
@@ -129,6 +129,10 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       },
     )
   }
+
+  /** No turn can be had: it was refused, or asked for in vain. */
+  const hasNone = ({ insists, over = -Infinity }: Flight<V>, { refused, entry }: Found): boolean =>
+    refused !== undefined || (insists && !(entry && entry.sinceMs > over))
 
   function takeNext(flight: Flight<V>, over: number | undefined): void {
     flight.insists = true
