@@ -203,7 +203,8 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       const keys = given.flat()
       for (const key of keys) keyString('key', key)
       changed(keys)
-      const made = await Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined })))
+      const paced = keys.length > 1
+      const made = await Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined, paced })))
       for (const one of made) if (one.status === 'rejected') throw one.reason
     },
     async invalidateTag(tag) {

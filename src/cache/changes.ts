@@ -11,6 +11,8 @@ export interface Change<V> {
   readonly key: string
   /** `undefined`: it is deleted. */
   readonly set: { readonly stored: Unborn; readonly entry: Entry<V> } | undefined
+  /** It is one of very many. */
+  readonly paced?: boolean
 }
 
 /** An end of tags, or of everything. */
@@ -251,12 +253,12 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   }
 
   async function reach(key: Key<V>, number: number, change: Change<V>): Promise<void> {
-    const { key: name, set } = change
+    const { key: name, set, paced } = change
     const wishedAtMs = clock.nowMs()
     const born = far.born() ?? 'unknown'
     const wish: Wish = set
       ? { verb: 'set', key: name, wishedAtMs, order: key.order, entry: set.stored }
-      : { verb: 'delete', key: name, wishedAtMs, order: key.order }
+      : { verb: 'delete', key: name, wishedAtMs, order: key.order, paced }
     try {
       if (!far.takesChanges(name)) throw doesNotAnswer()
       // The far tier is to have marks that were asked for before, so that they do not end what is set now.

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit, NothingApplied } from '../core/group-commit.js'
-import { createBreaker } from './breaker.js'
+import { createBreaker, type Breaker } from './breaker.js'
 import type {
   Born,
   FoundEntry,
@@ -15,6 +15,7 @@ import type {
   TurnEnd,
 } from './driver.js'
 import type { Unborn } from './entry.js'
+import { createPace } from './pace.js'
 import { createTierTimes } from './tier-times.js'
 
 /** What a read brought. */
@@ -44,6 +45,8 @@ export type Wish = {
   readonly order: { stampMs: number }
   /** It comes last, whatever was changed meanwhile. */
   readonly last?: boolean
+  /** It is one of very many, and its time counts from when it is sent. */
+  readonly paced?: boolean | undefined
 } & (
   | { readonly verb: 'delete' }
   /** `bornBy`: a set that is repeated is older than its round trip. What was known of the marks when it was asked for. */
@@ -74,13 +77,19 @@ export interface Far {
   takesMarks(): boolean
   /**
    * `takes`: takes the turn if nothing fresh is found, or with `over` also from a fresh entry that is no newer than that.
-   * `replaces`: a turn of ours that is given up.
+   * `replaces`: a turn of ours that is given up. `paced`: it is one of very many, and its time counts from when it is sent.
    */
-  read(key: string, takes: boolean, over: number | undefined, replaces: string | undefined): Promise<Found>
+  read(
+    key: string,
+    takes: boolean,
+    over: number | undefined,
+    replaces: string | undefined,
+    paced?: boolean,
+  ): Promise<Found>
   /** A read has failed. */
   failed(key: string, error: unknown): void
   /** Whether the turn was still there, so that the entry is stored; `undefined` stores that there is none. */
-  fill(key: string, turn: Turn, entry: Unborn | undefined, born: Born): Promise<boolean>
+  fill(key: string, turn: Turn, entry: Unborn | undefined, born: Born, paced: boolean): Promise<boolean>
   renew(key: string, turn: Turn): Promise<boolean>
   /** Lets others load. Nobody waits for it; if it fails, the lease ends. */
   release(key: string, turn: Turn): void
@@ -95,6 +104,9 @@ export interface Far {
   close(): Promise<void>
 }
 
+/** So many fill the trips that may be under way at once. */
+const mostPaced = 2_000
+
 export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onBreak }: FarOptions): Far {
   let told: unknown
   const tell = (error: unknown): void => {
@@ -104,6 +116,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
   const writing = createBreaker(clock, tell)
   /** Errors by which the tier itself has said no. */
   const refusals = new WeakSet<Error>()
+  const pace = createPace(mostPaced)
   const times = createTierTimes(clock, timeoutMs)
   const trips = { module: 'cache', timeoutMs, clock }
   const laneOf = (key: string): string | number => tier.lane?.(key) ?? 0
@@ -209,6 +222,21 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
     }
   }
 
+  /** Makes a call when it is its turn, unless the lane has failed meanwhile. */
+  function inTurn<T>(breaker: Breaker, lane: string | number, call: () => Promise<T>): Promise<T> {
+    return pace.run(() => (breaker.failure(lane) === undefined ? call() : Promise.reject(doesNotAnswer())))
+  }
+
+  function read(read: TierRead): Promise<Found> {
+    const lane = laneOf(read.key)
+    const refused = read.takes ? writing.failure(lane) : undefined
+    return refused === undefined ? reads.call(read) : readOnly(read.key, lane, refused)
+  }
+
+  function fill(key: string, turn: Turn, entry: Unborn | undefined, born: Born): Promise<boolean> {
+    return ends.call({ verb: 'fill', key, turn, shared, entry: entry && { ...entry, born } })
+  }
+
   /** Takes a turn whatever is there, and gives it back. Nobody who finds something fresh minds. */
   async function tryTurn(key: string): Promise<void> {
     const { turn, refused } = await reads.call({ key, takes: true, over: Number.MAX_SAFE_INTEGER })
@@ -263,10 +291,9 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
     answers: (key) => reading.allows(laneOf(key), () => tryRead(key)),
     takesChanges: (key) => writing.allows(laneOf(key), () => tryTurn(key)),
     takesMarks: () => writing.allows(marksLane, () => (marksApart ? markReads.call([]) : tryTurn('marks'))),
-    read(key, takes, over, replaces) {
-      const lane = laneOf(key)
-      const refused = takes ? writing.failure(lane) : undefined
-      return refused === undefined ? reads.call({ key, takes, over, replaces }) : readOnly(key, lane, refused)
+    read(key, takes, over, replaces, paced) {
+      const wanted = { key, takes, over, replaces }
+      return paced ? inTurn(reading, laneOf(key), () => read(wanted)) : read(wanted)
     },
     failed(key, error) {
       if (!(error instanceof StoreUnavailableError)) return
@@ -275,11 +302,18 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       // It may have been the turn that was not taken in time.
       writing.failed(lane, error)
     },
-    fill: (key, turn, entry, born) =>
-      watched(laneOf(key), ends.call({ verb: 'fill', key, turn, shared, entry: entry && { ...entry, born } })),
+    fill(key, turn, entry, born, paced) {
+      const lane = laneOf(key)
+      const call = (): Promise<boolean> => watched(lane, fill(key, turn, entry, born))
+      return paced ? inTurn(writing, lane, call) : call()
+    },
     renew: (key, turn) => watched(laneOf(key), ends.call({ verb: 'renew', key, turn, shared, leaseMs })),
     release,
-    change: (wish) => watched(laneOf(wish.key), changes.call(wish)),
+    change(wish) {
+      const lane = laneOf(wish.key)
+      const call = (): Promise<boolean> => watched(lane, changes.call(wish))
+      return wish.paced ? inTurn(writing, lane, call) : call()
+    },
     mark: (marking) => watched(marksLane, markings.call(marking)),
     born: () => known,
     isBack() {

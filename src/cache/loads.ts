@@ -117,7 +117,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     const { key, over, turn, replaces, insists } = flight
     // A key whose load has failed is only looked at, until it turns out that there is no old value to answer with.
     const takes = insists || !failures.isRecent(key)
-    return far.read(key, takes, over, turn?.id ?? replaces).then(
+    return far.read(key, takes, over, turn?.id ?? replaces, flight.group !== undefined).then(
       (found) => {
         flight.turn = found.turn
         return found
@@ -185,7 +185,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     if (far && flight.turn && born) {
       const { turn } = flight
       // Without the far tier this process still has it.
-      kept = await far.fill(key, turn, stored, born).catch(() => true)
+      kept = await far.fill(key, turn, stored, born, group !== undefined).catch(() => true)
       flight.turn = undefined
     }
     if (kept && !flight.overtaken) near.keep(key, entry, clock.nowMs())
