@@ -204,7 +204,8 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       checkOpen('delete')
       const keys = given.flat()
       for (const key of keys) keyString('key', key)
-      const making = Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined })))
+      const paced = keys.length > 1
+      const making = Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined, paced })))
       changed(keys)
       const made = await making
       for (const one of made) if (one.status === 'rejected') throw one.reason

@@ -11,6 +11,8 @@ export interface Change<V> {
   readonly key: string
   /** `undefined`: it is deleted. */
   readonly set: { readonly stored: Unborn; readonly entry: Entry<V> } | undefined
+  /** It is one of very many. */
+  readonly paced?: boolean
 }
 
 /** An end of tags, or of everything. */
@@ -254,14 +256,14 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   }
 
   async function reach(key: Key<V>, number: number, change: Change<V>): Promise<void> {
-    const { key: name, set } = change
+    const { key: name, set, paced } = change
     const wishedAtMs = clock.nowMs()
     const born = far.born() ?? 'unknown'
     const wish: Wish = set
       ? { verb: 'set', key: name, wishedAtMs, order: key.order, entry: set.stored }
-      : { verb: 'delete', key: name, wishedAtMs, order: key.order }
+      : { verb: 'delete', key: name, wishedAtMs, order: key.order, paced }
     try {
-      if (!far.answers(name)) throw doesNotAnswer()
+      if (!far.takesChanges(name)) throw doesNotAnswer()
       // The far tier is to have marks that were asked for before, so that they do not end what is set now.
       if (set && anyMarkMissed()) await repeatMarks()
       let done = await settleFor(key, number, wish)
@@ -281,7 +283,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
 
   async function reachAll(end: End, number: number): Promise<void> {
     try {
-      if (!far.answersMarks()) throw doesNotAnswer()
+      if (!far.takesMarks()) throw doesNotAnswer()
       await far.mark({ ...end, ids: [idOf(number)] })
       if (end.verb === 'clear') forgetUntil(number)
     } catch (error) {

@@ -98,6 +98,8 @@ export interface TierFound {
   readonly turn?: Turn | undefined
   /** Another has the turn, for so long at most unless it is renewed. Its end will be told (`TierListener.turnEnded`). */
   readonly busyMs?: number | undefined
+  /** Why the turn could not be taken, where the store can be read and not be written. */
+  readonly refused?: Error | undefined
 }
 
 /** How a turn ends, or goes on. Each may arrive twice. */

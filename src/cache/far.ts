@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
-import { createGroupCommit } from '../core/group-commit.js'
-import { createBreaker } from './breaker.js'
+import { createGroupCommit, NothingApplied } from '../core/group-commit.js'
+import { createBreaker, type Breaker } from './breaker.js'
 import type {
   Born,
   FoundEntry,
@@ -15,6 +15,7 @@ import type {
   TurnEnd,
 } from './driver.js'
 import type { Unborn } from './entry.js'
+import { createPace } from './pace.js'
 import { createTierTimes } from './tier-times.js'
 
 /** What a read brought. */
@@ -25,6 +26,8 @@ export interface Found {
   readonly ended: boolean
   readonly turn: Turn | undefined
   readonly busyMs: number | undefined
+  /** Why no turn can be taken. */
+  readonly refused: unknown
   /** When the trip began, by this process' clock: the entry's times count from here. */
   readonly sentMs: number
   /** The marks of that moment. A load that begins now is born then. */
@@ -42,6 +45,8 @@ export type Wish = {
   readonly order: { stampMs: number }
   /** It comes last, whatever was changed meanwhile. */
   readonly last?: boolean
+  /** It is one of very many, and its time counts from when it is sent. */
+  readonly paced?: boolean | undefined
 } & (
   | { readonly verb: 'delete' }
   /** `bornBy`: a set that is repeated is older than its round trip. What was known of the marks when it was asked for. */
@@ -59,21 +64,32 @@ export interface FarOptions {
   readonly onBreak: (error: unknown) => void
 }
 
-/** The far tier as the rest of the front sees it: calls that share trips, entries that no mark has ended, a breaker. */
+/**
+ * The far tier as the rest of the front sees it: calls that share trips, entries that no mark has ended, and two breakers: a
+ * store that is full or read-only refuses what is written, and still answers what is in it.
+ */
 export interface Far {
-  /** Whether it answers, as far as is known. */
+  /** Whether it answers reads, as far as is known. */
   answers(key: string): boolean
+  /** Whether it takes changes of keys. */
+  takesChanges(key: string): boolean
   /** The same of what every key has in common, the marks. */
-  answersMarks(): boolean
+  takesMarks(): boolean
   /**
    * `takes`: takes the turn if nothing fresh is found, or with `over` also from a fresh entry that is no newer than that.
-   * `replaces`: a turn of ours that is given up.
+   * `replaces`: a turn of ours that is given up. `paced`: it is one of very many, and its time counts from when it is sent.
    */
-  read(key: string, takes: boolean, over: number | undefined, replaces: string | undefined): Promise<Found>
+  read(
+    key: string,
+    takes: boolean,
+    over: number | undefined,
+    replaces: string | undefined,
+    paced?: boolean,
+  ): Promise<Found>
   /** A read has failed. */
   failed(key: string, error: unknown): void
   /** Whether the turn was still there, so that the entry is stored; `undefined` stores that there is none. */
-  fill(key: string, turn: Turn, entry: Unborn | undefined, born: Born): Promise<boolean>
+  fill(key: string, turn: Turn, entry: Unborn | undefined, born: Born, paced: boolean): Promise<boolean>
   renew(key: string, turn: Turn): Promise<boolean>
   /** Lets others load. Nobody waits for it; if it fails, the lease ends. */
   release(key: string, turn: Turn): void
@@ -88,8 +104,19 @@ export interface Far {
   close(): Promise<void>
 }
 
+/** So many fill the trips that may be under way at once. */
+const mostPaced = 2_000
+
 export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onBreak }: FarOptions): Far {
-  const breaker = createBreaker(clock, onBreak)
+  let told: unknown
+  const tell = (error: unknown): void => {
+    if (error !== told) onBreak((told = error))
+  }
+  const reading = createBreaker(clock, tell)
+  const writing = createBreaker(clock, tell)
+  /** Errors by which the tier itself has said no. */
+  const refusals = new WeakSet<Error>()
+  const pace = createPace(mostPaced)
   const times = createTierTimes(clock, timeoutMs)
   const trips = { module: 'cache', timeoutMs, clock }
   const laneOf = (key: string): string | number => tier.lane?.(key) ?? 0
@@ -119,10 +146,14 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       const ends = wanted.filter((one) => one.verb === 'tags')
       const idsOf = (markings: readonly Marking[]): string[] => markings.flatMap(({ ids }) => ids)
       const cleared =
-        clears.length > 0 ? await tier.marks(origin, [], { verb: 'clear', ids: idsOf(clears) }, trip) : undefined
+        clears.length > 0
+          ? await answered(tier.marks(origin, [], { verb: 'clear', ids: idsOf(clears) }, trip))
+          : undefined
       const tags = [...new Set(ends.flatMap((one) => one.tags))]
       const ended =
-        tags.length > 0 ? await tier.marks(origin, [], { verb: 'tags', tags, ids: idsOf(ends) }, trip) : undefined
+        tags.length > 0
+          ? await answered(tier.marks(origin, [], { verb: 'tags', tags, ids: idsOf(ends) }, trip))
+          : undefined
       known = ended ?? cleared
       return wanted.map(({ verb }) => (verb === 'clear' ? cleared : ended) as Marks)
     },
@@ -143,7 +174,8 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       known = marks
       const tags = tagsOf(read.found)
       const tagMarks = tags.length > 0 ? await markReads.call(tags) : undefined
-      breaker.worked(lane)
+      reading.worked(lane)
+      learnOfWrites(lane, read.found)
       return read.found.map((one) => (one instanceof Error ? one : toFound(one, marks, tagMarks, sentMs)))
     },
     onUnwanted({ key }, { turn }) {
@@ -153,7 +185,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
   const ends = createGroupCommit<TurnEnd, boolean>({
     ...byKey,
     verb: 'end turns',
-    run: (wanted, trip) => tier.end(wanted, trip),
+    run: (wanted, trip) => answered(tier.end(wanted, trip)),
   })
   const changes = createGroupCommit<Wish, boolean>({
     ...byKey,
@@ -169,11 +201,8 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       const sentMs = clock.nowMs()
       for (const wish of wanted)
         wish.asOfMs ??= wish.order.stampMs = times.stamp(lane, wish.wishedAtMs, wish.order.stampMs)
-      const made = await tier.change(
-        origin,
-        wanted.map((one) => toChange(one, marks)),
-        trip,
-      )
+      const asked = wanted.map((one) => toChange(one, marks))
+      const made = await answered(tier.change(origin, asked, trip))
       times.learn(lane, sentMs, made.atMs + 1)
       for (const [i, wish] of wanted.entries()) {
         if (made.done[i] === false && times.isOutdated(lane, wish.wishedAtMs, wish.asOfMs as number)) delete wish.asOfMs
@@ -182,14 +211,74 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
     },
   })
 
-  /** Reports to the breaker how a call has ended. */
+  function learnOfWrites(lane: string | number, found: readonly (TierFound | Error)[]): void {
+    for (const one of found) {
+      if (one instanceof Error) continue
+      const { turn, refused } = one
+      if (turn) writing.worked(lane)
+      if (!refused) continue
+      const why = 'cache: the far tier can be read, but takes nothing'
+      return writing.failed(lane, new StoreUnavailableError(why, { applied: 'no', cause: refused }))
+    }
+  }
+
+  /** Makes a call when it is its turn, unless the lane has failed meanwhile. */
+  function inTurn<T>(breaker: Breaker, lane: string | number, call: () => Promise<T>): Promise<T> {
+    return pace.run(() => (breaker.failure(lane) === undefined ? call() : Promise.reject(doesNotAnswer())))
+  }
+
+  function read(read: TierRead): Promise<Found> {
+    const lane = laneOf(read.key)
+    const refused = read.takes ? writing.failure(lane) : undefined
+    return refused === undefined ? reads.call(read) : readOnly(read.key, lane, refused)
+  }
+
+  function fill(key: string, turn: Turn, entry: Unborn | undefined, born: Born): Promise<boolean> {
+    return ends.call({ verb: 'fill', key, turn, shared, entry: entry && { ...entry, born } })
+  }
+
+  /** Takes a turn whatever is there, and gives it back. Nobody who finds something fresh minds. */
+  async function tryTurn(key: string): Promise<void> {
+    const { turn, refused } = await reads.call({ key, takes: true, over: Number.MAX_SAFE_INTEGER })
+    if (turn) release(key, turn)
+    if (refused) throw refused as Error
+  }
+
+  async function tryRead(key: string): Promise<void> {
+    await reads.call({ key, takes: false })
+    writing.retry(laneOf(key), () => tryTurn(key))
+  }
+
+  /** Reads without a turn, since none can be taken. */
+  async function readOnly(key: string, lane: string | number, refused: unknown): Promise<Found> {
+    const found = await reads.call({ key, takes: false })
+    if (found.entry && !found.ended && found.entry.freshMs > 0) return found
+    writing.allows(lane, () => tryTurn(key))
+    return { ...found, refused }
+  }
+
+  /** Notes an error by which the tier refuses: it answers, so that it may be read. */
+  async function answered<T>(call: Promise<T>): Promise<T> {
+    try {
+      return await call
+    } catch (error) {
+      if (error instanceof NothingApplied) refusals.add(error.reason)
+      throw error
+    }
+  }
+
+  /** Reports to the breakers how a call that writes has ended. */
   async function watched<T>(lane: string | number, call: Promise<T>): Promise<T> {
     try {
       const reply = await call
-      breaker.worked(lane)
+      writing.worked(lane)
+      reading.worked(lane)
       return reply
     } catch (error) {
-      if (error instanceof StoreUnavailableError) breaker.failed(lane, error)
+      if (error instanceof StoreUnavailableError) {
+        writing.failed(lane, error)
+        if (!refusals.has(error.cause as Error)) reading.failed(lane, error)
+      }
       throw error
     }
   }
@@ -199,20 +288,38 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
   }
 
   return {
-    answers: (key) => breaker.allows(laneOf(key), () => reads.call({ key, takes: false })),
-    answersMarks: () => breaker.allows(marksLane, () => markReads.call([])),
-    read: (key, takes, over, replaces) => reads.call({ key, takes, over, replaces }),
-    failed(key, error) {
-      if (error instanceof StoreUnavailableError) breaker.failed(laneOf(key), error)
+    answers: (key) => reading.allows(laneOf(key), () => tryRead(key)),
+    takesChanges: (key) => writing.allows(laneOf(key), () => tryTurn(key)),
+    takesMarks: () => writing.allows(marksLane, () => (marksApart ? markReads.call([]) : tryTurn('marks'))),
+    read(key, takes, over, replaces, paced) {
+      const wanted = { key, takes, over, replaces }
+      return paced ? inTurn(reading, laneOf(key), () => read(wanted)) : read(wanted)
     },
-    fill: (key, turn, entry, born) =>
-      watched(laneOf(key), ends.call({ verb: 'fill', key, turn, shared, entry: entry && { ...entry, born } })),
+    failed(key, error) {
+      if (!(error instanceof StoreUnavailableError)) return
+      const lane = laneOf(key)
+      reading.failed(lane, error)
+      // It may have been the turn that was not taken in time.
+      writing.failed(lane, error)
+    },
+    fill(key, turn, entry, born, paced) {
+      const lane = laneOf(key)
+      const call = (): Promise<boolean> => watched(lane, fill(key, turn, entry, born))
+      return paced ? inTurn(writing, lane, call) : call()
+    },
     renew: (key, turn) => watched(laneOf(key), ends.call({ verb: 'renew', key, turn, shared, leaseMs })),
     release,
-    change: (wish) => watched(laneOf(wish.key), changes.call(wish)),
+    change(wish) {
+      const lane = laneOf(wish.key)
+      const call = (): Promise<boolean> => watched(lane, changes.call(wish))
+      return wish.paced ? inTurn(writing, lane, call) : call()
+    },
     mark: (marking) => watched(marksLane, markings.call(marking)),
     born: () => known,
-    isBack: () => breaker.reset(),
+    isBack() {
+      reading.reset()
+      writing.reset()
+    },
     async close() {
       await Promise.all([reads, ends, changes, markings].map((one) => one.close()))
       await markReads.close()
@@ -234,7 +341,7 @@ function tagsOf(found: readonly (TierFound | Error)[]): readonly string[] {
 }
 
 function toFound(
-  { entry, turn, busyMs }: TierFound,
+  { entry, turn, busyMs, refused }: TierFound,
   marks: Marks,
   tagMarks: TagMarks | undefined,
   sentMs: number,
@@ -244,6 +351,7 @@ function toFound(
     ended: entry !== undefined && hasEnded(entry, tagMarks?.marks ?? marks, tagMarks),
     turn,
     busyMs,
+    refused,
     sentMs,
     marks,
   }

@@ -1,5 +1,5 @@
 import { onAbort } from '../core/abort.js'
-import type { Clock } from '../core/clock.js'
+import { callTimeout, type Clock } from '../core/clock.js'
 import { WaitTimeoutError } from '../core/errors.js'
 import type { Turn } from './driver.js'
 import type { Entry } from './entry.js'
@@ -100,7 +100,7 @@ export class Flight<V> {
 
   private bound(waiter: Waiter<V>, loadTimeoutMs: number, clock: Clock): void {
     if (loadTimeoutMs === Infinity || waiter.settled || waiter.cancelTimer) return
-    waiter.cancelTimer = clock.after(loadTimeoutMs, () => {
+    waiter.cancelTimer = callTimeout(clock, loadTimeoutMs, () => {
       if (!settle(waiter)) return
       this.letGo()
       waiter.reject(

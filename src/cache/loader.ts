@@ -19,8 +19,7 @@ export interface Group<V> {
 /** Runs `load` and `loadMany`, and counts. */
 export interface Loader<V> {
   load(key: string): Promise<Loaded<V>>
-  /** `undefined` where there is no `loadMany`. */
-  group(size: number): Group<V> | undefined
+  group(size: number): Group<V>
 }
 
 interface Wanted<V> {
@@ -86,7 +85,7 @@ export function createLoader<V>(settings: Settings<V>, clock: Clock, signal: Abo
       return wait(together, key)
     },
     group(size) {
-      if (!loadMany) return undefined
+      if (!loadMany) return { load: loadOne, leave: () => undefined }
       const wanted: Wanted<V>[] = []
       let undecided = size
       const decided = (): void => {

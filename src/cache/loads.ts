@@ -108,7 +108,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
           answers.offer(flight, entry)
         }
         if (found?.busyMs !== undefined) await anothersTurn(flight, found.busyMs)
-        else if (!found || found.turn) return await load(flight, found?.marks)
+        else if (!found || found.turn || hasNone(flight, found)) return await load(flight, found?.marks)
         // Nothing that may be answered, and no turn either: it was not asked for, or what is there looked fresh.
         else takeNext(flight, found.entry?.sinceMs)
         if (closed) return
@@ -123,7 +123,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     const { key, over, turn, replaces, insists } = flight
     // A key whose load has failed is only looked at, until it turns out that there is no old value to answer with.
     const takes = insists || !failures.isRecent(key)
-    return far.read(key, takes, over, turn?.id ?? replaces).then(
+    return far.read(key, takes, over, turn?.id ?? replaces, flight.group !== undefined).then(
       (found) => {
         flight.turn = found.turn
         return found
@@ -135,6 +135,10 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       },
     )
   }
+
+  /** No turn can be had: it was refused, or asked for in vain. */
+  const hasNone = ({ insists, over = -Infinity }: Flight<V>, { refused, entry }: Found): boolean =>
+    refused !== undefined || (insists && !(entry && entry.sinceMs > over))
 
   function takeNext(flight: Flight<V>, over: number | undefined): void {
     flight.insists = true
@@ -175,7 +179,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     if (far && flight.turn && born) {
       const { turn } = flight
       // Without the far tier this process still has it.
-      kept = await far.fill(key, turn, stored, born).catch(() => true)
+      kept = await far.fill(key, turn, stored, born, group !== undefined).catch(() => true)
       flight.turn = undefined
     }
     if (kept && !flight.overtaken) near.keep(key, entry, clock.nowMs())

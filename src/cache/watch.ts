@@ -1,4 +1,4 @@
-import type { Clock } from '../core/clock.js'
+import { callTimeout, type Clock } from '../core/clock.js'
 import type { SharedTier, TierListener } from './driver.js'
 
 /** How often the bus is asked for a sign of life, and how long that may take: together less than a second. */
@@ -57,16 +57,14 @@ export function createWatch(tier: SharedTier, origin: string, clock: Clock, list
       cancelTimer?.()
       checkLater()
     }
-    cancelTimer = clock.after(answerWithinMs, () => {
-      // A process that was busy finds its timer due and the answer on its doorstep: it looks there before it judges.
-      cancelTimer = clock.after(1, () => {
-        lost()
-        if (isSilent && ++silentChecks >= mostSilentChecks) {
-          silentChecks = 0
-          listening?.reopen()
-        }
-        done()
-      })
+    // A process that was busy finds its timer due and the answer on its doorstep: it looks there before it judges.
+    cancelTimer = callTimeout(clock, answerWithinMs, () => {
+      lost()
+      if (isSilent && ++silentChecks >= mostSilentChecks) {
+        silentChecks = 0
+        listening?.reopen()
+      }
+      done()
     })
     listening?.check().then(
       () => {

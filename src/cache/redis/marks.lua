@@ -28,8 +28,10 @@ if not epoch or cleared > count or floor > count then
   redis.call('DEL', zset)
 end
 
-if redis.call('TYPE', zset).ok ~= 'zset' then
-  redis.call('DEL', zset)
+local kind = redis.call('TYPE', zset).ok
+if kind ~= 'zset' then
+  -- A Redis that is read-only refuses even to delete what is not there.
+  if kind ~= 'none' then redis.call('DEL', zset) end
   -- If a tag has been marked since the last clear, the marks of all tags are lost.
   if count > cleared then floor = count end
 end

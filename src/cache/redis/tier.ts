@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { backgroundReporter } from '../../core/background.js'
-import type { Trip } from '../../core/group-commit.js'
+import { NothingApplied, type Trip } from '../../core/group-commit.js'
 import { checkRedisClient, keyPrefixOf, redisLane, tagSafe, type RedisBinaryClient } from '../../core/redis-client.js'
 import { bytesReply, integerReply, integersReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runBinaryCommand, runBinaryScript, runScript } from '../../core/redis-script.js'
@@ -114,7 +114,13 @@ export function redisTier(
         return { entry: entry ? readEntry(entry, atMs) : undefined }
       })
       const missing = found.flatMap((one, i) => (needsTurn(one, reads[i] as TierRead) ? [i] : []))
-      if (missing.length > 0) await take(missing, reads, found, terms, trip)
+      if (missing.length > 0) {
+        // Those that are fresh do not fail with the others: a Redis that is full or read-only can be read.
+        await take(missing, reads, found, terms, trip).catch((error: unknown) => {
+          const refused = error instanceof NothingApplied ? error.reason : (error as Error)
+          for (const i of missing) found[i] = { ...found[i], refused }
+        })
+      }
       return { found, marks: marksBytes ? readMarks(marksBytes) : undefined, atMs }
     },
     async end(ends, trip) {
