@@ -199,7 +199,7 @@ describe('who waited for a load that a change of this process ends', () => {
     source.answers = (key) => key
     expect(await b.cache.get('other')).toBe('other')
     source.answers = undefined
-    void b.cache.get('k')
+    outcomeOf(b.cache.get('k'))
     await settle()
     expect(source.runs).toHaveLength(2)
     await b.cache.invalidateTag('t')
