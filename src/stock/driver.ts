@@ -63,7 +63,7 @@ export interface StockDriver {
   adjust(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]>
   /**
    * Decides the orders one after the other and answers in their order; there are at most 1,000 and an id may be among
-   * them twice. An error in a place (OrderConflictError, {@link damagedOrder}) fails that order alone.
+   * them twice. An error in a place (OrderConflictError, `damagedOrder`) fails that order alone.
    */
   sell(sku: string, orders: readonly SaleRequest[], trip: Trip): Promise<readonly (SaleResult | Error)[]>
   /** `undefined` when the SKU is not on sale. */
