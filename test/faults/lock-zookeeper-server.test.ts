@@ -33,7 +33,8 @@ describeWithServices('what zookeeperLock leaves', ['zookeeper'], ({ zookeeper })
       await until(async () => (await line()).length === 1)
     }
     expect(await line()).toEqual(holder)
-    expect(await tree.watches(path), 'one for the node that is still there').toBe(1)
+    // One for the node that is still there, and one of its holder's own if it was renewed meanwhile.
+    expect([1, 2]).toContain(await tree.watches(path))
     await lease.release()
     await until(async () => (await tree.watches(path)) === 0)
   })

@@ -113,112 +113,118 @@ const plain = (claim: Claim, { token, retryAfterMs: _, others: __, ...reply }: L
 
 const seed = process.env['SEED'] === undefined ? Date.now() % 2 ** 31 : Number(process.env['SEED'])
 
-describeWithServices('memory and Redis', ['redis'], (services) => {
-  const redis = new Redis(services.redis.url)
-  afterAll(() => redis.disconnect())
+// A server of its own: each step looks through all its keys.
+describeWithServices(
+  'memory and Redis',
+  ['redis'],
+  (services) => {
+    const redis = new Redis(services.redis.url)
+    afterAll(() => redis.disconnect())
 
-  /** Both drivers, and who holds what by the answers of Redis. */
-  const setUp = (kind: LockKind, of: number) => {
-    const name = uniqueName('model')
-    const clock = virtualClock()
-    const specified = remembering(memoryLock({ clock }), () => clock.nowMs())
-    const real = redisLock(redis)
-    const rankInMemory = ranks()
-    const rankInRedis = ranks()
-    const claims: Claim[] = []
-    const trips: (readonly LockCommand[])[] = []
-    const holders = new Map<string, { readonly claim: Claim; readonly untilMs: number }>()
-    const seen = new Set<string>()
-    let lastMs: number | '' = ''
+    /** Both drivers, and who holds what by the answers of Redis. */
+    const setUp = (kind: LockKind, of: number) => {
+      const name = uniqueName('model')
+      const clock = virtualClock()
+      const specified = remembering(memoryLock({ clock }), () => clock.nowMs())
+      const real = redisLock(redis)
+      const rankInMemory = ranks()
+      const rankInRedis = ranks()
+      const claims: Claim[] = []
+      const trips: (readonly LockCommand[])[] = []
+      const holders = new Map<string, { readonly claim: Claim; readonly untilMs: number }>()
+      const seen = new Set<string>()
+      let lastMs: number | '' = ''
 
-    const pass = async (ms: number): Promise<void> => {
-      await clock.advance(ms)
-      const keys = await redis.keys(`*${name}*`)
-      lastMs = (await redis.eval(passTime, keys.length, ...keys, ms, lastMs)) as number
-    }
-
-    const newClaim = (front: number, key: string, { permits, ttlMs, tokens, waits }: Wish): Claim => {
-      const number = claims.length + 1
-      const claim = { kind, key, front: `${front} ${name}`, number, permits, of, ttlMs, tokens, waits }
-      claims.push(claim)
-      return claim
-    }
-
-    const toCommand = (front: number, wish: Wish): LockCommand => {
-      const own = claims.filter((claim) => claim.front === `${front} ${name}`)
-      const claim = wish.verb === 'new' ? undefined : own.at(-1 - (wish.which % Math.max(1, own.length)))
-      if (!claim || wish.verb === 'new') {
-        return { verb: 'acquire', claim: newClaim(front, `${name} ${wish.key}`, wish) }
+      const pass = async (ms: number): Promise<void> => {
+        await clock.advance(ms)
+        const keys = await redis.keys(`*${name}*`)
+        lastMs = (await redis.eval(passTime, keys.length, ...keys, ms, lastMs)) as number
       }
-      if (wish.verb !== 'release') return { verb: wish.verb, claim }
-      return { verb: 'release', claim, next: wish.next ? newClaim(front, claim.key, wish) : undefined }
+
+      const newClaim = (front: number, key: string, { permits, ttlMs, tokens, waits }: Wish): Claim => {
+        const number = claims.length + 1
+        const claim = { kind, key, front: `${front} ${name}`, number, permits, of, ttlMs, tokens, waits }
+        claims.push(claim)
+        return claim
+      }
+
+      const toCommand = (front: number, wish: Wish): LockCommand => {
+        const own = claims.filter((claim) => claim.front === `${front} ${name}`)
+        const claim = wish.verb === 'new' ? undefined : own.at(-1 - (wish.which % Math.max(1, own.length)))
+        if (!claim || wish.verb === 'new') {
+          return { verb: 'acquire', claim: newClaim(front, `${name} ${wish.key}`, wish) }
+        }
+        if (wish.verb !== 'release') return { verb: wish.verb, claim }
+        return { verb: 'release', claim, next: wish.next ? newClaim(front, claim.key, wish) : undefined }
+      }
+
+      const hold = (claim: Claim): void => {
+        holders.set(holderOf(claim), { claim, untilMs: clock.nowMs() + claim.ttlMs })
+        const here = [...holders.values()].filter(
+          (holder) => holder.claim.key === claim.key && holder.untilMs > clock.nowMs(),
+        )
+        const used = here.reduce((sum, holder) => sum + holder.claim.permits, 0)
+        expect(used, 'permits never exceed what there is').toBeLessThanOrEqual(of)
+        if (here.length > 1) seen.add('shared')
+      }
+
+      const compare = (claim: Claim, expected: LockReply, got: LockReply): void => {
+        expect(plain(claim, got, rankInRedis)).toEqual(plain(claim, expected, rankInMemory))
+        if (expected.retryAfterMs !== undefined) {
+          expect(Math.abs((got.retryAfterMs as number) - expected.retryAfterMs)).toBeLessThan(toleranceMs)
+        }
+        if (expected.withdrawn) seen.add('withdrawn')
+        if (expected.queued) seen.add('queued')
+      }
+
+      const commit = async (commands: readonly LockCommand[], again: boolean): Promise<void> => {
+        await pass(0)
+        const expected = await specified(commands)
+        const got = (await real.commit(commands, trip)) as LockReply[]
+        commands.forEach(({ verb, claim, ...more }, i) => {
+          const [specifiedReply, reply] = [expected[i] as LockReply, got[i] as LockReply]
+          const { next } = more as { next?: Claim }
+          if (verb === 'release') holders.delete(holderOf(claim))
+          const { next: specifiedNext, ...first } = specifiedReply
+          const { next: gotNext, ...gotFirst } = reply
+          compare(claim, first, gotFirst)
+          if (reply.ok && verb !== 'release') hold(claim)
+          seen.add(`${again ? 'again ' : ''}${verb} ${reply.ok ? 'yes' : 'no'}`)
+          if (!next) return
+          compare(next, specifiedNext as LockReply, gotNext as LockReply)
+          if (gotNext?.ok) hold(next)
+          seen.add(`${again ? 'again ' : ''}next ${gotNext?.ok ? 'yes' : 'no'}`)
+        })
+      }
+
+      return {
+        seen,
+        async take(step: Step): Promise<void> {
+          if (step.do === 'pass') return pass(step.ms)
+          const again = step.do === 'resend'
+          const commands = again ? trips.at(-1 - step.back) : step.wishes.map((wish) => toCommand(step.front, wish))
+          if (!commands) return
+          if (!again) trips.push(commands)
+          await commit(commands, again)
+        },
+      }
     }
 
-    const hold = (claim: Claim): void => {
-      holders.set(holderOf(claim), { claim, untilMs: clock.nowMs() + claim.ttlMs })
-      const here = [...holders.values()].filter(
-        (holder) => holder.claim.key === claim.key && holder.untilMs > clock.nowMs(),
+    it.each(kinds)(`answer the same to every command: %s (SEED=${seed} repeats it)`, async (kind, of, permits) => {
+      const seen = new Set<string>()
+      await fc.assert(
+        fc.asyncProperty(stepsFor(permits), async (steps) => {
+          const model = setUp(kind, of)
+          for (const step of steps) await model.take(step)
+          for (const what of model.seen) seen.add(what)
+        }),
+        { seed, numRuns: 150 },
       )
-      const used = here.reduce((sum, holder) => sum + holder.claim.permits, 0)
-      expect(used, 'permits never exceed what there is').toBeLessThanOrEqual(of)
-      if (here.length > 1) seen.add('shared')
-    }
-
-    const compare = (claim: Claim, expected: LockReply, got: LockReply): void => {
-      expect(plain(claim, got, rankInRedis)).toEqual(plain(claim, expected, rankInMemory))
-      if (expected.retryAfterMs !== undefined) {
-        expect(Math.abs((got.retryAfterMs as number) - expected.retryAfterMs)).toBeLessThan(toleranceMs)
-      }
-      if (expected.withdrawn) seen.add('withdrawn')
-      if (expected.queued) seen.add('queued')
-    }
-
-    const commit = async (commands: readonly LockCommand[], again: boolean): Promise<void> => {
-      await pass(0)
-      const expected = await specified(commands)
-      const got = (await real.commit(commands, trip)) as LockReply[]
-      commands.forEach(({ verb, claim, ...more }, i) => {
-        const [specifiedReply, reply] = [expected[i] as LockReply, got[i] as LockReply]
-        const { next } = more as { next?: Claim }
-        if (verb === 'release') holders.delete(holderOf(claim))
-        const { next: specifiedNext, ...first } = specifiedReply
-        const { next: gotNext, ...gotFirst } = reply
-        compare(claim, first, gotFirst)
-        if (reply.ok && verb !== 'release') hold(claim)
-        seen.add(`${again ? 'again ' : ''}${verb} ${reply.ok ? 'yes' : 'no'}`)
-        if (!next) return
-        compare(next, specifiedNext as LockReply, gotNext as LockReply)
-        if (gotNext?.ok) hold(next)
-        seen.add(`${again ? 'again ' : ''}next ${gotNext?.ok ? 'yes' : 'no'}`)
-      })
-    }
-
-    return {
-      seen,
-      async take(step: Step): Promise<void> {
-        if (step.do === 'pass') return pass(step.ms)
-        const again = step.do === 'resend'
-        const commands = again ? trips.at(-1 - step.back) : step.wishes.map((wish) => toCommand(step.front, wish))
-        if (!commands) return
-        if (!again) trips.push(commands)
-        await commit(commands, again)
-      },
-    }
-  }
-
-  it.each(kinds)(`answer the same to every command: %s (SEED=${seed} repeats it)`, async (kind, of, permits) => {
-    const seen = new Set<string>()
-    await fc.assert(
-      fc.asyncProperty(stepsFor(permits), async (steps) => {
-        const model = setUp(kind, of)
-        for (const step of steps) await model.take(step)
-        for (const what of model.seen) seen.add(what)
-      }),
-      { seed, numRuns: 150 },
-    )
-    // The commands did get everywhere.
-    const answers = ['acquire', 'renew', 'release', 'next'].flatMap((verb) => [`${verb} yes`, `${verb} no`])
-    const places = [...answers, ...answers.map((what) => `again ${what}`), 'withdrawn']
-    expect([...seen]).toEqual(expect.arrayContaining(kind === 'mutex' ? places : [...places, 'shared', 'queued']))
-  })
-})
+      // The commands did get everywhere.
+      const answers = ['acquire', 'renew', 'release', 'next'].flatMap((verb) => [`${verb} yes`, `${verb} no`])
+      const places = [...answers, ...answers.map((what) => `again ${what}`), 'withdrawn']
+      expect([...seen]).toEqual(expect.arrayContaining(kind === 'mutex' ? places : [...places, 'shared', 'queued']))
+    })
+  },
+  { private: true },
+)

@@ -99,82 +99,88 @@ async function answer(
 
 const seed = process.env['SEED'] === undefined ? Date.now() % 2 ** 31 : Number(process.env['SEED'])
 
-describeWithServices('the memory and the Redis driver of ratelimit', ['redis'], ({ redis: server }) => {
-  const redis = new Redis(server.url)
-  afterAll(() => redis.disconnect())
+// A server of its own: each step looks through all its keys.
+describeWithServices(
+  'the memory and the Redis driver of ratelimit',
+  ['redis'],
+  ({ redis: server }) => {
+    const redis = new Redis(server.url)
+    afterAll(() => redis.disconnect())
 
-  it(`answer the same to every command (SEED=${seed} repeats it)`, async () => {
-    const decided = { granted: 0, refused: 0 }
-    const property = fc.asyncProperty(
-      quotas,
-      fc.array(command, { minLength: 1, maxLength: 40 }),
-      async (first, commands) => {
-        let nowUs = 1_700_000_000_000_003
-        let limits = first.map((one, i) => toLimit(`${i}`, one))
-        let before = limits
-        const clock = { nowMs: () => nowUs / 1_000, wallMs: () => 0, after: () => () => undefined }
-        const memory = memoryTokenBucket({ clock })
-        const prefix = uniqueName('model')
-        const inRedis = redisTokenBucketAt(redis, { prefix }, () => nowUs)
-        const bucketsInRedis = async (): Promise<string[]> =>
-          (await redis.keys(`${prefix}*`)).filter((key) => !key.includes(':once:'))
-        // A clock that is set back does not bring back what has expired.
-        let earliestUs = 0
-        const expiresAtUs = new Map<string, number>()
-        const values = new Map<string, string | undefined>()
+    it(`answer the same to every command (SEED=${seed} repeats it)`, async () => {
+      const decided = { granted: 0, refused: 0 }
+      const property = fc.asyncProperty(
+        quotas,
+        fc.array(command, { minLength: 1, maxLength: 40 }),
+        async (first, commands) => {
+          let nowUs = 1_700_000_000_000_003
+          let limits = first.map((one, i) => toLimit(`${i}`, one))
+          let before = limits
+          const clock = { nowMs: () => nowUs / 1_000, wallMs: () => 0, after: () => () => undefined }
+          const memory = memoryTokenBucket({ clock })
+          const prefix = uniqueName('model')
+          const inRedis = redisTokenBucketAt(redis, { prefix }, () => nowUs)
+          const bucketsInRedis = async (): Promise<string[]> =>
+            (await redis.keys(`${prefix}*`)).filter((key) => !key.includes(':once:'))
+          // A clock that is set back does not bring back what has expired.
+          let earliestUs = 0
+          const expiresAtUs = new Map<string, number>()
+          const values = new Map<string, string | undefined>()
 
-        /** Redis expires keys by real time, some milliseconds late; here they go by the given time, and it stops at none. */
-        async function expire(): Promise<void> {
-          for (let again = true; again;) {
-            const outcomes = await memory.take(limits, looks, trip)
-            const moments = outcomes.flatMap(({ levels }) =>
-              levels.map((level, i) => nowUs + untilFullUs(limits[i], level)),
-            )
-            const close = [...moments, ...expiresAtUs.values()].filter(
-              (us) => us > nowUs - secondUs && us < nowUs + 60 * secondUs && us !== nowUs,
-            )
-            again = close.length > 0
-            if (again) nowUs = Math.max(...close) + secondUs
+          /** Redis expires keys by real time, some milliseconds late; here they go by the given time, and it stops at none. */
+          async function expire(): Promise<void> {
+            for (let again = true; again;) {
+              const outcomes = await memory.take(limits, looks, trip)
+              const moments = outcomes.flatMap(({ levels }) =>
+                levels.map((level, i) => nowUs + untilFullUs(limits[i], level)),
+              )
+              const close = [...moments, ...expiresAtUs.values()].filter(
+                (us) => us > nowUs - secondUs && us < nowUs + 60 * secondUs && us !== nowUs,
+              )
+              again = close.length > 0
+              if (again) nowUs = Math.max(...close) + secondUs
+            }
+            for (const [key, us] of expiresAtUs) {
+              if (us >= nowUs) continue
+              expiresAtUs.delete(key)
+              await redis.del(key)
+              earliestUs = nowUs
+            }
           }
-          for (const [key, us] of expiresAtUs) {
-            if (us >= nowUs) continue
-            expiresAtUs.delete(key)
-            await redis.del(key)
-            earliestUs = nowUs
+          /** A TTL that was not set by this command has real time in it, which is not the given one. */
+          async function noteExpiry(): Promise<void> {
+            for (const key of expiresAtUs.keys()) if ((await redis.exists(key)) === 0) expiresAtUs.delete(key)
+            for (const key of await bucketsInRedis()) {
+              const value = (await redis.getBuffer(key))?.toString('latin1')
+              const leftMs = await redis.pttl(key)
+              expect(leftMs, `${key} has a TTL`).toBeGreaterThan(0)
+              if (values.get(key) === value && expiresAtUs.has(key)) continue
+              values.set(key, value)
+              expiresAtUs.set(key, nowUs + leftMs * 1_000)
+            }
           }
-        }
-        /** A TTL that was not set by this command has real time in it, which is not the given one. */
-        async function noteExpiry(): Promise<void> {
-          for (const key of expiresAtUs.keys()) if ((await redis.exists(key)) === 0) expiresAtUs.delete(key)
-          for (const key of await bucketsInRedis()) {
-            const value = (await redis.getBuffer(key))?.toString('latin1')
-            const leftMs = await redis.pttl(key)
-            expect(leftMs, `${key} has a TTL`).toBeGreaterThan(0)
-            if (values.get(key) === value && expiresAtUs.has(key)) continue
-            values.set(key, value)
-            expiresAtUs.set(key, nowUs + leftMs * 1_000)
-          }
-        }
 
-        for (const given of commands) {
-          if (given.verb === 'pass') nowUs = Math.max(nowUs + given.us, earliestUs)
-          if (given.verb === 'change') {
-            before = limits
-            limits = given.quotas.map((one, i) => toLimit(`${i}`, one))
+          for (const given of commands) {
+            if (given.verb === 'pass') nowUs = Math.max(nowUs + given.us, earliestUs)
+            if (given.verb === 'change') {
+              before = limits
+              limits = given.quotas.map((one, i) => toLimit(`${i}`, one))
+            }
+            if (given.verb === 'return') [limits, before] = [before, limits]
+            await expire()
+            const expected = await answer(memory, limits, given, nowUs)
+            expect(await answer(inRedis, limits, given, nowUs)).toEqual(expected)
+            if (!['pass', 'change', 'return'].includes(given.verb)) await noteExpiry()
+            if (given.verb !== 'take') continue
+            for (const { taken } of expected as { taken: number }[]) decided[taken > 0 ? 'granted' : 'refused']++
           }
-          if (given.verb === 'return') [limits, before] = [before, limits]
-          await expire()
-          const expected = await answer(memory, limits, given, nowUs)
-          expect(await answer(inRedis, limits, given, nowUs)).toEqual(expected)
-          if (!['pass', 'change', 'return'].includes(given.verb)) await noteExpiry()
-          if (given.verb !== 'take') continue
-          for (const { taken } of expected as { taken: number }[]) decided[taken > 0 ? 'granted' : 'refused']++
-        }
-        const left = await redis.keys(`${prefix}*`)
-        if (left.length > 0) await redis.del(...left)
-      },
-    )
-    await fc.assert(property, { seed, numRuns: 300 })
-    expect(Math.min(decided.granted, decided.refused), 'both were met').toBeGreaterThan(100)
-  })
-})
+          const left = await redis.keys(`${prefix}*`)
+          if (left.length > 0) await redis.del(...left)
+        },
+      )
+      await fc.assert(property, { seed, numRuns: 300 })
+      expect(Math.min(decided.granted, decided.refused), 'both were met').toBeGreaterThan(100)
+    })
+  },
+  { private: true },
+)
