@@ -65,7 +65,7 @@ interface CommandMaker {
   createBuiltinCommand(name: CommandName): Readonly<Record<'string' | 'buffer', Send>>
 }
 
-/** What the client puts before every key; `''` where it puts nothing. Channels are named with it, to be as far apart as keys. */
+/** The prefix that the client puts before every key; `''` if there is none. Channels are named with it, to be as far apart as keys. */
 export function keyPrefixOf(redis: RedisClient): string {
   const { keyPrefix } = optionsOf(redis)
   return typeof keyPrefix === 'string' || Buffer.isBuffer(keyPrefix) ? keyPrefix.toString() : ''

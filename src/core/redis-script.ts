@@ -83,8 +83,8 @@ export async function runBinaryCommand(
 const isReply = (error: unknown, code: string): boolean => error instanceof Error && error.message.startsWith(code)
 
 /**
- * What Redis answers instead of running a command, or, inside a script, instead of its first write: after a write it
- * lets the script finish. (6.2 puts what a script met behind words of its own.)
+ * The errors by which Redis refuses a command, or, inside a script, its first write; after a write it lets the script
+ * finish. (6.2 puts the error of a script behind words of its own.)
  */
 const refusals =
   /^(?:ERR Error running script [^@]*@user_script:\d+: (?:@user_script: ?\d+: )?-?)?(?:READONLY|OOM|MISCONF|NOREPLICAS|BUSY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH) /

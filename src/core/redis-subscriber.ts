@@ -64,7 +64,7 @@ const closedAtMost = 3
 const askAgainMs = 1_000
 
 /**
- * What sets a duplicate apart from the client of the user. It subscribes by what it is told here alone: a client that
+ * The settings in which the duplicate differs from the user's client. It subscribes by what it is told here alone: a client that
  * subscribes by itself after a reconnection leaves a promise that nobody catches. A key prefix would be put before channels
  * on one side only. No database need be selected to listen, and the wait for a silent server is not bounded here.
  */

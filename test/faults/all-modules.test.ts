@@ -9,20 +9,9 @@ import { createStock, type Stock } from 'spillway/stock'
 import { redisStock } from 'spillway/stock/redis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { complaints } from '../support/complaints.js'
 import { startProxy } from '../support/proxy.js'
 import { until } from '../support/until.js'
-
-/** Warnings of the process, and what nobody caught, while a test runs. */
-function complaints(): unknown[] {
-  const heard: unknown[] = []
-  const note = (what: unknown): void => void heard.push(what)
-  const events = ['warning', 'unhandledRejection', 'uncaughtException'] as const
-  for (const event of events) process.on(event, note)
-  onTestFinished(() => {
-    for (const event of events) process.off(event, note)
-  })
-  return heard
-}
 
 const quotas = [{ capacity: 1_000, refill: 1_000, perMs: 1_000 }] as const
 const timeoutMs = 30_000

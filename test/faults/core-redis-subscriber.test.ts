@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { keepListening, listenTo, type Listening, type RedisSubscribable } from '../../src/core/redis-subscriber.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { complaints } from '../support/complaints.js'
 import { startProxy, type FaultProxy, type ProxyTarget } from '../support/proxy.js'
 import { until } from '../support/until.js'
 import { connect } from './cache-support.js'
@@ -34,6 +35,20 @@ function ear(redis: RedisSubscribable, channel: string): Ear {
   })
   onTestFinished(() => listening.close())
   return { told, listening, isHeard: () => isHeard }
+}
+
+/** Listens, and notes why it may not. */
+function refusable(redis: RedisSubscribable, channel: string) {
+  const refusals: string[] = []
+  let isHeard = false
+  const listening = listenTo(redis, channel, {
+    message: () => undefined,
+    heard: () => (isHeard = true),
+    lost: () => (isHeard = false),
+    refused: ({ message }) => refusals.push(message),
+  })
+  onTestFinished(() => listening.close())
+  return { refusals, isHeard: () => isHeard }
 }
 
 /** The messages that were told of from each `heard` to the next `lost`. */
@@ -229,17 +244,6 @@ describeWithServices('a listener on Redis', ['redis'], ({ redis: server }) => {
   })
 })
 
-/** What the process was told meanwhile that nobody caught, and the warnings that it gave. */
-function complaints(): unknown[] {
-  const heard: unknown[] = []
-  const note = (what: unknown): void => void heard.push(what)
-  for (const event of ['unhandledRejection', 'uncaughtException', 'warning']) process.on(event, note)
-  onTestFinished(() => {
-    for (const event of ['unhandledRejection', 'uncaughtException', 'warning']) process.off(event, note)
-  })
-  return heard
-}
-
 describeWithServices(
   'a connection that listens',
   ['redis'],
@@ -354,21 +358,13 @@ describeWithServices(
       onTestFinished(() => void admin.call('ACL', 'DELUSER', user))
       const redis = quiet(new Redis6({ port: server.port, username: user, password: 'pw' }))
       const channel = uniqueName('channel')
-      const refusals: string[] = []
-      let isHeard = false
-      const listening = listenTo(redis, channel, {
-        message: () => undefined,
-        heard: () => (isHeard = true),
-        lost: () => (isHeard = false),
-        refused: ({ message }) => refusals.push(message),
-      })
-      onTestFinished(() => listening.close())
+      const { refusals, isHeard } = refusable(redis, channel)
       await until(() => refusals.length > 0, 'it is told')
       await sleep(2_500)
       expect(refusals).toEqual([expect.stringMatching(/^NOPERM/)])
-      expect(isHeard).toBe(false)
+      expect(isHeard()).toBe(false)
       await admin.call('ACL', 'SETUSER', user, 'allchannels')
-      await until(() => isHeard, 'it hears')
+      await until(isHeard, 'it hears')
     })
 
     it('tells why the server has no connection for it, and listens as soon as it has', async () => {
@@ -377,19 +373,11 @@ describeWithServices(
       await redis.ping()
       // Who is connected stays.
       await admin.config('SET', 'maxclients', 1)
-      const refusals: string[] = []
-      let isHeard = false
-      const listening = listenTo(redis, uniqueName('channel'), {
-        message: () => undefined,
-        heard: () => (isHeard = true),
-        lost: () => (isHeard = false),
-        refused: ({ message }) => refusals.push(message),
-      })
-      onTestFinished(() => listening.close())
+      const { refusals, isHeard } = refusable(redis, uniqueName('channel'))
       await until(() => refusals.length > 0, 'it is told')
       expect(refusals[0]).toContain('`maxclients`')
       await admin.config('SET', 'maxclients', 10_000)
-      await until(() => isHeard, 'it hears')
+      await until(isHeard, 'it hears')
       expect(refusals).toHaveLength(1)
     })
   },

@@ -1,4 +1,5 @@
-import { chanceOf, withChance } from './chance.js'
+import { withChance } from './chance.js'
+import { chanceOf } from '../support/chance.js'
 import { createCache, memoryTier, type Cache, type CacheOptions } from '../../src/cache/index.js'
 import { settle, virtualClock } from '../support/virtual-clock.js'
 import { FaultyProcess, type Bus, type Commands } from './cache-faults.js'

@@ -1,6 +1,6 @@
 import { sql, type Kysely } from 'kysely'
 
-/** What all workers together take from one bucket. */
+/** The quota of the one bucket that all workers take from. */
 export const soakQuota = { capacity: 100, refill: 50, perMs: 1_000 } as const
 
 /** More tokens than the bucket can have held and gained in `forMs`. */

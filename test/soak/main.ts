@@ -8,17 +8,18 @@ import { Kysely, MysqlDialect, sql } from 'kysely'
 import { createPool } from 'mysql2'
 import { sqlInbox } from 'spillway/queue/sql'
 import { startKafka, startMysql, startRedis, startZooKeeper } from '../services/index.js'
+import { chanceOf } from '../support/chance.js'
 import { startProxy } from '../support/proxy.js'
 import { makeFaults } from './faults.js'
 import { brokenEffects, overGranted } from './invariants.js'
 import { csvOf, plotOf, verdictOf, type Sample } from './memory.js'
 import type { WorkerMessage, WorkerSetting } from './messages.js'
-import { help, optionsOf, randomOf, type Options } from './options.js'
+import { help, optionsOf, type Options } from './options.js'
 
 const program = fileURLToPath(new URL('./worker.js', import.meta.url))
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** What the workers have told, over all of them. */
+/** The sums of the messages of all workers. */
 interface Account {
   readonly complaints: string[]
   readonly samples: Sample[]
@@ -74,7 +75,7 @@ async function end(worker: Worker, account: Account, signal: NodeJS.Signals = 'S
 }
 
 async function soak(options: Options): Promise<readonly string[]> {
-  const random = randomOf(options.seed)
+  const random = chanceOf(options.seed)
   const name = `soak_${options.seed}_${Date.now().toString(36)}`
   process.stderr.write(`seed ${options.seed}: starting Redis, ZooKeeper, Kafka and MariaDB\n`)
   await using redis = await startRedis({ private: true, durable: true })

@@ -1,4 +1,4 @@
-/** What the process that is not restarted had in use at a time, after a full collection. */
+/** The memory of the process that is not restarted, at one time, after a full collection. */
 export interface Sample {
   readonly atMs: number
   readonly heapMb: number

@@ -11,7 +11,7 @@ export interface WorkerSetting {
   readonly seed: number
 }
 
-/** What a worker tells while it runs. */
+/** A message of a worker while it runs. */
 export type WorkerMessage =
   | { readonly kind: 'ready' }
   | {

@@ -4,9 +4,9 @@ import { Kysely, MysqlDialect } from 'kysely'
 import { createPool } from 'mysql2'
 import { SpillwayError } from 'spillway'
 import { kafkaQueue } from 'spillway/queue/kafka'
+import { chanceOf } from '../support/chance.js'
 import { loads, type Load, type LoadContext } from './loads.js'
 import type { WorkerMessage, WorkerSetting } from './messages.js'
-import { randomOf } from './options.js'
 
 const setting = JSON.parse(process.argv[2] ?? '') as WorkerSetting
 
@@ -47,7 +47,7 @@ const context: LoadContext = {
   db,
   queue: kafkaQueue(kafka),
   process: `${process.pid}.${Date.now().toString(36)}`,
-  random: randomOf(setting.seed),
+  random: chanceOf(setting.seed),
   broken: (what) => complain('a broken promise', what),
   granted: (tokens) => tell({ kind: 'granted', tokens }),
   published: (count) => tell({ kind: 'published', count }),
