@@ -46,6 +46,8 @@ const theListing = 'all'
 export function startCatalogue({ tiers, shop, ttlMs }: CatalogueOptions): Catalogue {
   const shared = {
     ...{ ttlMs, staleMs, fleetLoadMs, loadTimeoutMs, timeoutMs, absentTtlMs: ttlMs },
+    // Prices are never changed here, only loaded anew: a server whose Redis fails over goes on with those that it has.
+    whenBusIsLost: 'trust' as const,
     onBackgroundError(error: unknown) {
       if (!isStoreAway(error)) process.stderr.write(`catalogue: ${String(error)}\n`)
     },

@@ -30,6 +30,10 @@ export interface AnswersParts<V> {
   readonly entries: Entries<V>
 }
 
+/** Whether the far tier is to be asked, as far as is known. */
+export const canBeAsked = <V>(far: Far, near: Near<V>, key: string, nowMs: number): boolean =>
+  far.answers(key) || near.isBehind(nowMs)
+
 export function createAnswers<V>({ settings, stats, near, far, changes, entries }: AnswersParts<V>): Answers<V> {
   const { clock } = settings
 
@@ -98,7 +102,7 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
       const nowMs = clock.nowMs()
       if (!mayAnswer(fallback, nowMs)) {
         if (near.standing(fallback, nowMs) === 'ended' || nowMs >= fallback.staleUntilMs) return undefined
-        if (far?.answers(key)) return void lookAside(far, flight)
+        if (far && canBeAsked(far, near, key, nowMs)) return void lookAside(far, flight)
         if (!mayAnswerAlone(fallback, nowMs)) return undefined
       }
       stats[nowMs < fallback.freshUntilMs ? 'hits' : 'stale']++

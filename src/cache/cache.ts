@@ -30,7 +30,12 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
   const ending = new AbortController()
   let closing: Promise<void> | undefined
 
-  const near = new Near<V>(memory?.local<Entry<V>>(), memory?.ttlMs ?? Infinity, shared !== undefined)
+  const near = new Near<V>(
+    memory?.local<Entry<V>>(),
+    memory?.ttlMs ?? Infinity,
+    shared !== undefined,
+    settings.whenBusIsLost === 'trust',
+  )
   const entries = createEntries(settings)
   // A turn of ours passes to another process well within the time that was asked for, its way to Redis included.
   const leaseMs = fleetLoadMs === undefined ? sharedTurnMs : Math.max(1, Math.floor(fleetLoadMs * 0.75))
@@ -61,9 +66,15 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
   const watch =
     shared &&
     createWatch(shared, origin, clock, {
-      keysChanged: changed,
+      keysChanged(keys) {
+        changes?.heard(keys)
+        changed(keys)
+      },
       tagsChanged,
-      cleared,
+      cleared() {
+        changes?.heard(undefined)
+        cleared()
+      },
       turnEnded: (key) => loads.turnEnded(key),
       trusted: (untilMs) => void (near.toldUntilMs = untilMs),
       heard() {

@@ -30,6 +30,8 @@ export interface Changes<V> {
   settled(key: string): Promise<unknown> | undefined
   /** The far tier has not taken the last change of the key yet: what is there must not be answered. */
   missed(key: string): Change<V> | undefined
+  /** Others have changed these keys, or `undefined` for all. */
+  heard(keys: readonly string[] | undefined): void
   /** The far tier has not heard yet that entries with one of these tags have ended. */
   missedAny(tags: readonly string[]): boolean
   /** Tries at once what failed. */
@@ -40,18 +42,16 @@ export interface Changes<V> {
 }
 
 interface Missed<V> {
-  readonly number: number
   readonly change: Change<V>
   wish: Wish
 }
 
 interface Key<V> {
-  readonly order: { stampMs: number }
-  /** The newest change that was asked for, by number. */
-  newest: number
-  /** The tags of the newest set, and the last end, by number, that concerns it. */
-  tags: readonly string[]
-  endedAt: number
+  readonly sent: { stampMs: number; number: number }
+  /** The newest change that was asked for. */
+  newest: Wish | undefined
+  /** Others have changed the key since then: what was set is not answered here, and the far tier decides what counts. */
+  isDoubted: boolean
   /** The newest change that the far tier has, by number. */
   done: number
   /** The newest that failed. */
@@ -99,10 +99,9 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     let key = keys.get(name)
     if (!key) {
       key = {
-        order: { stampMs: -Infinity },
-        newest: 0,
-        tags: none,
-        endedAt: 0,
+        sent: { stampMs: -Infinity, number: 0 },
+        newest: undefined,
+        isDoubted: false,
         done: 0,
         missed: undefined,
         underWay: new Set(),
@@ -132,10 +131,12 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     missedKeys--
   }
 
-  async function settleFor(key: Key<V>, number: number, wish: Wish): Promise<boolean> {
-    const done = await attempt(key, number, wish)
-    key.done = Math.max(key.done, number)
-    if (key.missed && key.missed.number <= number) forget(key)
+  const isNewest = (key: Key<V>, { number }: Wish): boolean => key.newest?.number === number
+
+  async function settleFor(key: Key<V>, wish: Wish): Promise<boolean> {
+    const done = await attempt(key, wish)
+    key.done = Math.max(key.done, wish.number)
+    if (key.missed && key.missed.wish.number <= wish.number) forget(key)
     return done
   }
 
@@ -143,11 +144,11 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
    * What was changed after this was asked for stays, unless this is a delete or a set that is too old to be made: then it
    * goes, which costs a load at the most.
    */
-  async function attempt(key: Key<V>, number: number, wish: Wish): Promise<boolean> {
+  async function attempt(key: Key<V>, wish: Wish): Promise<boolean> {
     let done = await far.change(wish)
     // Its time has proved to be that of a clock which has gone: it is asked for anew.
     if (!done && wish.asOfMs === undefined) done = await far.change(wish)
-    if (done || key.newest !== number || (wish.verb === 'set' && !isOld(wish))) return done
+    if (done || !isNewest(key, wish) || (wish.verb === 'set' && !isOld(wish))) return done
     const ended = await far.change(asLastDelete(wish))
     return wish.verb === 'delete' && ended
   }
@@ -156,9 +157,10 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     wish.verb === 'set' && clock.nowMs() - wish.wishedAtMs > oldestSetMs(wish.entry)
 
   function miss(key: Key<V>, missed: Missed<V>): void {
-    if (closed || key.done > missed.number || (key.missed && key.missed.number > missed.number)) return
+    const { wish } = missed
+    if (closed || key.done > wish.number || (key.missed && key.missed.wish.number > wish.number)) return
     if (!key.missed) missedKeys++
-    key.missed = key.endedAt > missed.number ? asDelete(missed) : missed
+    key.missed = wish.verb === 'set' && wish.hasEnded ? asDelete(missed) : missed
     if (missedKeys > mostMissed) missEverything(++numbers)
     schedule()
   }
@@ -171,7 +173,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   /** The tier has been cleared: what had to be told it before has no meaning any more. */
   function forgetUntil(number: number): void {
     for (const [name, key] of keys) {
-      if (key.missed && key.missed.number <= number) forget(key)
+      if (key.missed && key.missed.wish.number <= number) forget(key)
       tidy(name, key)
     }
     for (const [tag, at] of missedTags) if (at <= number) missedTags.delete(tag)
@@ -237,46 +239,37 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
     const { missed } = key
     // What is under way is newer.
     if (!missed || key.underWay.size > 0) return
-    const { wish, number } = missed
-    const done = await settleFor(key, number, wish).finally(() => tidy(name, key))
-    if (key.newest !== number || wish.verb === 'delete') return
+    const { wish } = missed
+    const done = await settleFor(key, wish).finally(() => tidy(name, key))
+    if (!isNewest(key, wish) || wish.verb === 'delete') return
     // Marks that others have made since then may have ended it.
     const { bornBy } = wish
     const mayHaveEnded = typeof bornBy !== 'object' || bornBy.count !== far.born()?.count
-    if (!done || mayHaveEnded) onOvertaken(name)
+    if (!done || mayHaveEnded || key.isDoubted) onOvertaken(name)
   }
 
   /** What was set and is not stored yet has ended: it is deleted in its place. */
-  function unset(number: number, concerns: (tags: readonly string[]) => boolean): void {
+  function unset(concerns: (tags: readonly string[]) => boolean): void {
     for (const key of keys.values()) {
-      if (!concerns(key.tags)) continue
-      key.endedAt = number
-      if (key.missed) key.missed = asDelete(key.missed)
+      const { newest, missed } = key
+      if (newest?.verb === 'set' && concerns(newest.entry.tags)) newest.hasEnded = true
+      if (missed?.wish.verb === 'set' && concerns(missed.wish.entry.tags)) key.missed = asDelete(missed)
     }
   }
 
-  async function reach(key: Key<V>, number: number, change: Change<V>): Promise<void> {
-    const { key: name, set, paced } = change
-    const wishedAtMs = clock.nowMs()
+  async function reach(key: Key<V>, wish: Wish, change: Change<V>): Promise<void> {
+    const { key: name, set } = change
     const born = far.born() ?? 'unknown'
-    const wish: Wish = set
-      ? { verb: 'set', key: name, wishedAtMs, order: key.order, entry: set.stored }
-      : { verb: 'delete', key: name, wishedAtMs, order: key.order, paced }
     try {
       if (!far.takesChanges(name)) throw doesNotAnswer()
       // The far tier is to have marks that were asked for before, so that they do not end what is set now.
       if (set && anyMarkMissed()) await repeatMarks()
-      let done = await settleFor(key, number, wish)
-      if (key.newest !== number) return
-      // It may have been born after a mark that was asked for while it was under way.
-      if (done && key.endedAt > number) {
-        done = await far.change(asLastDelete(wish))
-      }
-      if (!done) onOvertaken(name)
+      const done = await settleFor(key, wish)
+      if (isNewest(key, wish) && !done) onOvertaken(name)
     } catch (error) {
       // When it is repeated it must not outlive marks that were made since it was asked for.
       const again: Wish = wish.verb === 'set' ? { ...wish, bornBy: born } : wish
-      if (error instanceof StoreUnavailableError) miss(key, { number, change, wish: again })
+      if (error instanceof StoreUnavailableError) miss(key, { change, wish: again })
       throw error
     }
   }
@@ -299,16 +292,17 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   return {
     // Under way until it is made, or is among those that are missed: nobody sees the time between.
     make(change) {
-      const { key: name, set } = change
+      const { key: name, set, paced } = change
       const key = keyOf(name)
-      const number = ++numbers
-      key.newest = number
-      key.tags = set ? set.stored.tags : none
-      return track(key.underWay, reach(key, number, change)).finally(() => tidy(name, key))
+      const asked = { key: name, wishedAtMs: clock.nowMs(), number: ++numbers, sent: key.sent }
+      const wish: Wish = set ? { ...asked, verb: 'set', entry: set.stored } : { ...asked, verb: 'delete', paced }
+      key.newest = wish
+      key.isDoubted = false
+      return track(key.underWay, reach(key, wish, change)).finally(() => tidy(name, key))
     },
     mark(end) {
       const number = ++numbers
-      unset(number, (tags) => end.verb === 'clear' || tags.some((tag) => end.tags.includes(tag)))
+      unset((tags) => end.verb === 'clear' || tags.some((tag) => end.tags.includes(tag)))
       return trackMark(reachAll(end, number))
     },
     settled(name) {
@@ -316,7 +310,16 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
       if ((underWay?.size ?? 0) === 0 && marksUnderWay.size === 0) return undefined
       return Promise.allSettled([...(underWay ?? []), marksSettled])
     },
-    missed: (name) => keys.get(name)?.missed?.change,
+    missed(name) {
+      const key = keys.get(name)
+      return key?.isDoubted && key.missed ? { key: name, set: undefined } : key?.missed?.change
+    },
+    heard(names) {
+      for (const name of names ?? keys.keys()) {
+        const key = keys.get(name)
+        if (key) key.isDoubted = true
+      }
+    },
     missedAny: (tags) => missedClear !== undefined || (missedTags.size > 0 && tags.some((tag) => missedTags.has(tag))),
     retry() {
       if (closed || !anythingMissed()) return
@@ -334,19 +337,14 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
   }
 }
 
-const none: readonly string[] = Object.freeze([])
-
-const asLastDelete = ({ key, wishedAtMs, order }: Wish): Wish => ({
-  verb: 'delete',
-  key,
-  wishedAtMs,
-  order,
+const asLastDelete = ({ key, wishedAtMs, number, sent }: Wish): Wish => ({
+  ...{ verb: 'delete', key, wishedAtMs, number, sent },
   last: true,
 })
 
 /** What ends the set, in its place in the order of changes. */
 function asDelete<V>(missed: Missed<V>): Missed<V> {
-  const { key, wishedAtMs, order, asOfMs } = missed.wish
-  const wish: Wish = { verb: 'delete', key, wishedAtMs, order, ...(asOfMs === undefined ? {} : { asOfMs }) }
-  return { number: missed.number, change: { key, set: undefined }, wish }
+  const { key, wishedAtMs, number, sent, asOfMs } = missed.wish
+  const wish: Wish = { verb: 'delete', key, wishedAtMs, number, sent, ...(asOfMs === undefined ? {} : { asOfMs }) }
+  return { change: { key, set: undefined }, wish }
 }

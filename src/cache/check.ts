@@ -1,5 +1,5 @@
 import { backgroundReporter } from '../core/background.js'
-import { durationMs, keyString, positiveNumber } from '../core/check.js'
+import { durationMs, keyString, positiveNumber, shown } from '../core/check.js'
 import { systemClock, type Clock } from '../core/clock.js'
 import { jsonCodec, type Codec } from '../core/codec.js'
 import type { CacheOptions } from './types.js'
@@ -17,6 +17,13 @@ function share(name: string, value: unknown, atMost: number): number {
   if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${String(value)}`)
   if (!(value >= 0 && value <= atMost)) {
     throw new RangeError(`${name} must be from 0 to ${atMost}, got ${String(value)}`)
+  }
+  return value
+}
+
+function askOrTrust(value: unknown): 'ask' | 'trust' {
+  if (value !== 'ask' && value !== 'trust') {
+    throw new TypeError(`whenBusIsLost must be 'ask' or 'trust', got ${shown(value)}`)
   }
   return value
 }
@@ -43,6 +50,7 @@ export function checkedOptions<V>(options: CacheOptions<V>): Settings<V> {
     fleetLoadMs: fleetLoadMs === undefined ? undefined : positiveNumber('fleetLoadMs', fleetLoadMs),
     tags: callable('tags', options.tags),
     codec: options.codec ?? jsonCodec<V>(),
+    whenBusIsLost: askOrTrust(options.whenBusIsLost ?? 'ask'),
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
     onBackgroundError: backgroundReporter('cache', callable('onBackgroundError', options.onBackgroundError)),
     clock: options.clock ?? systemClock,

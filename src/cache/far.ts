@@ -39,10 +39,12 @@ export type Wish = {
   readonly key: string
   /** When it was asked for, by this process' clock. */
   readonly wishedAtMs: number
+  /** Its place among the changes that this process was asked for. */
+  readonly number: number
   /** The same by the tier's clock: determined before the first attempt, and the same in each. */
   asOfMs?: number
-  /** The newest of the times by the tier's clock that changes of the key have had. */
-  readonly order: { stampMs: number }
+  /** The newest change of the key that has been sent: its time by the tier's clock, and its place. */
+  readonly sent: { stampMs: number; number: number }
   /** It comes last, whatever was changed meanwhile. */
   readonly last?: boolean
   /** It is one of very many, and its time counts from when it is sent. */
@@ -50,7 +52,13 @@ export type Wish = {
 } & (
   | { readonly verb: 'delete' }
   /** `bornBy`: a set that is repeated is older than its round trip. What was known of the marks when it was asked for. */
-  | { readonly verb: 'set'; readonly entry: Unborn; readonly bornBy?: Born | 'unknown' }
+  | {
+      readonly verb: 'set'
+      readonly entry: Unborn
+      readonly bornBy?: Born | 'unknown'
+      /** Its tags, or everything, have ended since it was asked for: a delete is sent in its place. */
+      hasEnded?: boolean
+    }
 )
 
 export interface FarOptions {
@@ -199,15 +207,25 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
         times.isKnown(lane) ? undefined : reads.call({ key, takes: false }),
       ]).catch(notSent)
       const sentMs = clock.nowMs()
-      for (const wish of wanted)
-        wish.asOfMs ??= wish.order.stampMs = times.stamp(lane, wish.wishedAtMs, wish.order.stampMs)
-      const asked = wanted.map((one) => toChange(one, marks))
+      const current: Wish[] = []
+      const isCurrent = wanted.map((wish) => {
+        const { sent, wishedAtMs, number } = wish
+        // A change that was asked for later has been sent before this one, which has waited.
+        if (number < sent.number) return false
+        wish.asOfMs ??= sent.stampMs = times.stamp(lane, wishedAtMs, sent.stampMs)
+        sent.number = number
+        current.push(wish)
+        return true
+      })
+      if (current.length === 0) return wanted.map(() => true)
+      const asked = current.map((one) => toChange(one, marks))
       const made = await answered(tier.change(origin, asked, trip))
       times.learn(lane, sentMs, made.atMs + 1)
-      for (const [i, wish] of wanted.entries()) {
+      for (const [i, wish] of current.entries()) {
         if (made.done[i] === false && times.isOutdated(lane, wish.wishedAtMs, wish.asOfMs as number)) delete wish.asOfMs
       }
-      return made.done
+      const replies = made.done.values()
+      return isCurrent.map((asked) => (asked ? (replies.next().value as boolean | Error) : true))
     },
   })
 
@@ -367,7 +385,7 @@ function hasEnded({ born: { epoch, count }, tags }: FoundEntry, marks: Marks, ta
 function toChange(wish: Wish, marks: Marks | undefined): KeyChange {
   const { key } = wish
   const asOfMs = wish.last ? undefined : wish.asOfMs
-  if (wish.verb === 'delete' || !marks) return { verb: 'delete', key, asOfMs }
+  if (wish.verb === 'delete' || wish.hasEnded || !marks) return { verb: 'delete', key, asOfMs }
   const { entry, bornBy } = wish
   const { epoch, count } = marks
   // Of marks that are of another epoch than was known, all may be newer.

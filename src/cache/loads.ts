@@ -1,5 +1,5 @@
 import { ClosedError } from '../core/errors.js'
-import { createAnswers } from './answers.js'
+import { canBeAsked, createAnswers } from './answers.js'
 import type { Changes } from './changes.js'
 import type { Settings } from './check.js'
 import type { Born } from './driver.js'
@@ -64,6 +64,8 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   const answers = createAnswers(parts)
   let closed = false
 
+  const isAsked = (key: string): boolean => far !== undefined && canBeAsked(far, near, key, clock.nowMs())
+
   /** `fly` it once it has whom it is for: it may land at once. */
   function newFlight(key: string, over?: number, group?: Group<V>): Flight<V> {
     const flight = new Flight(key, over, doubted.get(key)?.turn?.id, group)
@@ -92,7 +94,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
           flight.begin(near.stamp, clock.nowMs())
           missed = changes?.missed(key)
         }
-        const found = far && !missed && far.answers(key) ? await ask(far, flight) : undefined
+        const found = far && !missed && isAsked(key) ? await ask(far, flight) : undefined
         if (closed) return
         const entry = found
           ? answers.ofFound(flight.stamp, found)
@@ -220,7 +222,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     const stands = near.standingOfRun(flight.stamp, flight.beganMs, clock.nowMs())
     if (stands !== 'current') {
       // What has only been looked up is looked up again.
-      if (!restart(flight) && (stands === 'doubtful' || far?.answers(flight.key))) return 'missed'
+      if (!restart(flight) && (stands === 'doubtful' || isAsked(flight.key))) return 'missed'
     }
     return settings.tags && near.tagsEndedAt > flight.stamp && stamp > flight.stamp ? 'tags' : undefined
   }

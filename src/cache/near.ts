@@ -33,8 +33,22 @@ export class Near<V> {
     readonly store: LocalStore<Entry<V>> | undefined,
     private readonly ttlMs: number,
     hasBus: boolean,
+    /** No change can be missed, because others make none (`whenBusIsLost: 'trust'`). */
+    private readonly trusts = false,
   ) {
     this.toldUntilMs = hasBus ? -Infinity : Infinity
+  }
+
+  /**
+   * Changes of others are heard as a rule, and nothing has been read for too long: this process was busy or stopped. What it
+   * knew of its connections then says little.
+   */
+  isBehind(nowMs: number): boolean {
+    return nowMs >= this.toldUntilMs && this.toldUntilMs !== -Infinity
+  }
+
+  private isTold(nowMs: number): boolean {
+    return nowMs < this.toldUntilMs || this.trusts
   }
 
   get(key: string): Entry<V> | undefined {
@@ -43,12 +57,12 @@ export class Near<V> {
 
   standing(entry: Entry<V>, nowMs: number): Standing {
     const endedAt = entry.tags.length === 0 ? 0 : this.endedAt(entry.tags)
-    return standing(entry.stamp, endedAt, this.missedAt, nowMs < this.toldUntilMs)
+    return standing(entry.stamp, endedAt, this.missedAt, this.isTold(nowMs))
   }
 
   /** Of what a look-up or a load that runs will bring, its tags aside, which are not known yet. */
   standingOfRun(stamp: number, beganMs: number, nowMs: number): Standing {
-    const isTold = nowMs < this.toldUntilMs || nowMs - beganMs < promisedMs
+    const isTold = this.isTold(nowMs) || nowMs - beganMs < promisedMs
     return standing(stamp, 0, this.missedAt, isTold)
   }
 
@@ -97,11 +111,12 @@ export class Near<V> {
   }
 
   heard(): void {
-    this.missedAt = ++this.stamp
+    this.stamp++
+    if (!this.trusts) this.missedAt = this.stamp
   }
 
   lost(): void {
-    this.missedAt = ++this.stamp
+    this.heard()
     this.toldUntilMs = -Infinity
   }
 

@@ -45,6 +45,13 @@ export interface CacheOptions<V> {
   readonly tags?: (key: string, value: V) => readonly string[]
   /** @defaultValue jsonCodec() */
   readonly codec?: Codec<V>
+  /**
+   * What memory answers while the bus is lost, which tells of other processes' changes. `'ask'`: nothing older than the loss;
+   * the far tier is asked. `'trust'`: all that is still within its own time. That is for values that nobody changes or
+   * invalidates, and that only grow old: an outage then costs no load.
+   * @defaultValue 'ask'
+   */
+  readonly whenBusIsLost?: 'ask' | 'trust'
   /** Longest wait for a tier; past it the next tier, then the source, answers. @defaultValue 1_000 */
   readonly timeoutMs?: number
   /**

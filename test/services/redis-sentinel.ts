@@ -23,7 +23,7 @@ const SENTINELS = 3
 export const sentinelConfiguration = (masterPort: number): string =>
   [
     `sentinel monitor ${NAME} 127.0.0.1 ${masterPort} 2`,
-    `sentinel down-after-milliseconds ${NAME} 1000`,
+    `sentinel down-after-milliseconds ${NAME} 2000`,
     `sentinel failover-timeout ${NAME} 5000`,
     'sentinel announce-ip 127.0.0.1',
     '',

@@ -8,7 +8,6 @@ import { lifetimes } from '../carts.js'
 import type { SessionStores } from '../stores.js'
 import { redisCarts } from './carts.js'
 import { inTime } from './in-time.js'
-import { steadyTier } from './steady-tier.js'
 
 /** A Redis, or a Redis Cluster, that all servers share. */
 export interface SharedRedis {
@@ -49,7 +48,7 @@ export async function openRedis(urls: readonly string[], name: string): Promise<
   return {
     sessionStores,
     bucket: redisTokenBucket(redis, { prefix: `${name}:upstream:` }),
-    tier: (what) => steadyTier(redisTier(redis, { prefix: `${name}:${what}:` })),
+    tier: (what) => redisTier(redis, { prefix: `${name}:${what}:` }),
     answers: () => someNodeAnswers(redis),
     close: async () => redis.disconnect(),
   }

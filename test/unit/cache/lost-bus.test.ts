@@ -153,6 +153,53 @@ describe('a bus that is lost while a load runs', () => {
   })
 })
 
+describe("values that nobody changes, with whenBusIsLost: 'trust'", () => {
+  const trusting: Partial<CacheOptions<string>> = { ...options, whenBusIsLost: 'trust' }
+
+  it.each(['noticed', 'silent'] as const)(
+    'are answered from memory while the bus is lost and the store is away: %s',
+    async (how) => {
+      const { clock, source, store, join } = world()
+      source.answers = (key) => key
+      const cache = join({ ...trusting, ttlMs: 60_000 })
+      // Loaded before the bus was heard for the first time, too.
+      expect(await cache.getMany(['a', 'b'])).toEqual(['a', 'b'])
+      await clock.advance(1_000)
+      const trips = store.calls.length
+      store.cutBus(how)
+      store.state = 'dead'
+      for (let i = 0; i < 5; i++) {
+        expect(await cache.getMany(['a', 'b'])).toEqual(['a', 'b'])
+        await clock.advance(900)
+      }
+      store.state = 'up'
+      store.mendBus()
+      expect(await cache.getMany(['a', 'b'])).toEqual(['a', 'b'])
+      expect([source.runs.length, store.calls.length]).toEqual([2, trips])
+    },
+  )
+
+  it('are loaded anew when they are past their time, and a change that is heard counts', async () => {
+    const { clock, source, join } = world()
+    source.answers = () => 'old'
+    const [a, b] = [join({ ...trusting, staleMs: 0 }), join(trusting)]
+    expect(await a.get('k')).toBe('old')
+    source.answers = () => 'new'
+    await clock.advance(1_001)
+    expect(await a.get('k')).toBe('new')
+    await b.set('k', 'set')
+    await settle()
+    expect(await a.get('k')).toBe('set')
+  })
+
+  it.each(['never', true, 1])('is refused as %j', (whenBusIsLost) => {
+    expect(() => world().join({ whenBusIsLost: whenBusIsLost as 'ask' })).toThrow(TypeError)
+    expect(() => world().join({ whenBusIsLost: whenBusIsLost as 'ask' })).toThrow(
+      /whenBusIsLost must be 'ask' or 'trust'/,
+    )
+  })
+})
+
 describe('a process that was stopped', () => {
   it('asks the store before it answers from memory, since nothing of what it was sent has been read yet', async () => {
     const { clock, source, store, join } = world()
@@ -177,6 +224,24 @@ describe('a process that was stopped', () => {
     expect(await a.get('k')).toBe('new')
     expect(await a.get('k')).toBe('new')
     expect(store.calls.length, 'memory answers again').toBeLessThanOrEqual(after + 1)
+  })
+
+  it('does so although the store was away when it was asked for the last time', async () => {
+    const { clock, source, store, join } = world()
+    source.answers = () => 'old'
+    let stoppedMs = 0
+    const stoppable: Clock = { ...clock, nowMs: () => clock.nowMs() + stoppedMs }
+    const [a, b] = [join({ clock: stoppable, ttlMs: Infinity, timeoutMs: 300 }), join()]
+    expect(await a.get('k')).toBe('old')
+    store.state = 'silent'
+    const got = outcomeOf(a.get('another'))
+    await clock.advance(400)
+    expect(got.value).toBe('old')
+    store.state = 'up'
+    store.cutBus('silent')
+    await b.set('k', 'new')
+    stoppedMs = 1_001
+    expect(await a.get('k')).toBe('new')
   })
 })
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { Cache } from '../../../src/cache/index.js'
+import { StoreUnavailableError } from '../../../src/core/errors.js'
+import { memoryTier, type Cache, type SharedTier } from '../../../src/cache/index.js'
 import { createTierTimes } from '../../../src/cache/tier-times.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { outcomeOf, world } from './support.js'
@@ -115,6 +116,79 @@ describe('a process that has never reached the store', () => {
     await store.thaw()
     await clock.advance(3_000)
     expect([await b.get('k'), await a.get('k'), await join().get('k')]).toEqual(['2', '2', '2'])
+  })
+})
+
+describe('a set that ends before it is stored', () => {
+  it.each([clear, end])('is not stored, however soon the store is away again: by %s', async (_, ends) => {
+    const { clock, source, store, join, alone } = world()
+    source.answers = () => 'of the source'
+    const options = { tags: () => ['t'], timeoutMs: 300, ttlMs: 600_000 }
+    const tier = store.connect()
+    const soonAway: SharedTier = {
+      ...tier,
+      async change(...call) {
+        const changed = tier.change(...call)
+        store.state = 'dead'
+        return changed
+      },
+    }
+    const [a, b] = [alone(options, [memoryTier({ maxEntries: 10, clock }), soonAway]), join(options)]
+    expect([await a.get('k'), await b.get('k')]).toEqual(['of the source', 'of the source'])
+    store.state = 'frozen'
+    const set = outcomeOf(a.set('k', '1'))
+    await settle()
+    const ended = outcomeOf(ends(a))
+    await settle()
+    // The mark arrives before the set asks for the marks.
+    await store.thaw('backwards')
+    expect([set.state, ended.state]).toEqual(['answered', 'answered'])
+    store.state = 'up'
+    expect(await b.get('k')).toBe('of the source')
+  })
+})
+
+describe('a set that the store has not taken yet', () => {
+  it.each([set('2'), del, clear])('is not answered once another process’ change is heard: %s', async (_, change) => {
+    const { clock, source, store, join, alone } = world()
+    source.answers = () => 'of the source'
+    const tier = store.connect()
+    let isAway = false
+    const unsure: SharedTier = {
+      ...tier,
+      read: (...call) => (isAway ? Promise.reject(new Error('refused')) : tier.read(...call)),
+      change: (...call) => (isAway ? Promise.reject(new Error('refused')) : tier.change(...call)),
+    }
+    const a = alone({ timeoutMs: 300 }, [memoryTier({ maxEntries: 10, clock }), unsure])
+    const b = join()
+    await a.get('k')
+    isAway = true
+    await expect(a.set('k', '1')).rejects.toThrow(StoreUnavailableError)
+    expect(await a.get('k'), 'nobody has changed it').toBe('1')
+    await clock.advance(500)
+    await change(b)
+    await settle()
+    source.answers = () => 'of the source now'
+    expect(await a.get('k')).toBe('of the source now')
+    isAway = false
+    await clock.advance(3_000)
+    const expected = await b.get('k')
+    expect(expected).not.toBe('1')
+    expect(await a.get('k')).toBe(expected)
+  })
+})
+
+describe('a delete of very many keys', () => {
+  it('does not undo what was set while it waited for its turn', async () => {
+    const { source, join } = world()
+    source.answers = () => 'of the source'
+    const [a, b] = [join(), join()]
+    const names = Array.from({ length: 5_000 }, (_, at) => `k${at}`)
+    const last = names.at(-1) as string
+    const deleting = a.delete(names)
+    await a.set(last, 'set')
+    await deleting
+    expect([await a.get(last), await b.get(last)]).toEqual(['set', 'set'])
   })
 })
 
