@@ -45,7 +45,7 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
     mayAnswer(entry, nowMs) || (nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'unconfirmed')
 
   function ofFound(stamp: number, { entry, ended, sentMs }: Found): Entry<V> | undefined {
-    if (!entry || ended || changes?.missedAny(entry.tags)) return undefined
+    if (!entry || ended || near.isUnmarked(stamp) || changes?.missedAny(entry.tags)) return undefined
     return entries.found(entry, sentMs, stamp)
   }
 

@@ -51,7 +51,17 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       onBreak: settings.onBackgroundError,
     })
   const changes: Changes<V> | undefined =
-    far && createChanges<V>({ far, clock, onError: settings.onBackgroundError, onOvertaken: (key) => changed([key]) })
+    far &&
+    createChanges<V>({
+      far,
+      clock,
+      onError: settings.onBackgroundError,
+      onOvertaken: (key) => changed([key]),
+      onMarked() {
+        near.marked()
+        loads.lookAgain()
+      },
+    })
   const loader = createLoader(settings, clock, ending.signal, stats)
   const loads = createLoads({
     settings,
@@ -81,11 +91,11 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
         near.heard()
         far?.isBack()
         changes?.retry()
-        loads.heard()
+        loads.lookAgain()
       },
       lost() {
         near.lost()
-        loads.lost()
+        loads.lookAgain()
       },
     })
 

@@ -76,9 +76,11 @@ export interface ChangesOptions {
   readonly onError: (error: unknown) => void
   /** A change that was to be repeated gave way to a newer one of somebody else. */
   readonly onOvertaken: (key: string) => void
+  /** Marks that were missed are made: what was read of the far tier before then may not have known them. */
+  readonly onMarked: () => void
 }
 
-export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOptions): Changes<V> {
+export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }: ChangesOptions): Changes<V> {
   const keys = new Map<string, Key<V>>()
   const marksUnderWay = new Set<Promise<unknown>>()
   /** Settles with all marks that have been under way so far. */
@@ -226,6 +228,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken }: ChangesOp
 
   async function remark(marking: Marking): Promise<void> {
     const now = await trackMark(far.mark(marking))
+    onMarked()
     // Sets that are still to be repeated are not concerned by it. They are born after it, unless others' marks came between.
     for (const { missed } of keys.values()) {
       if (missed?.wish.verb !== 'set') continue

@@ -26,10 +26,8 @@ export interface Loads<V> {
   tagsChanged(): void
   cleared(): void
   turnEnded(key: string): void
-  /** The bus is lost: what is being read may be older than that. */
-  lost(): void
-  /** The bus is back: the end of another's turn may have been missed. */
-  heard(): void
+  /** What is being read may be older than what has happened since, and the end of another's turn may have been missed. */
+  lookAgain(): void
   close(): void
 }
 
@@ -363,10 +361,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       flight.woken = true
       flight.wake?.()
     },
-    lost() {
-      for (const flight of flights.values()) restart(flight)
-    },
-    heard() {
+    lookAgain() {
       for (const flight of flights.values()) restart(flight)
     },
     close() {

@@ -25,6 +25,8 @@ export class Near<V> {
   toldUntilMs: number
   /** The newest stamp of the end of any tag. */
   tagsEndedAt = 0
+  /** When a mark was made last that the far tier had missed. */
+  private markedAt = 0
   private readonly tagStamps = new Map<string, number>()
   /** Of the tags that are not kept apart, the newest stamp. */
   private tagFloor = 0
@@ -108,6 +110,15 @@ export class Near<V> {
     this.stamp++
     this.store?.clear()
     this.tagStamps.clear()
+  }
+
+  /** What the far tier has been asked for before now may lack a mark. */
+  marked(): void {
+    this.markedAt = ++this.stamp
+  }
+
+  isUnmarked(stamp: number): boolean {
+    return stamp < this.markedAt
   }
 
   heard(): void {
