@@ -71,6 +71,31 @@ describe('one load per key in a process', () => {
     expect(source.runs).toHaveLength(1)
   })
 
+  it.each([
+    ['delete', (cache: Cache<string>) => cache.delete('k')],
+    ['clear', (cache: Cache<string>) => cache.clear()],
+  ])('holds for a load that hangs, and %s starts another beside it', async (_, change) => {
+    const { clock, source, join } = world()
+    const options = { loadTimeoutMs: 20, fleetLoadMs: 1_000 }
+    const [a, b] = [join(options), join(options)]
+    for (let i = 0; i < 3; i++) {
+      const asked = [a, b].map((cache) => outcomeOf(cache.get('k')))
+      await clock.advance(100)
+      for (const { error } of asked) expect(error).toBeInstanceOf(WaitTimeoutError)
+    }
+    expect(source.runs).toHaveLength(1)
+    await change(b)
+    const asked = [a, b].map((cache) => outcomeOf(cache.get('k')))
+    await settle()
+    expect(source.runs, 'one in all processes').toHaveLength(2)
+    source.last.answer('new')
+    await settle()
+    expect(asked.map(({ value }) => value)).toEqual(['new', 'new'])
+    source.runs[0]?.answer('of the load that hung')
+    await clock.advance(2_000)
+    expect([await a.get('k'), await b.get('k')]).toEqual(['new', 'new'])
+  })
+
   it('holds when callers give up', async () => {
     const { source, alone } = world()
     const cache = alone()
