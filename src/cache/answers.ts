@@ -89,7 +89,9 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
         flight.looksAside = false
         far.failed(key, error)
         const { fallback } = flight
-        if (fallback && !flight.ended && mayAnswerAlone(fallback, clock.nowMs())) offer(flight, fallback)
+        const nowMs = clock.nowMs()
+        if (fallback && !flight.ended && !near.isBehind(nowMs) && mayAnswerAlone(fallback, nowMs))
+          offer(flight, fallback)
       },
     )
   }

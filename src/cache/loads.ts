@@ -94,6 +94,11 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
         }
         const found = far && !missed && isAsked(key) ? await ask(far, flight) : undefined
         if (closed) return
+        if (!found && near.isBehind(clock.nowMs())) {
+          // What was told meanwhile lies unread. The bus is asked for a sign of life just now.
+          await untilWoken(flight, longestDeafWaitMs, clock)
+          continue
+        }
         const entry = found
           ? answers.ofFound(flight.stamp, found)
           : missed
