@@ -1,6 +1,6 @@
 import type { Change, Changes } from './changes.js'
 import type { Settings } from './check.js'
-import type { Entries, Entry } from './entry.js'
+import { isPassing, type Entries, type Entry } from './entry.js'
 import type { Far, Found } from './far.js'
 import type { Flight, Waiter } from './flight.js'
 import type { Near } from './near.js'
@@ -10,6 +10,8 @@ import type { CacheStats } from './types.js'
 export interface Answers<V> {
   /** What was found, unless it cannot be read, or a mark has ended it that the far tier may not have heard of yet. */
   ofFound(stamp: number, found: Found): Entry<V> | undefined
+  /** "There is none", as another process' load has found that the flight has waited for. */
+  ofWait(flight: Flight<V>, found: Found): Entry<V> | undefined
   /** What this process has set and the far tier has not taken yet. */
   ofMissed(missed: Change<V>): Entry<V> | undefined
   /** What is at hand and may be answered without the far tier. */
@@ -45,7 +47,8 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
     mayAnswer(entry, nowMs) || (nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'unconfirmed')
 
   function ofFound(stamp: number, { entry, ended, sentMs }: Found): Entry<V> | undefined {
-    if (!entry || ended || near.isUnmarked(stamp) || changes?.missedAny(entry.tags)) return undefined
+    if (!entry || ended || isPassing(entry) || near.isUnmarked(stamp) || changes?.missedAny(entry.tags))
+      return undefined
     return entries.found(entry, sentMs, stamp)
   }
 
@@ -86,13 +89,20 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
         flight.looksAside = false
         far.failed(key, error)
         const { fallback } = flight
-        if (fallback && !flight.ended && mayAnswerAlone(fallback, clock.nowMs())) offer(flight, fallback)
+        const nowMs = clock.nowMs()
+        if (fallback && !flight.ended && !near.isBehind(nowMs) && mayAnswerAlone(fallback, nowMs))
+          offer(flight, fallback)
       },
     )
   }
 
   return {
     ofFound,
+    ofWait({ stamp, waitsOver }, { entry, ended }) {
+      if (waitsOver === undefined || !entry || ended || !isPassing(entry) || entry.sinceMs <= waitsOver)
+        return undefined
+      return near.isUnmarked(stamp) || changes?.missedAny(entry.tags) ? undefined : entries.nothing(stamp)
+    },
     ofMissed: ({ set }) => (set && mayAnswerAlone(set.entry, clock.nowMs()) ? set.entry : undefined),
     alone: (key) => (far ? near.alone(key, clock.nowMs()) : undefined),
     offer,

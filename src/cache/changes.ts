@@ -4,7 +4,8 @@ import type { Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import type { Marking } from './driver.js'
 import type { Entry, Unborn } from './entry.js'
-import { doesNotAnswer, type Far, type Wish } from './far.js'
+import { doesNotAnswer, type Far } from './far.js'
+import { asLastDelete, type Wish } from './wish.js'
 
 /** A change of a key, and what this process answers for the key until the far tier has it. */
 export interface Change<V> {
@@ -339,11 +340,6 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
     },
   }
 }
-
-const asLastDelete = ({ key, wishedAtMs, number, sent }: Wish): Wish => ({
-  ...{ verb: 'delete', key, wishedAtMs, number, sent },
-  last: true,
-})
 
 /** What ends the set, in its place in the order of changes. */
 function asDelete<V>(missed: Missed<V>): Missed<V> {

@@ -50,8 +50,16 @@ export interface Entries<V> {
   found(found: FoundEntry, fromMs: number, stamp: number): Entry<V> | undefined
   /** "There is none" that is not remembered. */
   nothing(stamp: number): Entry<V>
+  /** The same as it is stored for the processes that wait for this load. No other get is answered with it. */
+  passing(loadMs: number): Unborn
   valueOf(entry: Entry<V>): V | undefined
 }
+
+/** Whether "there is none" was stored only for those who waited for the load. */
+export const isPassing = ({ body, staleMs }: FoundEntry): boolean => body === undefined && staleMs > 0
+
+/** Longer than a process that waits goes without a look. */
+const passingMs = 2_000
 
 const none: readonly string[] = Object.freeze([])
 
@@ -106,6 +114,7 @@ export function createEntries<V>(settings: Settings<V>): Entries<V> {
       }
     },
     nothing: (stamp) => new Entry<V>(undefined, undefined, -Infinity, -Infinity, -Infinity, 0, undefined, none, stamp),
+    passing: (loadMs) => ({ body: undefined, freshMs: 0, staleMs: passingMs, loadMs, tags: none }),
     valueOf: ({ body, value }) => (body === undefined ? value : codec.decode(copyOf(body))),
   }
 }

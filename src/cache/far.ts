@@ -2,21 +2,11 @@ import type { Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit, NothingApplied } from '../core/group-commit.js'
 import { createBreaker, type Breaker } from './breaker.js'
-import type {
-  Born,
-  FoundEntry,
-  KeyChange,
-  Marking,
-  Marks,
-  SharedTier,
-  TierFound,
-  TierRead,
-  Turn,
-  TurnEnd,
-} from './driver.js'
+import type { Born, FoundEntry, Marking, Marks, SharedTier, TierFound, TierRead, Turn, TurnEnd } from './driver.js'
 import type { Unborn } from './entry.js'
 import { createPace } from './pace.js'
 import { createTierTimes } from './tier-times.js'
+import { toChange, type Wish } from './wish.js'
 
 /** What a read brought. */
 export interface Found {
@@ -33,33 +23,6 @@ export interface Found {
   /** The marks of that moment. A load that begins now is born then. */
   readonly marks: Marks
 }
-
-/** A change of one key that this process was asked for. */
-export type Wish = {
-  readonly key: string
-  /** When it was asked for, by this process' clock. */
-  readonly wishedAtMs: number
-  /** Its place among the changes that this process was asked for. */
-  readonly number: number
-  /** The same by the tier's clock: determined before the first attempt, and the same in each. */
-  asOfMs?: number
-  /** The newest change of the key that has been sent: its time by the tier's clock, and its place. */
-  readonly sent: { stampMs: number; number: number }
-  /** It comes last, whatever was changed meanwhile. */
-  readonly last?: boolean
-  /** It is one of very many, and its time counts from when it is sent. */
-  readonly paced?: boolean | undefined
-} & (
-  | { readonly verb: 'delete' }
-  /** `bornBy`: a set that is repeated is older than its round trip. What was known of the marks when it was asked for. */
-  | {
-      readonly verb: 'set'
-      readonly entry: Unborn
-      readonly bornBy?: Born | 'unknown'
-      /** Its tags, or everything, have ended since it was asked for: a delete is sent in its place. */
-      hasEnded?: boolean
-    }
-)
 
 export interface FarOptions {
   readonly tier: SharedTier
@@ -380,17 +343,6 @@ function hasEnded({ born: { epoch, count }, tags }: FoundEntry, marks: Marks, ta
   if (epoch !== marks.epoch || count > marks.count || count < marks.cleared) return true
   if (tags.length === 0) return false
   return count < marks.floor || tags.some((tag) => (tagMarks?.get(tag) ?? 0) > count)
-}
-
-function toChange(wish: Wish, marks: Marks | undefined): KeyChange {
-  const { key } = wish
-  const asOfMs = wish.last ? undefined : wish.asOfMs
-  if (wish.verb === 'delete' || wish.hasEnded || !marks) return { verb: 'delete', key, asOfMs }
-  const { entry, bornBy } = wish
-  const { epoch, count } = marks
-  // Of marks that are of another epoch than was known, all may be newer.
-  const known = typeof bornBy === 'object' && bornBy.epoch === epoch ? bornBy : { epoch, count: 0 }
-  return { verb: 'set', key, asOfMs, entry: { ...entry, born: bornBy ? known : { epoch, count } } }
 }
 
 /** What had to be asked before was not answered, so the change itself was never sent. */

@@ -41,6 +41,8 @@ export class Flight<V> {
   stamp = 0
   beganMs = 0
   turn: Turn | undefined
+  /** Since when the entry is known that was there when it began to wait for another process' load. */
+  waitsOver: number | undefined
   /** It takes the turn although a load of the key has failed just now. */
   insists = false
   /** It had the turn and has it no more. */

@@ -94,12 +94,22 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
         }
         const found = far && !missed && isAsked(key) ? await ask(far, flight) : undefined
         if (closed) return
+        if (!found && near.isBehind(clock.nowMs())) {
+          // What was told meanwhile lies unread. The bus is asked for a sign of life just now.
+          await untilWoken(flight, longestDeafWaitMs, clock)
+          continue
+        }
         const entry = found
           ? answers.ofFound(flight.stamp, found)
           : missed
             ? answers.ofMissed(missed)
             : answers.alone(key)
         if (flight.lookAgain) continue
+        const none = found && answers.ofWait(flight, found)
+        if (none) {
+          near.keep(key, none, clock.nowMs())
+          return land(flight, none, 'hits')
+        }
         if (entry && found) near.keep(key, entry, found.sentMs)
         const isFresh = entry !== undefined && clock.nowMs() < entry.freshUntilMs
         if (isFresh && (over === undefined || (found && !found.turn))) return land(flight, entry, 'hits')
@@ -107,7 +117,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
           if (failures.isRecent(key)) return land(flight, entry, 'stale')
           answers.offer(flight, entry)
         }
-        if (found?.busyMs !== undefined) await anothersTurn(flight, found.busyMs)
+        if (found?.busyMs !== undefined) await anothersTurn(flight, found.busyMs, found.entry?.sinceMs)
         else if (!found || found.turn || hasNone(flight, found)) return await load(flight, found?.marks)
         // Nothing that may be answered, and no turn either: it was not asked for, or what is there looked fresh.
         else takeNext(flight, found.entry?.sinceMs)
@@ -146,7 +156,8 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   }
 
   /** Waits for the end of another process' load. */
-  async function anothersTurn(flight: Flight<V>, busyMs: number): Promise<void> {
+  async function anothersTurn(flight: Flight<V>, busyMs: number, over = -Infinity): Promise<void> {
+    flight.waitsOver ??= over
     flight.group?.leave()
     flight.group = undefined
     flight.enter('turn', loadTimeoutMs, clock)
@@ -165,8 +176,11 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     flight.stopRenewing = renewTurn(flight, far, renewMs, clock)
     let entry: Entry<V>
     let stored
+    let tookMs
     try {
-      const { value, tookMs } = await (group ? group.load(key) : loader.load(key))
+      const loaded = await (group ? group.load(key) : loader.load(key))
+      const { value } = loaded
+      tookMs = loaded.tookMs
       stored = entries.stored(key, value, tookMs)
       const sinceMs = flight.turn?.sinceMs
       entry = stored ? entries.local(key, stored, sinceMs, clock.nowMs(), flight.stamp) : entries.nothing(flight.stamp)
@@ -179,7 +193,8 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     if (far && flight.turn && born) {
       const { turn } = flight
       // Without the far tier this process still has it.
-      kept = await far.fill(key, turn, stored, born, group !== undefined).catch(() => true)
+      const told = stored ?? (settings.fleetLoadMs === undefined ? undefined : entries.passing(tookMs))
+      kept = await far.fill(key, turn, told, born, group !== undefined).catch(() => true)
       flight.turn = undefined
     }
     if (kept && !flight.overtaken) near.keep(key, entry, clock.nowMs())

@@ -122,6 +122,21 @@ describeWithServices('several processes that miss a key together', ['redis'], ({
     await closeAll(workers)
   })
 
+  it('learn from one load that there is no value, which nobody remembers', async () => {
+    const { fleet, workers } = await setUp({ options: { fleetLoadMs: 30_000, timeoutMs: 60_000 } }, { other: 'v1' })
+    await fleet.hold()
+    const gets = workers.map((worker) => worker.get('k', 250))
+    await until(async () => (await fleet.loadsOf('k')) > 0, 'somebody loads')
+    await sleep(1_000)
+    await fleet.letGo()
+    for (const got of await Promise.all(gets)) expect(got).toEqual(all({ undefined: 250 }))
+    expect(await fleet.loadsOf('k')).toBe(1)
+    await source.hset(fleet.names.values, 'k', 'v1')
+    for (const worker of workers) expect(await worker.get('k', 1)).toEqual(all({ v1: 1 }))
+    expect(await fleet.loadsOf('k')).toBe(2)
+    await closeAll(workers)
+  })
+
   it('try in turn when loads fail: never two at once, and each fails its own callers only', async () => {
     const { fleet, workers } = await setUp({ options: { fleetLoadMs: 30_000, timeoutMs: 60_000 } }, { k: 'fails' })
     await fleet.hold()

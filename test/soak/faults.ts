@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultProxy } from '../support/proxy.js'
 
 export interface Target {
@@ -11,8 +12,6 @@ export interface Target {
   /** SIGSTOP for so long. */
   readonly stopWorker: (ms: number) => Promise<void>
 }
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 const silent = async (proxy: FaultProxy, ms: number): Promise<void> => {
   proxy.freeze()
@@ -55,7 +54,7 @@ export async function makeFaults(
   const names = Object.keys(faults)
   const counts = new Map<string, number>()
   while (!over.aborted) {
-    await sleep(2_000 + random() * 4_000)
+    await sleep(2_000 + random() * 4_000, undefined, { signal: over }).catch(() => undefined)
     if (over.aborted) break
     const name = names[Math.floor(random() * names.length)] as string
     tell(name)

@@ -1,5 +1,3 @@
-import { sql, type Kysely } from 'kysely'
-
 /** The quota of the one bucket that all workers take from. */
 export const soakQuota = { capacity: 100, refill: 50, perMs: 1_000 } as const
 
@@ -12,14 +10,17 @@ export function overGranted(tokens: number, forMs: number): string | undefined {
 }
 
 /** Every acknowledged message has its effect, and none has two. */
-export async function brokenEffects(
-  db: Kysely<{ effects: { id: string } }>,
-  acknowledged: number,
-): Promise<string | undefined> {
-  const { rows } = await sql<{ all: number; different: number }>`
-    select count(*) as \`all\`, count(distinct id) as different from effects`.execute(db)
-  const { all = 0, different = 0 } = rows[0] ?? {}
-  if (Number(all) !== Number(different)) return `queue: ${Number(all) - Number(different)} messages had a second effect`
-  if (Number(different) < acknowledged) return `queue: ${different} effects of ${acknowledged} acknowledged messages`
-  return undefined
+export function brokenEffects(
+  effects: readonly { readonly id: string }[],
+  acknowledged: ReadonlySet<string>,
+): string[] {
+  const different = new Set(effects.map(({ id }) => id))
+  const missing = [...acknowledged].filter((id) => !different.has(id))
+  const twice = effects.length - different.size
+  return [
+    ...(twice > 0 ? [`queue: ${twice} messages had a second effect`] : []),
+    ...(missing.length > 0
+      ? [`queue: ${missing.length} of ${acknowledged.size} acknowledged messages had no effect, first ${missing[0]}`]
+      : []),
+  ]
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { Kysely, Transaction } from 'kysely'
 import { createCache, memoryTier, startWriteBehind } from 'spillway/cache'
@@ -5,7 +6,7 @@ import { redisTier, redisWriteBehind } from 'spillway/cache/redis'
 import { createLock, createSemaphore, type Lock } from 'spillway/lock'
 import { redisLock } from 'spillway/lock/redis'
 import { zookeeperLock } from 'spillway/lock/zookeeper'
-import { startConsumer, startPublisher, type QueueDriver } from 'spillway/queue'
+import { startConsumer, startPublisher, type Consumer, type QueueDriver } from 'spillway/queue'
 import { sqlInbox } from 'spillway/queue/sql'
 import { createRateLimiter } from 'spillway/ratelimit'
 import { redisTokenBucket } from 'spillway/ratelimit/redis'
@@ -33,11 +34,14 @@ export interface LoadContext {
   readonly random: () => number
   readonly broken: (what: string) => void
   readonly granted: (tokens: number) => void
-  readonly published: (count: number) => void
+  readonly published: (ids: readonly string[]) => void
+  /** So many messages of the topic are not handled. */
+  readonly left: (messages: number) => void
 }
 
+let made = 0
 /** A key that nobody has used before: what is kept for it has to go again. */
-const madeUp = ({ process, random }: LoadContext): string => `${process}-${random().toString(36).slice(2)}`
+const madeUp = ({ process }: LoadContext): string => `${process}-${(++made).toString(36)}`
 const pick = ({ random }: LoadContext, count: number): number => Math.floor(random() * count)
 
 async function limiterLoad(context: LoadContext): Promise<Load> {
@@ -168,14 +172,11 @@ async function stockLoad(context: LoadContext): Promise<Load> {
   }
 }
 
-async function queueLoad(context: LoadContext): Promise<Load> {
-  const { queue, topic } = context
-  const inbox = sqlInbox(context.db)
-  const publisher = await startPublisher<string>(queue, { topic, timeoutMs: 3_000 })
-  const consumer = await startConsumer<string, Transaction<{ effects: { id: string } }>>(queue, {
+function startHandling({ queue, topic, name, db }: LoadContext): Promise<Consumer> {
+  return startConsumer<string, Transaction<{ effects: { id: string } }>>(queue, {
     topic,
-    group: context.name,
-    inbox,
+    group: name,
+    inbox: sqlInbox(db),
     fromBeginning: true,
     concurrency: 4,
     deadLetterTopic: `${topic}.dead`,
@@ -185,15 +186,36 @@ async function queueLoad(context: LoadContext): Promise<Load> {
     },
     onBackgroundError: () => undefined,
   })
+}
+
+async function queueLoad(context: LoadContext): Promise<Load> {
+  const { queue, topic } = context
+  const publisher = await startPublisher<string>(queue, { topic, timeoutMs: 3_000 })
+  const consumer = await startHandling(context).catch(async (error: unknown) => {
+    // The start is tried again, with another publisher.
+    await publisher.close()
+    throw error
+  })
   return {
     async run() {
       const ids = Array.from({ length: 5 }, () => madeUp(context))
       await publisher.publish(ids.map((id) => ({ id, key: `key ${pick(context, 10)}`, body: id })))
-      context.published(ids.length)
+      context.published(ids)
     },
     async close() {
       await Promise.all([publisher.close(), consumer.close()])
     },
+  }
+}
+
+async function drainLoad(context: LoadContext): Promise<Load> {
+  const consumer = await startHandling(context)
+  return {
+    async run() {
+      context.left(await consumer.lag())
+      await sleep(200)
+    },
+    close: () => consumer.close(),
   }
 }
 
@@ -212,3 +234,6 @@ export const loads: Readonly<Record<string, (context: LoadContext) => Promise<Lo
   stock: stockLoad,
   queue: queueLoad,
 }
+
+/** What is left when there is no load any more: the messages that are not handled. */
+export const drains: typeof loads = { queue: drainLoad }

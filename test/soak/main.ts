@@ -1,8 +1,6 @@
-import { fork, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Kafka, logLevel } from 'kafkajs'
 import { Kysely, MysqlDialect, sql } from 'kysely'
 import { createPool } from 'mysql2'
@@ -12,67 +10,14 @@ import { chanceOf } from '../support/chance.js'
 import { startProxy } from '../support/proxy.js'
 import { makeFaults } from './faults.js'
 import { brokenEffects, overGranted } from './invariants.js'
-import { csvOf, plotOf, verdictOf, type Sample } from './memory.js'
-import type { WorkerMessage, WorkerSetting } from './messages.js'
+import { csvOf, plotOf, verdictOf } from './memory.js'
+import type { WorkerSetting } from './messages.js'
 import { help, optionsOf, type Options } from './options.js'
+import { phase } from './progress.js'
+import { endWorker, isOver, openParts, startWorker, type Account, type Worker } from './workers.js'
 
-const program = fileURLToPath(new URL('./worker.js', import.meta.url))
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-
-/** The sums of the messages of all workers. */
-interface Account {
-  readonly complaints: string[]
-  readonly samples: Sample[]
-  calls: number
-  failures: number
-  published: number
-  granted: number
-}
-
-interface Worker {
-  readonly process: ChildProcess
-  /** It is to end now; before that its end is a defect. */
-  dismissed: boolean
-}
-
-function startWorker(setting: WorkerSetting, account: Account, observe?: (sample: Sample) => void): Worker {
-  const startedMs = performance.now()
-  const child = fork(program, [JSON.stringify(setting)], { execArgv: ['--expose-gc'], stdio: 'inherit' })
-  const worker: Worker = { process: child, dismissed: false }
-  let told = { calls: 0, failures: 0 }
-  child.on('message', (message: WorkerMessage) => {
-    if (message.kind === 'complaint') account.complaints.push(message.text)
-    else if (message.kind === 'published') account.published += message.count
-    else if (message.kind === 'granted') account.granted += message.tokens
-    else if (message.kind === 'sample') {
-      account.calls += message.calls - told.calls
-      account.failures += message.failures - told.failures
-      told = message
-      observe?.({ atMs: performance.now() - startedMs, heapMb: message.heapMb, rssMb: message.rssMb })
-    }
-  })
-  child.once('exit', (code, signal) => {
-    if (!worker.dismissed) account.complaints.push(`a worker ended by itself: ${code ?? signal}`)
-  })
-  return worker
-}
-
-/** How long a worker that was told to stop may take until it has closed everything. */
-const closeMs = 60_000
-
-async function end(worker: Worker, account: Account, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-  worker.dismissed = true
-  const child = worker.process
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = once(child, 'exit')
-  child.kill(signal)
-  const late = setTimeout(() => {
-    account.complaints.push(`a worker had not closed everything after ${closeMs} ms`)
-    child.kill('SIGKILL')
-  }, closeMs)
-  await ended
-  clearTimeout(late)
-}
+/** How long the messages that are there when the load ends may take. */
+const drainMs = 120_000
 
 async function soak(options: Options): Promise<readonly string[]> {
   const random = chanceOf(options.seed)
@@ -96,8 +41,16 @@ async function soak(options: Options): Promise<readonly string[]> {
   await admin.createTopics({ topics: [topic, `${topic}.dead`].map((one) => ({ topic: one, numPartitions: 4 })) })
   await admin.disconnect()
 
-  const account: Account = { complaints: [], samples: [], calls: 0, failures: 0, published: 0, granted: 0 }
-  const setting = (): WorkerSetting => ({
+  const account: Account = {
+    complaints: [],
+    samples: [],
+    calls: 0,
+    failures: 0,
+    granted: 0,
+    acknowledged: new Set(),
+    left: undefined,
+  }
+  const setting = (drains = false): WorkerSetting => ({
     name,
     redisPort: redisProxy.port,
     checkPort: redis.port,
@@ -106,6 +59,7 @@ async function soak(options: Options): Promise<readonly string[]> {
     topic,
     databaseUrl: mysql.url,
     seed: Math.floor(random() * 2 ** 31),
+    drains,
   })
   const startedMs = performance.now()
   const steady = startWorker(setting(), account, (sample) => account.samples.push(sample))
@@ -114,7 +68,7 @@ async function soak(options: Options): Promise<readonly string[]> {
   const choose = (): number => Math.floor(random() * workers.length)
   async function replace(signal: NodeJS.Signals): Promise<void> {
     const i = choose()
-    await end(workers[i] as Worker, account, signal)
+    await endWorker(workers[i] as Worker, account, signal)
     workers[i] = startWorker(setting(), account)
   }
   const over = new AbortController()
@@ -138,17 +92,23 @@ async function soak(options: Options): Promise<readonly string[]> {
     (what) => (fault = what),
   )
   const lengthMs = options.minutes * 60_000
-  while (performance.now() - startedMs < lengthMs && account.complaints.length === 0) {
-    await sleep(1_000)
-    progress(performance.now() - startedMs, lengthMs, account, fault)
-    const broken = overGranted(account.granted, performance.now() - startedMs)
-    if (broken !== undefined) account.complaints.push(broken)
+  const forMs = (): number => performance.now() - startedMs
+  async function load(): Promise<void> {
+    while (forMs() < lengthMs && account.complaints.length === 0) {
+      await sleep(1_000)
+      const broken = overGranted(account.granted, forMs())
+      if (broken !== undefined) account.complaints.push(broken)
+    }
   }
+  await phase('load', load(), () => `${bar(forMs() / lengthMs)} ${stateOf(account)}, ${fault}`)
   over.abort()
-  const counts = await faults
-  process.stderr.write('\n')
-  await Promise.all([steady, ...workers].map((worker) => end(worker, account)))
-  await allHandled(setting(), account, db)
+  const counts = await phase('waiting for the end of the last fault', faults, () => fault)
+  const all = [steady, ...workers]
+  const ended = Promise.all(all.map((worker) => endWorker(worker, account)))
+  await phase(`ending ${all.length} workers`, ended, () => openParts(...all))
+  await drain(setting(true), account)
+  const effects = await db.selectFrom('effects').select('id').execute()
+  account.complaints.push(...brokenEffects(effects, account.acknowledged))
   const verdict = verdictOf(account.samples)
   await report(options, account, counts)
   if (!verdict.isFlat)
@@ -156,31 +116,29 @@ async function soak(options: Options): Promise<readonly string[]> {
   return account.complaints
 }
 
-/** Lets a last worker handle what is left, and looks at the effects. */
-async function allHandled(
-  setting: WorkerSetting,
-  account: Account,
-  db: Kysely<{ effects: { id: string } }>,
-): Promise<void> {
+/** Lets a last worker, which makes no load, handle the messages that are left. */
+async function drain(setting: WorkerSetting, account: Account): Promise<void> {
   const last = startWorker(setting, account)
-  let broken: string | undefined
-  for (let i = 0; i < 120; i++) {
-    await sleep(1_000)
-    const acknowledged = account.published
-    broken = await brokenEffects(db, acknowledged)
-    if (broken === undefined) break
+  async function untilNoneIsLeft(): Promise<void> {
+    const lateMs = performance.now() + drainMs
+    while (account.left !== 0 && !isOver(last)) {
+      if (performance.now() > lateMs) {
+        account.complaints.push(
+          `queue: ${account.left ?? 'all'} messages were left after ${drainMs} ms: ${openParts(last)}`,
+        )
+        return
+      }
+      await sleep(100)
+    }
   }
-  if (broken !== undefined) account.complaints.push(broken)
-  await end(last, account)
+  await phase('waiting for the last messages', untilNoneIsLeft(), () => `${account.left ?? 'unknown'} left`)
+  await phase('ending the last worker', endWorker(last, account), () => openParts(last))
 }
 
-function progress(ms: number, lengthMs: number, { calls, failures, samples }: Account, fault: string): void {
-  const share = Math.min(1, ms / lengthMs)
-  const bar = '#'.repeat(Math.round(share * 20)).padEnd(20, '.')
-  const heap = samples.at(-1)?.heapMb.toFixed(0) ?? '-'
-  const line = `[${bar}] ${Math.floor(ms / 1_000)} s, ${calls} rounds, ${failures} failed, heap ${heap} MB, ${fault}`
-  if (process.stderr.isTTY) process.stderr.write(`\r${line.slice(0, 118).padEnd(118)}`)
-  else if (Math.floor(ms / 1_000) % 30 === 0) process.stderr.write(`${line}\n`)
+const bar = (share: number): string => `[${'#'.repeat(Math.round(Math.min(1, share) * 20)).padEnd(20, '.')}]`
+
+function stateOf({ calls, failures, samples }: Account): string {
+  return `${calls} rounds, ${failures} failed, heap ${samples.at(-1)?.heapMb.toFixed(0) ?? '-'} MB`
 }
 
 async function report(options: Options, account: Account, counts: ReadonlyMap<string, number>): Promise<void> {
@@ -191,7 +149,7 @@ async function report(options: Options, account: Account, counts: ReadonlyMap<st
   await writeFile(join(options.out, 'memory.svg'), plotOf(samples, title))
   const { earlierMb, laterMb } = verdictOf(samples)
   console.log(
-    `${account.calls} rounds of load, ${account.failures} of them met a fault; ${account.published} messages acknowledged`,
+    `${account.calls} rounds of load, ${account.failures} of them met a fault; ${account.acknowledged.size} messages acknowledged`,
   )
   for (const [what, count] of counts) console.log(`  ${String(count).padStart(4)} × ${what}`)
   console.log(

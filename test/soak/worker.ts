@@ -5,8 +5,8 @@ import { createPool } from 'mysql2'
 import { SpillwayError } from 'spillway'
 import { kafkaQueue } from 'spillway/queue/kafka'
 import { chanceOf } from '../support/chance.js'
-import { loads, type Load, type LoadContext } from './loads.js'
-import type { WorkerMessage, WorkerSetting } from './messages.js'
+import { drains, loads, type Load, type LoadContext } from './loads.js'
+import { closeMs, type WorkerMessage, type WorkerSetting, type WorkerStep } from './messages.js'
 
 const setting = JSON.parse(process.argv[2] ?? '') as WorkerSetting
 
@@ -18,6 +18,9 @@ const complain = (what: string, error: unknown): void =>
     kind: 'complaint',
     text: `${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
   })
+
+/** Whoever ends this process learns by these what it waits for. */
+const enter = (part: string, step: WorkerStep): void => tell({ kind: 'step', part, step })
 
 process.on('warning', (warning) => complain('a warning', warning))
 process.on('unhandledRejection', (error) => complain('an unhandled rejection', error))
@@ -50,7 +53,8 @@ const context: LoadContext = {
   random: chanceOf(setting.seed),
   broken: (what) => complain('a broken promise', what),
   granted: (tokens) => tell({ kind: 'granted', tokens }),
-  published: (count) => tell({ kind: 'published', count }),
+  published: (ids) => tell({ kind: 'published', ids }),
+  left: (messages) => tell({ kind: 'left', messages }),
 }
 
 const stopping = new AbortController()
@@ -66,6 +70,7 @@ function met(what: string, error: unknown): void {
 /** Calls of one kind, two at a time, until the process is to stop; then closes what they were made on. */
 async function drive(name: string, start: (context: LoadContext) => Promise<Load>): Promise<void> {
   let load: Load | undefined
+  enter(name, 'starting')
   while (!load && !stopping.signal.aborted) {
     load = await start(context).catch(async (error: unknown) => {
       met(`starting ${name}`, error)
@@ -73,7 +78,8 @@ async function drive(name: string, start: (context: LoadContext) => Promise<Load
       return undefined
     })
   }
-  if (!load) return
+  if (!load) return enter(name, 'closed')
+  enter(name, 'running')
   const { run, close } = load
   const repeat = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
@@ -85,16 +91,20 @@ async function drive(name: string, start: (context: LoadContext) => Promise<Load
     }
   }
   await Promise.all([repeat(), repeat()])
+  enter(name, 'closing')
   await close().catch((error: unknown) => met(`closing ${name}`, error))
+  enter(name, 'closed')
 }
 
-const driving = Object.entries(loads).map(([name, start]) => drive(name, start))
+const driving = Object.entries(setting.drains ? drains : loads).map(([name, start]) => drive(name, start))
 
-const sampling = setInterval(() => {
-  globalThis.gc?.()
-  const { heapUsed, rss } = process.memoryUsage()
-  tell({ kind: 'sample', heapMb: heapUsed / 2 ** 20, rssMb: rss / 2 ** 20, calls, failures })
-}, 5_000)
+const sampling = setting.drains
+  ? undefined
+  : setInterval(() => {
+      globalThis.gc?.()
+      const { heapUsed, rss } = process.memoryUsage()
+      tell({ kind: 'sample', heapMb: heapUsed / 2 ** 20, rssMb: rss / 2 ** 20, calls, failures })
+    }, 5_000)
 
 /** As a deployment does it: the calls under way end, everything is closed, the process ends by itself. */
 async function stop(): Promise<void> {
@@ -102,12 +112,23 @@ async function stop(): Promise<void> {
   stopping.abort()
   clearInterval(sampling)
   await Promise.all(driving)
+  enter('database', 'closing')
   await db.destroy()
+  enter('database', 'closed')
   redis.disconnect()
   check.disconnect()
   process.disconnect()
+  setTimeout(
+    () => console.error(`worker ${process.pid} is kept alive by`, process.getActiveResourcesInfo()),
+    10_000,
+  ).unref()
+}
+
+/** Whoever watches over the end of this process is gone with the channel. */
+function stopAlone(): void {
+  setTimeout(() => process.exit(1), closeMs).unref()
+  void stop()
 }
 
 process.on('SIGTERM', () => void stop())
-process.on('disconnect', () => void stop())
-tell({ kind: 'ready' })
+process.on('disconnect', stopAlone)

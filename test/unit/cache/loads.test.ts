@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { WaitTimeoutError } from '../../../src/core/errors.js'
+import type { Cache } from '../../../src/cache/index.js'
 import { settle } from '../../support/virtual-clock.js'
 import { outcomeOf, world } from './support.js'
 
@@ -68,6 +69,31 @@ describe('one load per key in a process', () => {
     expect(third).toMatchObject({ state: 'answered', value: 'late' })
     expect(await cache.get('k')).toBe('late')
     expect(source.runs).toHaveLength(1)
+  })
+
+  it.each([
+    ['delete', (cache: Cache<string>) => cache.delete('k')],
+    ['clear', (cache: Cache<string>) => cache.clear()],
+  ])('holds for a load that hangs, and %s starts another beside it', async (_, change) => {
+    const { clock, source, join } = world()
+    const options = { loadTimeoutMs: 20, fleetLoadMs: 1_000 }
+    const [a, b] = [join(options), join(options)]
+    for (let i = 0; i < 3; i++) {
+      const asked = [a, b].map((cache) => outcomeOf(cache.get('k')))
+      await clock.advance(100)
+      for (const { error } of asked) expect(error).toBeInstanceOf(WaitTimeoutError)
+    }
+    expect(source.runs).toHaveLength(1)
+    await change(b)
+    const asked = [a, b].map((cache) => outcomeOf(cache.get('k')))
+    await settle()
+    expect(source.runs, 'one in all processes').toHaveLength(2)
+    source.last.answer('new')
+    await settle()
+    expect(asked.map(({ value }) => value)).toEqual(['new', 'new'])
+    source.runs[0]?.answer('of the load that hung')
+    await clock.advance(2_000)
+    expect([await a.get('k'), await b.get('k')]).toEqual(['new', 'new'])
   })
 
   it('holds when callers give up', async () => {
@@ -348,6 +374,54 @@ describe('one load in all processes', () => {
     await settle()
     expect(asked.filter(({ value }) => value === 'x')).toHaveLength(3)
     expect(fleet.map((cache) => cache.stats().loads).sort()).toEqual([0, 0, 1, 1])
+  })
+
+  it('tells all who wait that there is none, and nobody who comes later', async () => {
+    const { source, join } = world()
+    const fleet = Array.from({ length: 4 }, () => join({ fleetLoadMs: 1_000 }))
+    const asked = fleet.map((cache) => outcomeOf(cache.get('k')))
+    await settle()
+    source.last.answer(undefined)
+    await settle()
+    expect(asked).toEqual(fleet.map(() => ({ state: 'answered', value: undefined })))
+    expect(source.runs).toHaveLength(1)
+    // It is not remembered.
+    const later = outcomeOf((fleet[1] as Cache<string>).get('k'))
+    await settle()
+    expect([later.state, source.runs.length]).toEqual(['waits', 2])
+    source.last.answer('x')
+    await settle()
+    expect(later.value).toBe('x')
+    expect(await Promise.all(fleet.map((cache) => cache.get('k')))).toEqual(['x', 'x', 'x', 'x'])
+  })
+
+  it.each([
+    ['a load that fails', 1, async () => undefined],
+    ['a load from before a clear', 2, (cache: Cache<string>) => cache.clear()],
+  ])('does not tell what an earlier load has found: %s', async (_, more, change) => {
+    const { source, join } = world()
+    const fleet = [1, 2, 3].map(() => join({ fleetLoadMs: 1_000 }))
+    const ask = () => fleet.map((cache) => outcomeOf(cache.get('k')))
+    const first = ask()
+    await settle()
+    source.last.answer(undefined)
+    await settle()
+    expect(first.map(({ state }) => state)).toEqual(['answered', 'answered', 'answered'])
+    const second = ask()
+    await settle()
+    expect(source.runs).toHaveLength(2)
+    await change(fleet[2] as Cache<string>)
+    await settle()
+    if (more === 1) source.last.fail(new Error('away'))
+    else source.runs[1]?.answer(undefined)
+    await settle()
+    expect(second.filter(({ state }) => state === 'waits').length, 'they wait for a load of their own').toBeGreaterThan(
+      0,
+    )
+    source.last.answer('x')
+    await settle()
+    expect(second.filter(({ value }) => value === 'x').length).toBe(2)
+    expect(source.mostRunning).toBe(more)
   })
 
   it('keeps the turn of a living loader, however long it takes', async () => {
