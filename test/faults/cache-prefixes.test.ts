@@ -5,9 +5,12 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { connect } from './cache-support.js'
 
 describeWithServices('caches with prefixes of which one begins with the other', ['redis'], ({ redis: server }) => {
-  const cacheOver = (prefix: string, name: string): Cache<string> => {
+  const cacheOver = (prefix: string, name: string, loads: string[] = []): Cache<string> => {
     const cache = createCache<string>([redisTier(connect(server), { prefix })], {
-      load: async (key) => `${key} of ${name}`,
+      async load(key) {
+        loads.push(key)
+        return `${key} of ${name}`
+      },
       ttlMs: 600_000,
       timeoutMs: 30_000,
       tags: () => ['tag'],
@@ -63,5 +66,16 @@ describeWithServices('caches with prefixes of which one begins with the other', 
     await seeOwn()
     await other.clear()
     await seeOwn()
+  })
+
+  it('do not end what is of the other: nothing is loaded twice', async () => {
+    const prefix = uniqueName('prefixes')
+    const loads: string[] = []
+    const [one, other] = [cacheOver(prefix, 'one', loads), cacheOver(`${prefix}:`, 'other', loads)]
+    for (let i = 0; i < 3; i++) {
+      expect(await one.get('k')).toBe('k of one')
+      expect(await other.get('marks')).toBe('marks of other')
+    }
+    expect(loads).toEqual(['k', 'marks'])
   })
 })
