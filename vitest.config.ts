@@ -24,7 +24,8 @@ const project = (name: string, include: string, options: object = {}) => ({
   resolve: { alias },
   test: { name, include: [include], ...options },
 })
-const servers = { testTimeout: 300_000, hookTimeout: 300_000 }
+// Tests that run concurrently do so because they wait.
+const servers = { testTimeout: 300_000, hookTimeout: 300_000, maxConcurrency: 32 }
 
 // One project per kind of evidence: `npx vitest run --project unit`.
 export default defineConfig({

@@ -6,7 +6,7 @@ import { kafkaQueue } from '../../src/queue/kafka/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 
 describeWithServices('kafkaQueue', ['kafka'], ({ kafka: { brokers } }) => {
-  queueContract(it, async () => {
+  queueContract(it.concurrent, async () => {
     const kafka = new Kafka({ clientId: 'contract', brokers: [...brokers], logLevel: logLevel.NOTHING })
     const admin = kafka.admin()
     await admin.connect()

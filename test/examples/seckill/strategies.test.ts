@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { describeWithServices } from '../../services/vitest.js'
 import { startProxy } from '../../support/proxy.js'
 import {
@@ -35,8 +35,13 @@ const accepted = (answers: readonly Answer[]): Answer[] => answers.filter(({ sta
 
 /** What every strategy owes its buyers. */
 function keepsItsPromises(strategy: string, start: () => Promise<Service>, clashes: boolean): void {
+  let service: Service
+  beforeAll(async () => {
+    service = await start()
+  })
+  afterAll(() => service[Symbol.asyncDispose]())
+
   it('sells every unit once to a crowd', async () => {
-    await using service = await start()
     const id = await service.open({ quantity: 40, door: wideOpen })
     const answers = await each(120, (n) => insist(service, id, `k${n}`))
     expect(accepted(answers)).toHaveLength(40)
@@ -65,13 +70,13 @@ function keepsItsPromises(strategy: string, start: () => Promise<Service>, clash
   })
 
   it('gives one key one answer, however many ask at once', async () => {
-    await using service = await start()
     const id = await service.open({ quantity: 5 })
+    const lateBefore = await counted(service, 'unavailable')
     const answers = await each(20, () => insist(service, id, 'same', { buyer: 'ann' }))
     expect(accepted(answers)).toHaveLength(20)
     // None, if the answer of the first came too late for it and it asked again.
     const first = answers.filter(({ body }) => body['replayed'] === false)
-    const late = await counted(service, 'unavailable')
+    const late = (await counted(service, 'unavailable')) - lateBefore
     expect(first.length).toBeLessThanOrEqual(1)
     expect(first.length).toBeGreaterThanOrEqual(late > 0 ? 0 : 1)
     expect((await insist(service, id, 'same', { buyer: 'bob' })).body['error']).toBe('conflict')
@@ -79,7 +84,6 @@ function keepsItsPromises(strategy: string, start: () => Promise<Service>, clash
   })
 
   it('holds a buyer to the limit, and an order to all of its units', async () => {
-    await using service = await start()
     const id = await service.open({ quantity: 10, limitPerBuyer: 3 })
     const answers = await each(12, (n) => insist(service, id, `k${n}`, { buyer: 'ann' }))
     expect(accepted(answers)).toHaveLength(3)
@@ -93,7 +97,6 @@ function keepsItsPromises(strategy: string, start: () => Promise<Service>, clash
   })
 
   it('shows itself to the operator', async () => {
-    await using service = await start()
     const [first] = await readEvents(`${service.url}/live`, (events) => events.length > 0)
     expect(first?.data['strategy']).toBe(strategy)
   })
@@ -160,7 +163,7 @@ describeWithServices('on the full stack', ['redis', 'kafka', 'mysql'], (servers)
     let id = ''
     let sold = 0
     for (const strategy of ['redis-lock', 'optimistic', 'stock', 'optimistic', 'redis-lock']) {
-      await using service = await startService(...args, '--strategy', strategy)
+      await using service = await startService(...args, '--workers', '1', '--strategy', strategy)
       if (id === '') id = await service.open({ quantity: 60, door: wideOpen })
       expect((await revived(service, id)).body).toMatchObject({ sold, available: 60 - sold })
       const answers = await each(10, (n) => insist(service, id, `${strategy}${sold}-${n}`))
