@@ -14,3 +14,13 @@ export async function together<T>(
   const told = failed.map(({ message, cause }) => `${message}: ${String(cause)}`)
   if (failed.length > 0) throw new AggregateError(failed, told.join('\n'))
 }
+
+const lanes = [0, 1, 2, 3]
+
+/** Searches in four lanes at a time, whose steps wait for a server. To be given an equal part of the runs, and a seed each. */
+export const inLanes = (search: (lane: number, lanes: number) => Promise<unknown>): Promise<void> =>
+  together(
+    lanes,
+    (lane) => `lane ${lane}`,
+    (lane) => search(lane, lanes.length),
+  )
