@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
+import { Interleaved } from './test/support/sequencer.js'
 
 const src = (path: string): string => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
 
@@ -31,6 +32,7 @@ const servers = { testTimeout: 300_000, hookTimeout: 300_000, maxConcurrency: 32
 export default defineConfig({
   test: {
     maxWorkers: 3,
+    sequence: { sequencer: Interleaved },
     globalSetup: 'test/services/global-setup.ts',
     projects: [
       project('unit', 'test/{unit,support}/**/*.test.ts', { testTimeout: 30_000 }),
