@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { expect, it, onTestFinished } from 'vitest'
 import { createCache, memoryTier, type Cache, type CacheOptions } from '../../src/cache/index.js'
 import { redisTier } from '../../src/cache/redis/index.js'
