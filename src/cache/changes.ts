@@ -71,6 +71,12 @@ const oldestSetMs = ({ freshMs, staleMs }: Unborn): number => Math.max(1_000, Ma
 /** More keys than these are not kept apart; everything is cleared instead. */
 const mostMissed = 10_000
 
+/** More bytes of values than these are not kept: what would be set is deleted instead. */
+const mostMissedBytes = 32 * 1_048_576
+
+/** So many keys are repeated at once, which fill a trip. */
+const mostRepeated = 1_000
+
 export interface ChangesOptions {
   readonly far: Far
   readonly clock: Clock
@@ -91,6 +97,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
   /** The number of the clear that failed. */
   let missedClear: number | undefined
   let missedKeys = 0
+  let missedBytes = 0
   const run = randomUUID()
   let numbers = 0
   let attempts = 0
@@ -128,18 +135,23 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
     return track(marksUnderWay, work)
   }
 
-  function forget(key: Key<V>): void {
-    if (!key.missed) return
-    key.missed = undefined
-    missedKeys--
-  }
-
   const isNewest = (key: Key<V>, { number }: Wish): boolean => key.newest?.number === number
+
+  function putMissed(key: Key<V>, missed: Missed<V> | undefined): void {
+    missedKeys += Number(missed !== undefined) - Number(key.missed !== undefined)
+    missedBytes -= bytesOf(key.missed)
+    key.missed = missed
+    if (missed && missedBytes + bytesOf(missed) > mostMissedBytes) {
+      key.missed = asDelete(missed)
+      if (isNewest(key, missed.wish)) key.newest = key.missed.wish
+    }
+    missedBytes += bytesOf(key.missed)
+  }
 
   async function settleFor(key: Key<V>, wish: Wish): Promise<boolean> {
     const done = await attempt(key, wish)
     key.done = Math.max(key.done, wish.number)
-    if (key.missed && key.missed.wish.number <= wish.number) forget(key)
+    if (key.missed && key.missed.wish.number <= wish.number) putMissed(key, undefined)
     return done
   }
 
@@ -148,9 +160,9 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
    * goes, which costs a load at the most.
    */
   async function attempt(key: Key<V>, wish: Wish): Promise<boolean> {
-    let done = await far.change(wish)
+    let done = isOld(wish) ? false : await far.change(wish)
     // Its time has proved to be that of a clock which has gone: it is asked for anew.
-    if (!done && wish.asOfMs === undefined) done = await far.change(wish)
+    if (!done && wish.asOfMs === undefined && !isOld(wish)) done = await far.change(wish)
     if (done || !isNewest(key, wish) || (wish.verb === 'set' && !isOld(wish))) return done
     const ended = await far.change(asLastDelete(wish))
     return wish.verb === 'delete' && ended
@@ -162,8 +174,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
   function miss(key: Key<V>, missed: Missed<V>): void {
     const { wish } = missed
     if (closed || key.done > wish.number || (key.missed && key.missed.wish.number > wish.number)) return
-    if (!key.missed) missedKeys++
-    key.missed = wish.verb === 'set' && wish.hasEnded ? asDelete(missed) : missed
+    putMissed(key, wish.verb === 'set' && wish.hasEnded ? asDelete(missed) : missed)
     if (missedKeys > mostMissed) missEverything(++numbers)
     schedule()
   }
@@ -176,7 +187,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
   /** The tier has been cleared: what had to be told it before has no meaning any more. */
   function forgetUntil(number: number): void {
     for (const [name, key] of keys) {
-      if (key.missed && key.missed.wish.number <= number) forget(key)
+      if (key.missed && key.missed.wish.number <= number) putMissed(key, undefined)
       tidy(name, key)
     }
     for (const [tag, at] of missedTags) if (at <= number) missedTags.delete(tag)
@@ -208,9 +219,12 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
 
   async function repeat(): Promise<void> {
     await repeatMarks()
-    const outcomes = await Promise.allSettled([...keys].map(([name, key]) => repeatKey(name, key)))
-    const failed = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined
-    if (failed) throw failed.reason
+    const all = [...keys].filter(([, { missed }]) => missed)
+    for (let at = 0; at < all.length; at += mostRepeated) {
+      const some = all.slice(at, at + mostRepeated).map(([name, key]) => repeatKey(name, key))
+      const failed = (await Promise.allSettled(some)).find(({ status }) => status === 'rejected')
+      if (failed) throw (failed as PromiseRejectedResult).reason
+    }
   }
 
   async function repeatMarks(): Promise<void> {
@@ -257,7 +271,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
     for (const key of keys.values()) {
       const { newest, missed } = key
       if (newest?.verb === 'set' && concerns(newest.entry.tags)) newest.hasEnded = true
-      if (missed?.wish.verb === 'set' && concerns(missed.wish.entry.tags)) key.missed = asDelete(missed)
+      if (missed?.wish.verb === 'set' && concerns(missed.wish.entry.tags)) putMissed(key, asDelete(missed))
     }
   }
 
@@ -339,6 +353,11 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
       await retrying
     },
   }
+}
+
+function bytesOf<V>(missed: Missed<V> | undefined): number {
+  const body = missed?.wish.verb === 'set' ? missed.wish.entry.body : undefined
+  return body?.length ?? 0
 }
 
 /** What ends the set, in its place in the order of changes. */

@@ -130,6 +130,8 @@ export class Flight<V> {
 
   /** Ends the wait of all who wait for it. */
   settle(how: (waiter: Waiter<V>) => void): void {
+    this.cancelPatience?.()
+    this.cancelPatience = undefined
     const { waiters } = this
     if (waiters.length === 0) return
     this.waiters = []

@@ -41,8 +41,8 @@ export function redisTier(
   checkRedisClient('redis', redis)
   const prefix = checkedPrefix(redis, options.prefix ?? 'spillway:cache:')
   const name = (key: string): string => `${prefix}{${tagSafe(key)}}`
-  // The marks of all keys lie together: on a Cluster in a slot of their own.
-  const marksKeys = [`${prefix}:{marks}`, `${prefix}:{marks}:tags`]
+  // The marks of all keys lie together: on a Cluster in a slot of their own. No entry of any prefix ends like them.
+  const marksKeys = [`${prefix}{marks}:marks`, `${prefix}{marks}:tags`]
   // The client puts its prefix before keys, but not into arguments, and not before the channels of the bus.
   const channel = `${keyPrefixOf(redis)}${prefix}:bus`
   const serverTime = createServerTime(redis)
@@ -141,7 +141,7 @@ export function redisTier(
       const marked = marking?.verb === 'tags' ? marking.tags : []
       const message = marking?.verb === 'tags' ? said('tags', origin, ...marked) : said('clear', origin)
       const head = [marking?.verb ?? 'read', newEpoch(), channel, message, marked.length]
-      const keys = [...marksKeys, ...(marking?.ids ?? []).map((id) => `${prefix}:{marks}:made:${id}`)]
+      const keys = [...marksKeys, ...(marking?.ids ?? []).map((id) => `${prefix}{marks}:made:${id}`)]
       const reply = await runScript(redis, marksScript, keys, [...head, ...marked, ...tags], trip)
       const [epoch, count, cleared, floor, refused, ...counts] = listReply(reply, tags.length + 5)
       tellRefused(textReply(refused))

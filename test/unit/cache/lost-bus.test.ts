@@ -72,6 +72,38 @@ describe('a bus that is lost while a load runs', () => {
     expect(await a.get('k')).toBe('new')
   })
 
+  it('starts no other load beside that one, however long the loss lasts', async () => {
+    const { clock, source, store, alone } = world()
+    const tier = store.connect()
+    let tripMs = 0
+    const slow: SharedTier = {
+      ...tier,
+      async read(...call) {
+        if (tripMs > 0) await new Promise<void>((arrive) => clock.after(tripMs, arrive))
+        return tier.read(...call)
+      },
+    }
+    const cache = alone(options, [memoryTier({ maxEntries: 10, clock }), slow])
+    source.answers = () => 'old'
+    await cache.get('k')
+    await clock.advance(1_001)
+    source.answers = undefined
+    expect(await cache.get('k')).toBe('old')
+    await settle()
+    expect(source.runs).toHaveLength(2)
+    tripMs = 70
+    store.cutBus()
+    // Somebody waits for a trip nearly always, and nobody for long.
+    const gets: Promise<string | undefined>[] = []
+    for (let i = 0; i < 100; i++) {
+      gets.push(cache.get('k'))
+      await clock.advance(30)
+    }
+    expect(new Set(await Promise.all(gets.slice(0, -3)))).toEqual(new Set(['old']))
+    expect(source.runs).toHaveLength(2)
+    await clock.advance(100)
+  })
+
   it('has it answered at once by a process that waits for the load of another', async () => {
     const { clock, source, store, join } = world()
     const [a, b] = [join({ ...options, fleetLoadMs: 60_000 }), join({ ...options, fleetLoadMs: 60_000 })]

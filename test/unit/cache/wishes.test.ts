@@ -178,6 +178,57 @@ describe('a set that the store has not taken yet', () => {
   })
 })
 
+describe('very many changes that the store has missed', () => {
+  it('are repeated a trip at a time, each with a time-out of its own', async () => {
+    const { clock, source, store, alone, join } = world()
+    source.answers = () => 'of the source'
+    const tier = store.connect()
+    const sizes: number[] = []
+    const slow: SharedTier = {
+      ...tier,
+      async change(origin, changes, trip) {
+        sizes.push(changes.length)
+        await new Promise<void>((arrive) => clock.after(200, arrive))
+        return tier.change(origin, changes, trip)
+      },
+    }
+    // Half of the life of an entry is over before all of them are repeated.
+    const a = alone({ timeoutMs: 500, ttlMs: 2_000 }, [slow])
+    await a.get('k')
+    store.state = 'dead'
+    const keys = Array.from({ length: 5_000 }, (_, at) => `k${at}`)
+    const missed = keys.map((key) => outcomeOf(a.set(key, 'set')))
+    await clock.advance(500)
+    expect(missed.every(({ state }) => state === 'failed')).toBe(true)
+    sizes.length = 0
+    store.state = 'up'
+    await clock.advance(10_000)
+    const sent = sizes.reduce((sum, size) => sum + size, 0)
+    expect(sent, 'each is sent a few times at the most').toBeLessThan(3 * keys.length)
+    sizes.length = 0
+    await clock.advance(10_000)
+    expect(sizes, 'and none is left').toEqual([])
+    expect(await join().get('k4999')).toBe('of the source')
+  })
+
+  it('hold no more than 32 MiB of values: what is beyond is deleted', async () => {
+    const { clock, source, store, join } = world()
+    source.answers = () => 'of the source'
+    const [a, b] = [join({ timeoutMs: 500, ttlMs: 600_000 }), join()]
+    await b.set('k39', 'before')
+    store.state = 'dead'
+    const value = 'x'.repeat(2 ** 20 - 2)
+    const sets = Array.from({ length: 40 }, (_, at) => outcomeOf(a.set(`k${at}`, value)))
+    await clock.advance(500)
+    expect(sets.every(({ state }) => state === 'failed')).toBe(true)
+    store.state = 'up'
+    await clock.advance(3_000)
+    const found = await join().getMany(sets.map((_, at) => `k${at}`))
+    expect(found.filter((one) => one === value)).toHaveLength(32)
+    expect(found.filter((one) => one === 'of the source')).toHaveLength(8)
+  })
+})
+
 describe('a delete of very many keys', () => {
   it('does not undo what was set while it waited for its turn', async () => {
     const { source, join } = world()
