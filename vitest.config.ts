@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
+import { Interleaved } from './test/support/sequencer.js'
 
 const src = (path: string): string => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
 
@@ -24,12 +25,14 @@ const project = (name: string, include: string, options: object = {}) => ({
   resolve: { alias },
   test: { name, include: [include], ...options },
 })
-const servers = { testTimeout: 300_000, hookTimeout: 300_000 }
+// Tests that run concurrently do so because they wait.
+const servers = { testTimeout: 300_000, hookTimeout: 300_000, maxConcurrency: 32 }
 
 // One project per kind of evidence: `npx vitest run --project unit`.
 export default defineConfig({
   test: {
     maxWorkers: 3,
+    sequence: { sequencer: Interleaved },
     globalSetup: 'test/services/global-setup.ts',
     projects: [
       project('unit', 'test/{unit,support}/**/*.test.ts', { testTimeout: 30_000 }),

@@ -1,4 +1,5 @@
 import { constants, setPriority } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { startPublisher } from 'spillway/queue'
 import { isStoreAway } from '../shared/away.js'
 import { createSseHub, createTally } from '../shared/live.js'
@@ -7,7 +8,7 @@ import { every } from '../shared/run.js'
 import { outcomes, type Snapshot } from './board.js'
 import { createSeckillWeb, type Backstage } from './http.js'
 import { ownMetrics } from './metrics.js'
-import { startOffice } from './office.js'
+import { startOffice, type Office } from './office.js'
 import type { Options } from './options.js'
 import type { OrderMessage } from './orders.js'
 import { createService } from './service.js'
@@ -103,12 +104,22 @@ export async function runOffice(options: Options): Promise<void> {
   const stopTelling = every(500, async () => line.tell('report', await office.report()))
   const stopChecking = every(2_000, () => office.check())
   line.tell('ready')
-  void office.revive().catch((error: unknown) => {
-    if (!isStoreAway(error)) process.stderr.write(`${String(error)}\n`)
-  })
+  void reviveWhatCanBe(office)
   by(async () => {
     await Promise.all([stopTelling(), stopChecking()])
     await office.close()
     await stores.close()
   })
+}
+
+/** A sale without a stock sells nothing, so this tries again while a store is away. The end of the process ends it. */
+async function reviveWhatCanBe(office: Office): Promise<void> {
+  for (;;) {
+    try {
+      return await office.revive()
+    } catch (error) {
+      if (!isStoreAway(error)) return void process.stderr.write(`${String(error)}\n`)
+      await sleep(1_000)
+    }
+  }
 }

@@ -25,7 +25,7 @@ const onRealTime = (connect: () => Redis | Cluster): void => {
   }
 
   describe('as a tier', () =>
-    cacheContract(it, async () => {
+    cacheContract(it.concurrent, async () => {
       const { prefix, connection, ...rest } = place()
       return {
         ...rest,
@@ -35,7 +35,7 @@ const onRealTime = (connect: () => Redis | Cluster): void => {
     }))
 
   describe('for write-behind', () =>
-    writeBehindContract(it, async () => {
+    writeBehindContract(it.concurrent, async () => {
       const { prefix, connection, ...rest } = place()
       return { ...rest, driver: () => redisWriteBehind(connection(), { prefix }) }
     }))

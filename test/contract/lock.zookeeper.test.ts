@@ -5,7 +5,7 @@ import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 
 describeWithServices('zookeeperLock', ['zookeeper'], ({ zookeeper }) =>
-  lockContract(it, async () => {
+  lockContract(it.concurrent, async () => {
     const drivers: AsyncDisposable[] = []
     const path = `/${uniqueName('contract')}`
     // Long enough for a heartbeat to be late by a second or two.

@@ -1,13 +1,15 @@
-import { Redis } from 'ioredis'
-import { afterAll, expect, it, onTestFinished } from 'vitest'
+import type { Redis } from 'ioredis'
+import { expect, it, onTestFinished } from 'vitest'
 import { createCache, memoryTier, type Cache, type CacheOptions } from '../../src/cache/index.js'
 import { redisTier } from '../../src/cache/redis/index.js'
+import { startRedis } from '../services/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices } from '../services/vitest.js'
 import { suiteProgram } from '../support/bundle.js'
 import { startProxy, type FaultProxy } from '../support/proxy.js'
+import { together } from '../support/together.js'
 import { until } from '../support/until.js'
-import { callsOf, connect, createFleet, type Fleet, type Worker } from './cache-support.js'
+import { callsOf, connect, createFleet } from './cache-support.js'
 
 /** A loss that nothing tells of is noticed within a second. The rest is for a busy machine. */
 const noticedWithinMs = 1_000
@@ -16,24 +18,18 @@ const slackMs = 2_000
 describeWithServices(
   'a process whose bus is lost',
   ['redis'],
-  ({ redis: server }) => {
-    const direct = new Redis(server.url)
+  ({ redis }) => {
     const program = suiteProgram(new URL('./cache-worker.ts', import.meta.url))
 
-    afterAll(async () => {
-      direct.disconnect()
-    })
-
     /** A cache whose commands go straight to Redis and whose bus goes through a proxy; and another process that changes. */
-    const setUp = async (
-      options: Partial<CacheOptions<string>> = {},
-    ): Promise<{ proxy: FaultProxy; cache: Cache<string>; fleet: Fleet; other: Worker }> => {
+    const setUp = async (options: Partial<CacheOptions<string>> = {}, server = redis) => {
+      const direct = connect(server)
       const fleet = createFleet(program.path, server, direct, server.url)
       const other = await fleet.start({ options: { timeoutMs: 30_000 } })
       const proxy = await startProxy(server)
-      const redis = Object.assign(Object.create(connect(server)) as Redis, { duplicate: () => connect(proxy) })
+      const client = Object.assign(Object.create(connect(server)) as Redis, { duplicate: () => connect(proxy) })
       const cache = createCache<string>(
-        [memoryTier({ maxEntries: 1_000 }), redisTier(redis, { prefix: fleet.prefix })],
+        [memoryTier({ maxEntries: 1_000 }), redisTier(client, { prefix: fleet.prefix })],
         {
           load: async (key) => (await direct.hget(fleet.names.values, key)) ?? undefined,
           ttlMs: 600_000,
@@ -46,16 +42,15 @@ describeWithServices(
         await cache.close()
         await proxy.stop()
       })
-      return { proxy, cache, fleet, other }
+      /** Memory answers with it: Redis is not asked. */
+      const isAtHand = async (key: string, value: string): Promise<void> =>
+        until(async () => {
+          const reads = await callsOf(direct, 'mget')
+          const found = await cache.get(key)
+          return found === value && (await callsOf(direct, 'mget')) === reads
+        }, `${value} is at hand`)
+      return { direct, proxy, cache, fleet, other, isAtHand }
     }
-
-    /** Memory answers with it: Redis is not asked. */
-    const isAtHand = async (cache: Cache<string>, key: string, value: string): Promise<void> =>
-      until(async () => {
-        const reads = await callsOf(direct, 'mget')
-        const found = await cache.get(key)
-        return found === value && (await callsOf(direct, 'mget')) === reads
-      }, `${value} is at hand`)
 
     /** Gets from now on never answer the old value once the time has passed. How long one did, in ms. */
     const oldFor = async (cache: Cache<string>, key: string, old: string, fresh: string): Promise<number> => {
@@ -83,35 +78,40 @@ describeWithServices(
         async (proxy) => proxy.dropReplies(false),
       ],
     ]
-    it.each(losses)(
-      'answers nothing older than the loss, and trusts memory again afterwards: it %s',
-      async (...loss) => {
-        const [name, begins, ends] = loss
-        const { proxy, cache, fleet, other } = await setUp()
-        for (const change of ['set', 'delete', 'invalidateTag', 'clear'] as const) {
-          const key = `by ${change}`
-          await direct.hset(fleet.names.values, key, 'old')
-          await isAtHand(cache, key, 'old')
-          await begins(proxy)
-          await direct.hset(fleet.names.values, key, 'new')
-          expect(await other.change(change, key, 'new')).toHaveProperty('atMs')
-          const ms = await oldFor(cache, key, 'old', 'new')
-          expect(ms, `${change}: the old value was answered for ${ms} ms`).toBeLessThan(noticedWithinMs + slackMs)
-          // As long as it is deaf, every change is seen at once.
-          for (let i = 0; i < 5; i++) {
-            await other.change('set', key, `set ${i}`)
-            expect(await cache.get(key)).toBe(`set ${i}`)
+    it('answers nothing older than the loss, and trusts memory again afterwards', async () => {
+      // Each counts the reads of a server of its own.
+      await together(
+        losses,
+        ([name]) => name,
+        async ([name, begins, ends]) => {
+          const server = await startRedis({ private: true })
+          onTestFinished(() => server.stop())
+          const { direct, isAtHand, proxy, cache, fleet, other } = await setUp({}, server)
+          for (const change of ['set', 'delete', 'invalidateTag', 'clear'] as const) {
+            const key = `by ${change}`
+            await direct.hset(fleet.names.values, key, 'old')
+            await isAtHand(key, 'old')
+            await begins(proxy)
+            await direct.hset(fleet.names.values, key, 'new')
+            expect(await other.change(change, key, 'new')).toHaveProperty('atMs')
+            const ms = await oldFor(cache, key, 'old', 'new')
+            expect(ms, `${change}: the old value was answered for ${ms} ms`).toBeLessThan(noticedWithinMs + slackMs)
+            // As long as it is deaf, every change is seen at once.
+            for (let i = 0; i < 5; i++) {
+              await other.change('set', key, `set ${i}`)
+              expect(await cache.get(key)).toBe(`set ${i}`)
+            }
+            await ends(proxy)
+            await isAtHand(key, 'set 4')
+            await other.change('set', key, 'last')
+            await until(async () => (await cache.get(key)) === 'last', 'it hears again', noticedWithinMs + slackMs)
           }
-          await ends(proxy)
-          await isAtHand(cache, key, 'set 4')
-          await other.change('set', key, 'last')
-          await until(async () => (await cache.get(key)) === 'last', 'it hears again', noticedWithinMs + slackMs)
-        }
-        if (name.startsWith('hears')) expect(proxy.counters.droppedReplies).toBeGreaterThan(0)
-        expect(proxy.counters.connections, 'the bus had to be opened again').toBeGreaterThan(1)
-        await other.close()
-      },
-    )
+          if (name.startsWith('hears')) expect(proxy.counters.droppedReplies).toBeGreaterThan(0)
+          expect(proxy.counters.connections, 'the bus had to be opened again').toBeGreaterThan(1)
+          await other.close()
+        },
+      )
+    })
 
     it('answers nothing older than the loss while a load in the background takes its time', async () => {
       let letGo: () => void = () => undefined
@@ -141,7 +141,7 @@ describeWithServices(
     })
 
     it('never goes back, and is never a second behind, in a storm of losses', async () => {
-      const { proxy, cache, other } = await setUp()
+      const { direct, proxy, cache, other } = await setUp()
       await other.change('set', 'k', '0')
       const acked: { readonly n: number; readonly atMs: number }[] = [{ n: 0, atMs: performance.now() }]
       let over = false

@@ -1,8 +1,9 @@
 import { Redis } from 'ioredis'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { sleep } from '../services/net.js'
 import { describeWithServices } from '../services/vitest.js'
 import { suiteProgram } from '../support/bundle.js'
+import { together } from '../support/together.js'
 import { until } from '../support/until.js'
 import { createFleet, type Worker } from './cache-support.js'
 import type { Change } from './cache-worker.js'
@@ -23,10 +24,10 @@ describeWithServices('a change while several processes load the key', ['redis'],
   })
 
   it('is seen by a process that was stopped meanwhile as soon as it is awake', async () => {
-    const fleet = createFleet(program.path, server, source, server.url)
-    const options = { timeoutMs: 30_000 }
-    const [changer, stopped] = [await fleet.start({ options }), await fleet.start({ options })]
-    for (const change of changes) {
+    await together(changes, String, async (change) => {
+      const fleet = createFleet(program.path, server, source, server.url)
+      const options = { timeoutMs: 30_000 }
+      const [changer, stopped] = await Promise.all([fleet.start({ options }), fleet.start({ options })])
       const key = `stopped for ${change}`
       await source.hset(fleet.names.values, key, 'old')
       await stopped.watch(key, true)
@@ -44,20 +45,23 @@ describeWithServices('a change while several processes load the key', ['redis'],
       expect(fresh?.times, change).toBeGreaterThan(10)
       const lateMs = (old?.lastMs as number) - (atMs as number)
       expect(lateMs, `${change}, ms after the change`).toBeLessThan(seenWithinMs + slackMs)
-    }
-    await Promise.all([changer.close(), stopped.close()])
+      await Promise.all([changer.close(), stopped.close()])
+    })
   })
 
-  describe.each([
+  const loaders = [
+    { name: 'each process for itself', fleetLoadMs: undefined, first: 0 },
+    { name: 'one for all, the one that changes', fleetLoadMs: 60_000, first: 0 },
+    { name: 'one for all, another', fleetLoadMs: 60_000, first: 1 },
+  ]
+  it.each([
     ['in the foreground', false],
     ['in the background', true],
-  ] as const)('%s', (_, inBackground) => {
-    describe.each([
-      ['each process for itself', undefined, 0],
-      ['one for all, the one that changes', 60_000, 0],
-      ['one for all, another', 60_000, 1],
-    ] as const)('%s', (_, fleetLoadMs, first) => {
-      it('is not undone: no process answers the old value afterwards', async () => {
+  ])('%s is not undone: no process answers the old value afterwards', async (_, inBackground) => {
+    await together(
+      loaders,
+      ({ name }) => name,
+      async ({ fleetLoadMs, first }) => {
         const fleet = createFleet(program.path, server, source, server.url)
         const options = {
           timeoutMs: 30_000,
@@ -109,7 +113,7 @@ describeWithServices('a change while several processes load the key', ['redis'],
           await late.close()
         }
         await Promise.all(workers.map((worker) => worker.close()))
-      })
-    })
+      },
+    )
   })
 })

@@ -8,8 +8,10 @@ import { createGroupCommit } from '../../src/core/group-commit.js'
 import type { RedisClient } from '../../src/core/redis-client.js'
 import { integerReply } from '../../src/core/redis-reply.js'
 import { redisScript, runScript } from '../../src/core/redis-script.js'
+import { startRedis } from '../services/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy, type ProxyTarget } from '../support/proxy.js'
+import { together } from '../support/together.js'
 import { until } from '../support/until.js'
 import { watched } from '../unit/core/held-backend.js'
 
@@ -265,12 +267,14 @@ describeWithServices(
   { private: true },
 )
 
-describe.each(clients)('a server that is down, and %s with its default options', (_, connect) => {
-  describeWithServices(
-    'a server of its own',
-    ['redis'],
-    ({ redis: server }) => {
-      it('says no within the time-out, leaves nothing in the queue, and nothing arrives later', async () => {
+describeWithServices('a server that is down', ['redis'], () => {
+  it('is said no about within the time-out, leaves nothing in the queue, and gets nothing later', () =>
+    together(
+      clients,
+      ([name]) => name,
+      async ([, connect]) => {
+        const server = await startRedis({ private: true })
+        onTestFinished(() => server.stop())
         const redis = connected(connect({ host: server.host, port: server.port }))
         const observer = connected(new Redis6(server.port, server.host))
         const { key, visit, commit, onUnwanted } = visitors(redis)
@@ -304,10 +308,8 @@ describe.each(clients)('a server that is down, and %s with its default options',
         expect(onUnwanted).not.toHaveBeenCalled()
         await commit.close()
         expect(redis.listenerCount('ready')).toBe(listeners)
-      })
-    },
-    { private: true },
-  )
+      },
+    ))
 })
 
 describeWithServices('a connection that fails', ['redis'], ({ redis: server }) => {
@@ -426,9 +428,7 @@ describeWithServices('a connection that fails', ['redis'], ({ redis: server }) =
 describeWithServices(
   'a replica that takes over',
   ['redis'],
-  async ({ redis: replica }) => {
-    const { startRedis } = await import('../services/index.js')
-
+  ({ redis: replica }) => {
     it('is taught the scripts it does not know', async () => {
       const master = await startRedis({ private: true })
       onTestFinished(() => master.stop())

@@ -1,12 +1,13 @@
-import { Redis } from 'ioredis'
+import { Redis, type RedisOptions } from 'ioredis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createLock, type Lock } from '../../src/lock/index.js'
 import { redlockLock } from '../../src/lock/redlock/index.js'
 import { uniqueName } from '../services/vitest.js'
 import { describeWithNodes } from '../support/redis-nodes.js'
+import { together } from '../support/together.js'
 import { until } from '../support/until.js'
 import { fail, open, placesOf } from './lock-redlock-support.js'
-import { clientLibraries, serverClient, serverSettings } from './redis-client-settings.js'
+import { clientLibraries, serverClient, serverSettings, type ClientLibrary } from './redis-client-settings.js'
 
 const patient = { timeoutMs: 30_000 }
 const driverOptions = { nodeTimeoutMs: 10_000 }
@@ -24,29 +25,34 @@ const notApplied = (message: RegExp) => ({
 })
 
 describeWithNodes('redlockLock over clients', 3, (servers) => {
-  describe.each(clientLibraries)('of %s', (library) => {
-    it.each(serverSettings)('with $title locks, waits, renews and releases', async ({ options }) => {
-      const clients = () =>
-        servers.map((server) => {
-          const client = serverClient(server, options, library)
-          onTestFinished(() => client.disconnect())
-          return client
-        })
-      const [lock, elsewhere] = [lockOver(clients()), lockOver(clients())]
-      const keys = Array.from({ length: 20 }, () => uniqueName('key'))
-      const leases = await Promise.all(keys.map((key) => lock.tryAcquire(key, { ttlMs: 1_500 })))
-      expect(leases.every((lease) => lease !== null)).toBe(true)
-      for (const refused of await Promise.all(keys.map((key) => elsewhere.tryAcquire(key)))) expect(refused).toBeNull()
-      const waiting = keys.map((key) => elsewhere.acquire(key))
-      await new Promise((resolve) => setTimeout(resolve, 1_600))
-      expect(
-        leases.filter((lease) => lease?.signal.aborted),
-        'lost though renewed',
-      ).toEqual([])
-      for (const lease of leases) expect(await lease?.release()).toBe(true)
-      for (const lease of await Promise.all(waiting)) expect(await lease.release()).toBe(true)
-    })
-  })
+  const works = async (library: ClientLibrary, options: RedisOptions): Promise<void> => {
+    const clients = () =>
+      servers.map((server) => {
+        const client = serverClient(server, options, library)
+        onTestFinished(() => client.disconnect())
+        return client
+      })
+    const [lock, elsewhere] = [lockOver(clients()), lockOver(clients())]
+    const keys = Array.from({ length: 20 }, () => uniqueName('key'))
+    const leases = await Promise.all(keys.map((key) => lock.tryAcquire(key, { ttlMs: 4_000 })))
+    expect(leases.every((lease) => lease !== null)).toBe(true)
+    for (const refused of await Promise.all(keys.map((key) => elsewhere.tryAcquire(key)))) expect(refused).toBeNull()
+    const waiting = keys.map((key) => elsewhere.acquire(key))
+    await new Promise((resolve) => setTimeout(resolve, 4_200))
+    expect(
+      leases.filter((lease) => lease?.signal.aborted),
+      'lost though renewed',
+    ).toEqual([])
+    for (const lease of leases) expect(await lease?.release()).toBe(true)
+    for (const lease of await Promise.all(waiting)) expect(await lease.release()).toBe(true)
+  }
+  it.each(clientLibraries)('lock, wait, renew and release with every setting of %s', (library) =>
+    together(
+      serverSettings,
+      ({ title }) => title,
+      ({ options }) => works(library, options),
+    ),
+  )
 
   it('many on the same clients add no listener for each', async () => {
     const warnings: string[] = []

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { connect, type Socket } from 'node:net'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, type TestContext } from 'vitest'
 import { sleep } from '../../src/core/clock.js'
 import { startConsumer, startPublisher } from '../../src/queue/index.js'
 import { kafkaQueue } from '../../src/queue/kafka/index.js'
@@ -11,7 +11,7 @@ import { client, makeTopic, range } from './queue-support.js'
 
 describeWithServices('kafkaQueue over connections that die without a word', ['kafka'], ({ kafka: { brokers } }) => {
   /** A client whose connections, those that are open at `kill`, swallow all and answer nothing, while new ones work. */
-  async function throughDyingConnections() {
+  async function throughDyingConnections({ onTestFinished }: TestContext) {
     const [host = '', port = ''] = (brokers[0] ?? '').split(':')
     const sockets = new Set<Socket>()
     let proxy: FaultProxy | undefined
@@ -40,7 +40,8 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
       open: () => [...sockets].filter(({ destroyed }) => !destroyed).length,
     }
   }
-  const rejections = (): unknown[] => {
+  /** Those of the whole process, and so of every test that runs meanwhile. */
+  const rejections = ({ onTestFinished }: TestContext): unknown[] => {
     const seen: unknown[] = []
     const note = (reason: unknown): void => void seen.push(reason)
     process.on('unhandledRejection', note)
@@ -48,9 +49,9 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
     return seen
   }
 
-  it('publishes again within seconds, each time', async () => {
-    const unhandled = rejections()
-    const { kafka, kill, open } = await throughDyingConnections()
+  it.concurrent('publishes again within seconds, each time', async (context) => {
+    const unhandled = rejections(context)
+    const { kafka, kill, open } = await throughDyingConnections(context)
     const topic = await makeTopic(client(brokers))
     await using publisher = await startPublisher<number>(kafkaQueue(kafka), { topic })
     for (const round of range(3)) {
@@ -66,8 +67,8 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
     expect(unhandled).toEqual([])
   })
 
-  it('goes on within one call that has the time for it', async () => {
-    const { kafka, kill } = await throughDyingConnections()
+  it.concurrent('goes on within one call that has the time for it', async (context) => {
+    const { kafka, kill } = await throughDyingConnections(context)
     const topic = await makeTopic(client(brokers))
     await using publisher = await startPublisher<number>(kafkaQueue(kafka), { topic, timeoutMs: 60_000 })
     await publisher.publish({ id: 'before', body: 0 })
@@ -75,9 +76,9 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
     await publisher.publish({ id: 'after', body: 0 })
   })
 
-  it('consumes again within seconds, and tells its lag', async () => {
-    const unhandled = rejections()
-    const { kafka, kill } = await throughDyingConnections()
+  it.concurrent('consumes again within seconds, and tells its lag', async (context) => {
+    const unhandled = rejections(context)
+    const { kafka, kill } = await throughDyingConnections(context)
     const topic = await makeTopic(client(brokers))
     const handled = new Set<string>()
     await using publisher = await startPublisher<number>(kafkaQueue(client(brokers)), { topic, timeoutMs: 30_000 })
@@ -100,50 +101,53 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
     expect(unhandled).toEqual([])
   })
 
-  it.each(['kill', 'silence', 'refuse'] as const)('closes while calls run, and leaves nothing: %s', async (fault) => {
-    const unhandled = rejections()
-    const connections = await throughDyingConnections()
-    const topic = await makeTopic(client(brokers))
-    const driver = kafkaQueue(connections.kafka)
-    const publisher = await startPublisher<number>(driver, { topic, timeoutMs: 2_000 })
-    let handling = false
-    const consumer = await startConsumer<number>(driver, {
-      topic,
-      group: 'group',
-      drainMs: 100,
-      sessionTimeoutMs: 6_000,
-      onBackgroundError: () => undefined,
-      handle: () => {
-        handling = true
-        return new Promise(() => undefined)
-      },
-    })
-    await publisher.publish({ id: 'first', body: 0 })
-    await until(() => handling, 'a handler hangs')
-    await connections[fault]()
-    const calls = range(50).map((n) => publisher.publish({ id: `${n}`, body: n }))
-    const lag = consumer.lag()
-    const outcomes = Promise.allSettled([...calls, lag])
-    const startedMs = performance.now()
-    await Promise.all([publisher.close(), consumer.close()])
-    expect(performance.now() - startedMs).toBeLessThan(40_000)
-    // With new connections that work, they may have come through.
-    const codes = (await outcomes).map((one) =>
-      one.status === 'rejected' ? (one.reason as { code: string }).code : 'done',
-    )
-    expect(['ERR_STORE_UNAVAILABLE', 'ERR_CLOSED', 'done']).toEqual(expect.arrayContaining([...new Set(codes)]))
-    await until(() => connections.open() === 0, 'all connections are gone')
-    const made = connections.made()
-    // Longer than kafkajs waits between its tries.
-    await sleep(3_000)
-    expect(connections.made()).toBe(made)
-    expect(connections.open()).toBe(0)
-    expect(unhandled).toEqual([])
-  })
+  it.concurrent.for(['kill', 'silence', 'refuse'] as const)(
+    'closes while calls run, and leaves nothing: %s',
+    async (fault, context) => {
+      const unhandled = rejections(context)
+      const connections = await throughDyingConnections(context)
+      const topic = await makeTopic(client(brokers))
+      const driver = kafkaQueue(connections.kafka)
+      const publisher = await startPublisher<number>(driver, { topic, timeoutMs: 2_000 })
+      let handling = false
+      const consumer = await startConsumer<number>(driver, {
+        topic,
+        group: 'group',
+        drainMs: 100,
+        sessionTimeoutMs: 6_000,
+        onBackgroundError: () => undefined,
+        handle: () => {
+          handling = true
+          return new Promise(() => undefined)
+        },
+      })
+      await publisher.publish({ id: 'first', body: 0 })
+      await until(() => handling, 'a handler hangs')
+      await connections[fault]()
+      const calls = range(50).map((n) => publisher.publish({ id: `${n}`, body: n }))
+      const lag = consumer.lag()
+      const outcomes = Promise.allSettled([...calls, lag])
+      const startedMs = performance.now()
+      await Promise.all([publisher.close(), consumer.close()])
+      expect(performance.now() - startedMs).toBeLessThan(40_000)
+      // With new connections that work, they may have come through.
+      const codes = (await outcomes).map((one) =>
+        one.status === 'rejected' ? (one.reason as { code: string }).code : 'done',
+      )
+      expect(['ERR_STORE_UNAVAILABLE', 'ERR_CLOSED', 'done']).toEqual(expect.arrayContaining([...new Set(codes)]))
+      await until(() => connections.open() === 0, 'all connections are gone')
+      const made = connections.made()
+      // Longer than kafkajs waits between its tries.
+      await sleep(3_000)
+      expect(connections.made()).toBe(made)
+      expect(connections.open()).toBe(0)
+      expect(unhandled).toEqual([])
+    },
+  )
 
-  it('leaves nothing of a start that failed', async () => {
-    const unhandled = rejections()
-    const connections = await throughDyingConnections()
+  it.concurrent('leaves nothing of a start that failed', async (context) => {
+    const unhandled = rejections(context)
+    const connections = await throughDyingConnections(context)
     await connections.refuse()
     const driver = kafkaQueue(connections.kafka)
     await expect(startPublisher(driver, { topic: 't' })).rejects.toThrow('cannot connect')
@@ -159,7 +163,7 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
     expect(unhandled).toEqual([])
   })
 
-  it("opens connections and handles messages in no caller's context", async () => {
+  it.concurrent("opens connections and handles messages in no caller's context", async () => {
     const context = new AsyncLocalStorage<string>()
     const seen = new Set<unknown>()
     const [host = '', port = ''] = (brokers[0] ?? '').split(':')

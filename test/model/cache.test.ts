@@ -6,6 +6,7 @@ import { redisTier } from '../../src/cache/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy, type FaultProxy } from '../support/proxy.js'
+import { inLanes } from '../support/together.js'
 import { CacheSpec } from './cache-spec.js'
 
 type Command =
@@ -174,12 +175,10 @@ const memory = (): CacheTier => memoryTier({ maxEntries: 100 })
 const check = (numRuns: number, fronts: number, tiersOf: () => Tiers, places: string[]) => async () => {
   const seen = new Map<string, number>()
   const note = (what: string): void => void seen.set(what, (seen.get(what) ?? 0) + 1)
-  await fc.assert(
-    fc.asyncProperty(fc.array(command, { minLength: 20, maxLength: 60 }), (commands) =>
-      agree(commands, fronts, tiersOf(), note),
-    ),
-    { seed, numRuns },
+  const property = fc.asyncProperty(fc.array(command, { minLength: 20, maxLength: 60 }), (commands) =>
+    agree(commands, fronts, tiersOf(), note),
   )
+  await inLanes((lane, lanes) => fc.assert(property, { seed: seed + lane, numRuns: numRuns / lanes }))
   for (const what of [...places, 'raced', 'kept', 'loaded', 'absent']) expect(seen.get(what), what).toBeGreaterThan(0)
 }
 

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { limits } from '../../../examples/pos/carts.js'
+import { readOptions } from '../../../examples/pos/options.js'
 import { makeProducts } from '../../../examples/pos/upstream/products.js'
 import type { CartView, Receipt } from '../../../examples/pos/till.js'
+import { OptionsError } from '../../../examples/shared/options.js'
 import { readEvents } from '../seckill/service.js'
 import {
   contents,
@@ -335,10 +337,16 @@ describe('the program', () => {
     [['--secret', 'short'], '--secret must be 32 characters'],
     [['--name', 'a b'], 'a b'],
     [['--nonsense'], '--nonsense'],
-  ])('refuses %j', async (args, complaint) => {
-    const { ended, output } = await runProgram('main', ...args)
+  ])('refuses %j', (args, complaint) => {
+    const read = (): unknown => readOptions(args)
+    expect(read).toThrow(OptionsError)
+    expect(read).toThrow(complaint)
+  })
+
+  it('ends with 2 and says why when its options are refused', async () => {
+    const { ended, output } = await runProgram('main', '--port', '70000')
     expect(await ended).toBe(2)
-    expect(output.err).toContain(complaint)
+    expect(output.err).toContain('70000')
     expect(output.out).toBe('')
   })
 
@@ -355,7 +363,7 @@ describe('the program', () => {
   })
 
   it('rehearses before it is ready, and leaves no trace of it', async () => {
-    await using rehearsing = await startTill('--upstream', shop.url, '--upstream-rate', '200', '--rehearse', '4000')
+    await using rehearsing = await startTill('--upstream', shop.url, '--upstream-rate', '200', '--rehearse', '1000')
     const seen: unknown[] = []
     for (;;) {
       const { status, body } = await request(rehearsing.url, 'GET', '/ready')

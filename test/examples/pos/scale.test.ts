@@ -10,6 +10,7 @@ import { startFleet } from '../../../examples/pos/scale/fleet.js'
 import { readScaleOptions, type ScaleOptions } from '../../../examples/pos/scale/options.js'
 import { nameOf } from '../../../examples/pos/scale/report.js'
 import { measure, type RunResult } from '../../../examples/pos/scale/scale.js'
+import { OptionsError } from '../../../examples/shared/options.js'
 import { requireProgram } from '../../services/apt.js'
 import { ensureBuilt } from '../../support/build.js'
 import { runProgram, startShop, startTill, untilReady } from './till.js'
@@ -61,11 +62,16 @@ describe('the options of a measurement', () => {
     [['--url', 'http://till/cart'], 'without a path'],
     [['--pace', '1'], "Unknown option '--pace'"],
     [['--kill-master', '--sessions', 'redis'], '--kill-master needs a Redis Cluster'],
-  ])('are refused at once: %j', async (args, message) => {
-    expect(() => readScaleOptions(args)).toThrow(message)
-    const { ended, output } = await runProgram('scale', ...args)
+  ])('are refused at once: %j', (args, message) => {
+    const read = (): unknown => readScaleOptions(args)
+    expect(read).toThrow(OptionsError)
+    expect(read).toThrow(message)
+  })
+
+  it('end the program with 2 and its help when they are refused', async () => {
+    const { ended, output } = await runProgram('scale', '--users', '0')
     expect(await ended).toBe(2)
-    expect(output.err).toContain(message)
+    expect(output.err).toContain('--users must be an integer from 1 to 100000, got "0"')
     expect(output.err).toContain('--users N')
   })
 })

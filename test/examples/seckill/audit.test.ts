@@ -5,6 +5,7 @@ import { createStock } from 'spillway/stock'
 import { redisStock } from 'spillway/stock/redis'
 import { expect, it } from 'vitest'
 import { describeWithServices } from '../../services/vitest.js'
+import { startProxy } from '../../support/proxy.js'
 import { counted, insist, patiently, wideOpen } from './service.js'
 import { stackArguments, startService, type Service } from './stack.js'
 
@@ -142,6 +143,37 @@ describeWithServices('the books of the full stack', ['redis', 'kafka', 'mysql'],
     expect(report.body).toMatchObject({ rebuilt: true, orders: 3 })
     await until(async () => (await service.buy(id, 'forgotten', { buyer: 'zoe' })).body['replayed'] === true)
     expect(await service.settled(id)).toMatchObject({ ok: true, sold: 3, rows: 3 })
+  })
+
+  it('bring back a stock although Redis is away while the office would do so', async () => {
+    await using proxy = await startProxy(servers.redis)
+    const stack = await stackArguments({ ...servers, redis: { url: `redis://${proxy.address}` } })
+    const args = ['--workers', '1', ...stack.args]
+    const redis = new Redis(servers.redis.url)
+    const keys = (): Promise<string[]> => redis.keys(`*${stack.name}:*`)
+    const lose = async (): Promise<unknown> => redis.del(...(await keys()))
+    let service = await startService(...args)
+    const id = await service.open({ quantity: 4 })
+    await sell(service, id, 2)
+    await service.settled(id)
+    const hasStock = async (): Promise<boolean> => (await keys()).some((key) => key.includes(id))
+    // It opens a stock 5 s after its start, or has done so already when a busy machine lets it listen later than that.
+    while (await hasStock()) {
+      await service[Symbol.asyncDispose]()
+      await lose()
+      await proxy.accept()
+      service = await startService(...args)
+      await proxy.refuse()
+      proxy.cut()
+    }
+    await using second = service
+    // It gives up after 3 s.
+    await sleep(10_000)
+    expect(await hasStock()).toBe(false)
+    redis.disconnect()
+    await proxy.accept()
+    await until(async () => (await second.request('GET', `/sales/${id}/level`)).status === 200)
+    expect(await second.settled(id)).toMatchObject({ ok: true, sold: 2, rows: 2 })
   })
 
   it('survive a restart of everything but the stores', async () => {

@@ -2,6 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readOptions } from '../../../examples/seckill/options.js'
+import { OptionsError } from '../../../examples/shared/options.js'
 import { readEvents, runProgram, startService, wideOpen, type Answer, type Service } from './service.js'
 
 let folder: string
@@ -295,10 +297,16 @@ describe('the program', () => {
     [['--nonsense'], '--nonsense'],
     [['--kafka', 'nowhere'], 'nowhere'],
     [['--mysql', 'mysql://localhost'], 'name of a database'],
-  ])('refuses %j', async (args, complaint) => {
-    const { ended, output } = await runProgram(...args)
+  ])('refuses %j', (args, complaint) => {
+    const read = (): unknown => readOptions(args)
+    expect(read).toThrow(OptionsError)
+    expect(read).toThrow(complaint)
+  })
+
+  it('ends with 2 and says why when its options are refused', async () => {
+    const { ended, output } = await runProgram('--port', '70000')
     expect(await ended).toBe(2)
-    expect(output.err).toContain(complaint)
+    expect(output.err).toContain('70000')
     expect(output.out).toBe('')
   })
 
