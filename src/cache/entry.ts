@@ -1,7 +1,8 @@
+import { jsonCodec } from '../core/codec.js'
 import { quietUntilMs, scattered } from './expiry.js'
 import { tagsOf, type Settings } from './check.js'
 import type { FoundEntry, StoredEntry } from './driver.js'
-import { copyOf, freeze, toBytes } from './value.js'
+import { copyOf, freeze, freezeTree, toBytes } from './value.js'
 
 /** A value of this process with its times, by the process' clock. */
 export class Entry<V> {
@@ -63,6 +64,9 @@ const passingMs = 2_000
 
 const none: readonly string[] = Object.freeze([])
 
+/** It keeps no bytes that it is given, and makes plain data alone. */
+const json: unknown = jsonCodec()
+
 export function createEntries<V>(settings: Settings<V>): Entries<V> {
   const { codec, ttlMs, staleMs, absentTtlMs, jitter, random, earlyRefresh } = settings
 
@@ -75,7 +79,10 @@ export function createEntries<V>(settings: Settings<V>): Entries<V> {
   ): Entry<V> {
     let value: V | undefined
     let own: Uint8Array | undefined
-    if (body !== undefined) {
+    if (body !== undefined && codec === json) {
+      value = codec.decode(body)
+      freezeTree(value)
+    } else if (body !== undefined) {
       // A codec may answer with the very bytes that it is given, or change them.
       value = codec.decode(copyOf(body))
       if (!freeze(value)) {

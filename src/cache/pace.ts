@@ -26,14 +26,15 @@ export function createPace(mostUnderWay: number): Pace {
   }
 
   return {
-    run: (call) =>
-      new Promise((resolve, reject) => {
-        const start = (): void => {
-          underWay++
-          call().then(resolve, reject).finally(end)
-        }
-        if (underWay < mostUnderWay) start()
-        else waiting.push(start)
-      }),
+    run(call) {
+      const start = <T>(run: () => Promise<T>): Promise<T> => {
+        underWay++
+        const running = run()
+        running.then(end, end)
+        return running
+      }
+      if (underWay < mostUnderWay) return start(call)
+      return new Promise((resolve, reject) => waiting.push(() => void start(call).then(resolve, reject)))
+    },
   }
 }

@@ -23,6 +23,18 @@ export function freeze(value: unknown): boolean {
   return true
 }
 
+/** The same for what JSON.parse has made: a tree of plain data, in which nothing has to be looked for. */
+export function freezeTree(value: unknown): void {
+  if (typeof value !== 'object' || value === null) return
+  const wholes: object[] = [value]
+  for (let i = 0; i < wholes.length; i++) {
+    const whole = wholes[i] as object
+    const parts: readonly unknown[] = Array.isArray(whole) ? whole : Object.values(whole)
+    for (const part of parts) if (typeof part === 'object' && part !== null) wholes.push(part)
+    Object.freeze(whole)
+  }
+}
+
 /** Bytes of its own, of the same class. (`Buffer.slice` is a view.) */
 export const copyOf = (bytes: Uint8Array): Uint8Array => Uint8Array.prototype.slice.call(bytes)
 

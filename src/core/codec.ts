@@ -11,12 +11,14 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
  * cycle); `decode` throws a TypeError for bytes that are not UTF-8 and a SyntaxError for text that is not JSON.
  */
 export function jsonCodec<T>(): Codec<T> {
-  return {
-    encode(value) {
-      const text = JSON.stringify(value) as string | undefined
-      if (text === undefined) throw new TypeError(`JSON has no text for a ${typeof value}`)
-      return text
-    },
-    decode: (bytes) => JSON.parse(utf8.decode(bytes)) as T,
-  }
+  return json as Codec<T>
 }
+
+const json: Codec<unknown> = Object.freeze({
+  encode(value: unknown) {
+    const text = JSON.stringify(value) as string | undefined
+    if (text === undefined) throw new TypeError(`JSON has no text for a ${typeof value}`)
+    return text
+  },
+  decode: (bytes: Uint8Array): unknown => JSON.parse(utf8.decode(bytes)),
+})
