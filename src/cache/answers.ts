@@ -46,9 +46,13 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
   const mayAnswerAlone = (entry: Entry<V>, nowMs: number): boolean =>
     mayAnswer(entry, nowMs) || (nowMs < entry.staleUntilMs && near.standing(entry, nowMs) === 'unconfirmed')
 
-  function ofFound(stamp: number, { entry, ended, sentMs }: Found): Entry<V> | undefined {
-    if (!entry || ended || isPassing(entry) || near.isUnmarked(stamp) || changes?.missedAny(entry.tags))
-      return undefined
+  /** Whether a mark ends what was found at `stamp`, as the far tier knows or may not have heard yet. */
+  const hasEnded = (stamp: number, { ended }: Found, tags: readonly string[]): boolean =>
+    ended || near.isUnmarked(stamp) || changes?.missedAny(tags) === true
+
+  function ofFound(stamp: number, found: Found): Entry<V> | undefined {
+    const { entry, sentMs } = found
+    if (!entry || isPassing(entry) || hasEnded(stamp, found, entry.tags)) return undefined
     return entries.found(entry, sentMs, stamp)
   }
 
@@ -98,10 +102,10 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
 
   return {
     ofFound,
-    ofWait({ stamp, waitsOver }, { entry, ended }) {
-      if (waitsOver === undefined || !entry || ended || !isPassing(entry) || entry.sinceMs <= waitsOver)
-        return undefined
-      return near.isUnmarked(stamp) || changes?.missedAny(entry.tags) ? undefined : entries.nothing(stamp)
+    ofWait({ stamp, waitsOver }, found) {
+      const { entry } = found
+      if (waitsOver === undefined || !entry || !isPassing(entry) || entry.sinceMs <= waitsOver) return undefined
+      return hasEnded(stamp, found, entry.tags) ? undefined : entries.nothing(stamp)
     },
     ofMissed: ({ set }) => (set && mayAnswerAlone(set.entry, clock.nowMs()) ? set.entry : undefined),
     alone: (key) => (far ? near.alone(key, clock.nowMs()) : undefined),

@@ -160,10 +160,13 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
    * goes, which costs a load at the most.
    */
   async function attempt(key: Key<V>, wish: Wish): Promise<boolean> {
-    let done = isOld(wish) ? false : await far.change(wish)
-    // Its time has proved to be that of a clock which has gone: it is asked for anew.
-    if (!done && wish.asOfMs === undefined && !isOld(wish)) done = await far.change(wish)
-    if (done || !isNewest(key, wish) || (wish.verb === 'set' && !isOld(wish))) return done
+    if (!isOld(wish)) {
+      let done = await far.change(wish)
+      // Its time has proved to be that of a clock which has gone: it is asked for anew.
+      if (!done && wish.asOfMs === undefined) done = await far.change(wish)
+      if (done || (wish.verb === 'set' && !isOld(wish))) return done
+    }
+    if (!isNewest(key, wish)) return false
     const ended = await far.change(asLastDelete(wish))
     return wish.verb === 'delete' && ended
   }

@@ -176,12 +176,10 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     flight.stopRenewing = renewTurn(flight, far, renewMs, clock)
     let entry: Entry<V>
     let stored
-    let tookMs
+    let loaded
     try {
-      const loaded = await (group ? group.load(key) : loader.load(key))
-      const { value } = loaded
-      tookMs = loaded.tookMs
-      stored = entries.stored(key, value, tookMs)
+      loaded = await (group ? group.load(key) : loader.load(key))
+      stored = entries.stored(key, loaded.value, loaded.tookMs)
       const sinceMs = flight.turn?.sinceMs
       entry = stored ? entries.local(key, stored, sinceMs, clock.nowMs(), flight.stamp) : entries.nothing(flight.stamp)
     } finally {
@@ -193,7 +191,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     if (far && flight.turn && born) {
       const { turn } = flight
       // Without the far tier this process still has it.
-      const told = stored ?? (settings.fleetLoadMs === undefined ? undefined : entries.passing(tookMs))
+      const told = stored ?? (settings.fleetLoadMs === undefined ? undefined : entries.passing(loaded.tookMs))
       kept = await far.fill(key, turn, told, born, group !== undefined).catch(() => true)
       flight.turn = undefined
     }

@@ -122,13 +122,17 @@ export class Near<V> {
   }
 
   heard(): void {
-    this.stamp++
-    if (!this.trusts) this.missedAt = this.stamp
+    this.mayHaveMissed()
   }
 
   lost(): void {
-    this.heard()
+    this.mayHaveMissed()
     this.toldUntilMs = -Infinity
+  }
+
+  private mayHaveMissed(): void {
+    this.stamp++
+    if (!this.trusts) this.missedAt = this.stamp
   }
 
   /** An entry that may be answered while the far tier cannot be asked. */

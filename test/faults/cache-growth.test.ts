@@ -4,7 +4,7 @@ import { createCache, memoryTier, type Cache, type CacheOptions } from '../../sr
 import { redisTier } from '../../src/cache/redis/index.js'
 import { StoreUnavailableError, WaitTimeoutError } from '../../src/core/errors.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
-import { collectGarbage, heapBytes } from '../support/heap.js'
+import { collectGarbage, heapBytes, heapComesBackTo } from '../support/heap.js'
 import { startProxy } from '../support/proxy.js'
 import { until } from '../support/until.js'
 import { connect } from './cache-support.js'
@@ -42,14 +42,7 @@ async function rush(count: number, call: (i: number) => Promise<unknown>): Promi
   return failures
 }
 
-/** The heap comes back to about what it was. */
-async function comesBackTo(bytes: number): Promise<void> {
-  await until(async () => {
-    const grownBytes = (await heapBytes()) - bytes
-    if (grownBytes > mostBytes) throw new Error(`${Math.round(grownBytes / 1e3)} kB more than before`)
-    return true
-  }, 'the heap is back')
-}
+const comesBackTo = (bytes: number): Promise<void> => heapComesBackTo(bytes, mostBytes)
 
 describeWithServices(
   'a cache asked for tens of thousands of made-up keys',

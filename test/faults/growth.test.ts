@@ -5,8 +5,7 @@ import { redisLock } from '../../src/lock/redis/index.js'
 import { createRateLimiter, memoryTokenBucket, type RateLimitDriver } from '../../src/ratelimit/index.js'
 import { redisTokenBucket } from '../../src/ratelimit/redis/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
-import { heapBytes } from '../support/heap.js'
-import { until } from '../support/until.js'
+import { heapBytes, heapComesBackTo } from '../support/heap.js'
 
 const many = 20_000
 /** Each key has 300 bytes: 20,000 that stay would be more than 6 MB. */
@@ -29,12 +28,7 @@ async function leavesNothing(call: (key: string) => Promise<unknown>, touch?: (c
   await touch?.(1_000)
   const before = await heapBytes()
   await rush(name, many, call)
-  await until(async () => {
-    await touch?.(many)
-    const grownBytes = (await heapBytes()) - before
-    if (grownBytes > mostBytes) throw new Error(`${Math.round(grownBytes / 1e3)} kB more than before`)
-    return true
-  }, 'the heap is back')
+  await heapComesBackTo(before, mostBytes, () => touch?.(many) ?? Promise.resolve())
 }
 
 describeWithServices(
