@@ -52,15 +52,16 @@ async function run(
 ): Promise<unknown> {
   if (redis.status !== 'ready') await whenReady(redis, trip.signal)
   trip.sending()
-  const rest = [keys.length, ...keys, ...args]
+  const parts = [script.sha1, keys.length, ...keys, ...args]
   try {
-    return await sendCommand(redis, 'evalsha', [script.sha1, ...rest], binary)
+    return await sendCommand(redis, 'evalsha', parts, binary)
   } catch (error) {
     if (!isReply(error, 'NOSCRIPT')) throw understood(error)
   }
   await whenReady(redis, trip.signal)
+  parts[0] = script.source
   try {
-    return await sendCommand(redis, 'eval', [script.source, ...rest], binary)
+    return await sendCommand(redis, 'eval', parts, binary)
   } catch (error) {
     throw understood(error)
   }

@@ -27,8 +27,8 @@ interface Block {
 interface Need {
   readonly key: string
   wanted: number
-  /** The block that was there, and what is left of it: it is spent first, by none but these calls. */
-  readonly old: Block | undefined
+  /** The block that was there, and what these calls have of it, which they spend first. */
+  old: Block | undefined
   left: number
   /** What came instead. */
   taken: number
@@ -51,6 +51,16 @@ export interface Lease {
   /** Gives every block's rest back to its bucket; so do blocks that arrive later. */
   close(): void
 }
+
+const newNeed = (key: string): Need => ({
+  key,
+  wanted: 0,
+  old: undefined,
+  left: 0,
+  taken: 0,
+  askedMs: 0,
+  view: undefined,
+})
 
 export function createLease(options: {
   readonly driver: RateLimitDriver
@@ -124,11 +134,17 @@ export function createLease(options: {
     return { allowed: false, granted: 0, remaining: left + whole, retryAfterMs, fullInMs }
   }
 
-  /** Takes the block out of reach of `spend`, until the calls that it cannot serve alone are served. */
-  function needOf(key: string): Need {
-    const old = drop(key)
-    const left = old?.left ?? 0
-    return { key, wanted: 0, old, left, taken: 0, askedMs: 0, view: old?.view }
+  /** Takes what is wanted out of the block. One that has not so much is used up here, out of reach of `spend`. */
+  function spendBlock(need: Need): void {
+    const { key, wanted } = need
+    const block = blocks.get(key)
+    if (!block) return
+    if (clock.nowMs() >= block.expiresMs) return end(key)
+    if (block.left < wanted) drop(key)
+    need.old = block
+    need.view = block.view
+    need.left = Math.min(block.left, wanted)
+    block.left -= need.left
   }
 
   function giveBackExpired(need: Need): void {
@@ -175,11 +191,11 @@ export function createLease(options: {
       const needs = new Map<string, Need>()
       for (const { key, cost } of requests) {
         let need = needs.get(key)
-        if (!need) needs.set(key, (need = needOf(key)))
+        if (!need) needs.set(key, (need = newNeed(key)))
         need.wanted += cost
       }
+      for (const need of needs.values()) spendBlock(need)
       try {
-        for (const need of needs.values()) giveBackExpired(need)
         let short = [...needs.values()].filter(({ left, wanted }) => left < wanted)
         while (short.length > 0) {
           short = await takeBlocks(short, trip)
@@ -204,7 +220,8 @@ export function createLease(options: {
         need.taken -= granted - fromOld
         request.outcome = view.outcome
         request.spent = view.outcome.taken
-        return { allowed: true, granted, remaining: left - granted + view.whole, fullInMs: view.fullInMs }
+        const remaining = left - granted + view.whole + (blocks.get(key)?.left ?? 0)
+        return { allowed: true, granted, remaining, fullInMs: view.fullInMs }
       })
       for (const { key, old, left, taken, askedMs, view } of needs.values()) {
         if (old && left > 0) giveBackRest(key, old.view, left)

@@ -170,6 +170,7 @@ describeWithServices(
         ...['-@all', '+@connection', '+evalsha', '+eval', '+info', '+cluster|slots', '+cluster|info'],
         ...[
           '+get',
+          '+mget',
           '+set',
           '+del',
           '+exists',

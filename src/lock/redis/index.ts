@@ -76,14 +76,12 @@ export function redisLock(redis: RedisLockClient, options: RedisLockOptions = {}
     return (wakeups.hearsFor(front, channelOf(kind, key)) ? 1 : 0) + absent
   }
 
-  function argumentsOf(command: Part): (string | number)[] {
-    const { verb, claim } = command
-    const { kind, key, number, ttlMs, permits, of, tokens, waits } = claim
-    const isFollowed = verb === 'release' && command.next !== undefined
-    const known = isFollowed ? knownSubscribers(claim, command.absent ?? 0) : ''
-    const extra = verb === 'release' ? known : verb === 'renew' ? 0 : tokens
-    const common = [verb, number, ttlMs, channelOf(kind, key), waits ? 1 : 0, extra]
-    return kind === 'mutex' ? common : [...common, permits, of]
+  function argumentsOf(part: Part): (string | number)[] {
+    const { verb, claim } = part
+    const { kind, number, ttlMs, permits, of, tokens, waits } = claim
+    const known = part.verb === 'release' && part.next ? knownSubscribers(claim, part.absent ?? 0) : ''
+    const own = [verb === 'acquire' && !waits ? 'try' : verb, number, ttlMs, verb === 'release' ? known : tokens]
+    return kind === 'mutex' ? own : [...own, permits, of]
   }
 
   function keysOf(claim: Claim): string[] {
@@ -97,8 +95,12 @@ export function redisLock(redis: RedisLockClient, options: RedisLockOptions = {}
    * each of them: it gets the locks, for their slot, and the names are arguments.
    */
   function requestOf(parts: readonly Part[], { kind, front }: Claim) {
-    const names = parts.flatMap(({ claim }) => keysOf(claim))
-    const args = parts.flatMap(argumentsOf)
+    const names: string[] = []
+    const args: (string | number)[] = []
+    for (const part of parts) {
+      names.push(...keysOf(part.claim))
+      args.push(...argumentsOf(part))
+    }
     if (kind !== 'mutex') return { keys: names, args: [front, counterMs, ...args] }
     if (keyPrefix === '') return { keys: names, args: [front, counterMs, 0, ...args] }
     return {

@@ -4,11 +4,13 @@
 -- KEYS[n]   per command four: until, zset { holder = when its time is over, in ms };
 --           permits, hash { holder = 'permits:token'; used; wanted, wantedUntil: the claim that others keep away for;
 --           waiting, waitingUntil: the front of a claim that waits and was refused not long ago };
---           its fencing counter; the latch of its claim, 1 or 0 once it is withdrawn: whether it held until then
+--           its fencing counter, from whose name that of the channel follows, where releases are told;
+--           the latch of its claim, 1 or 0 once it is withdrawn: whether it held until then
 -- ARGV[1]   front, the first half of a holder's name
 -- ARGV[2]   how long a fencing counter that is not used is kept, in ms; 0 for ever
--- ARGV[n]   per command eight: verb, number (the second half), ttlMs, channel, 1 if the claim waits, and by verb
---           acquire, next: how many fencing tokens the grant takes; next is refused if others are to go before it
+-- ARGV[n]   per command six: verb, number (the second half), ttlMs, and by verb
+--           acquire, next, try: how many fencing tokens the grant takes; next is refused if others are to go before it, and
+--           who tries does not wait
 --           release: how many subscribers of the channel do not count as others, -1 if that cannot be known, or '' if it
 --           does not matter
 --           and the permits of the claim, and how many there are
@@ -60,10 +62,11 @@ end
 
 local function carryOut(i)
   local untils, permits, counter, latch = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
-  local at = 8 * i - 5
-  local verb, ttlMs, channel, waits = ARGV[at], tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4] == '1'
-  local extra, mine, of = ARGV[at + 5], tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-  local holder = front .. ':' .. ARGV[at + 1]
+  local at = 6 * i - 3
+  local verb, ttlMs, extra = ARGV[at], tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local mine, of = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+  local holder, waits = front .. ':' .. ARGV[at + 1], verb ~= 'try'
+  local channel = string.gsub(counter, ':token$', ':channel')
 
   for _, gone in ipairs(call('ZRANGEBYSCORE', untils, '-inf', nowMs)) do forget(untils, permits, gone) end
   local known = call('HMGET', permits, holder, 'used', 'wanted', 'wantedUntil', 'waiting', 'waitingUntil')

@@ -25,6 +25,13 @@ if stored[1] then
   if last > number then return {} end
 end
 
+-- MGET does not tell a key of another type from none.
+local absent = {}
+for i = 2, #KEYS do
+  if not stored[i] then absent[#absent + 1] = KEYS[i] end
+end
+local hidden = absent[1] and call('EXISTS', unpack(absent)) > 0
+
 local nowUs = tonumber(ARGV[2])
 if not nowUs then
   local time = call('TIME')
@@ -44,89 +51,70 @@ local function earned(perUs, us)
   return us > 0 and floor(us * perUs) or 0
 end
 
--- The bucket at hand: what these quotas hold by it and, where quotas of other rates wrote it, what is stored, which of it
--- each quota goes on with, and what is left over.
+-- The bucket at hand: what these quotas hold by it, and what is stored of quotas that these are not.
 local tokens, sinceUs = {}, {}
-local held, heldTokens, heldAtUs, heldRate = 0, {}, {}, {}
-local from, others = none, none
+local others = none
 
-local function read(value)
-  held = #value / 24
-  if held < 1 or held % 1 > 0 or held > max(64, quotas) then return false end
-  for h = 1, held do
-    local left, atUs, perUs = unpackAt('<ddd', value, 24 * h - 23)
-    local sound = left % 1 == 0 and left > -9e15 and left < 9e15 and atUs % 1 == 0 and atUs >= 0
-    if not (sound and atUs < nowUs + dayUs and perUs > 0 and perUs < huge) then return false end
-    heldTokens[h], heldAtUs[h], heldRate[h] = left, atUs, perUs
-  end
-  return true
-end
-
--- Each quota goes on with what was stored at the rate that is closest to its own; see `assign` in bucket.ts.
-local function assign()
-  local found, used, rest = {}, {}, {}
-  for _ = 1, min(held, quotas) do
-    local least, own, other
-    for q = 1, quotas do
-      for h = 1, held do
-        local apart = max(heldRate[h] / rate[q], rate[q] / heldRate[h])
-        if not found[q] and not used[h] and (not least or apart < least) then least, own, other = apart, q, h end
-      end
-    end
-    found[own], used[other] = other, true
-  end
-  for h = 1, held do
-    if not used[h] then rest[#rest + 1] = h end
-  end
-  return found, rest
-end
-
--- Looks at a bucket that quotas of these rates wrote, and answers how many tokens there are within some time; nothing
--- if others wrote it.
+-- Looks at a bucket that is unused or that quotas of these rates wrote, and answers how many tokens there are within some
+-- time; nothing if others wrote it.
 local function lookAtOwn(value, withinUs)
   local room, at = huge, 1
+  others = none
   for q = 1, quotas do
-    local left, atUs, perUs
-    left, atUs, perUs, at = unpackAt('<ddd', value, at)
-    if perUs ~= rate[q] then return nil end
-    local since = nowUs - atUs
-    if left + earned(perUs, since) >= capacity[q] then left, since = capacity[q], 0 end
+    local left, since, atUs, perUs = initial[q], 0
+    if value then
+      left, atUs, perUs, at = unpackAt('<ddd', value, at)
+      if perUs ~= rate[q] then return nil end
+      since = nowUs - atUs
+    end
+    local gained = earned(rate[q], since)
+    if left + gained >= capacity[q] then left, since, gained = capacity[q], 0, 0 end
+    if withinUs > 0 then gained = earned(rate[q], since + withinUs) end
+    if left + gained < room then room = left + gained end
     tokens[q], sinceUs[q] = left, since
-    room = min(room, left + earned(perUs, since + withinUs))
   end
   return room
 end
 
--- The same for one that is unused, that others wrote, or that cannot be read. The last is empty: it must open no door.
-local function lookAtOther(value, withinUs)
-  local readable = value and read(value)
-  local room = huge
-  from, others = none, none
-  if readable then from, others = assign() end
+-- The same for one that others wrote, or that cannot be read; the last is empty, for it must open no door. Each quota goes
+-- on with what was stored at the rate that is closest to its own; see `assign` in bucket.ts. Answers also whether a refusal
+-- of so many tokens leaves the bucket as it is; see `staysRefused` there.
+local function lookAtOther(value, withinUs, wanted)
+  local held, from, readable = {}, {}, #value > 0 and #value % 24 == 0 and #value / 24 <= max(64, quotas)
+  for at = 1, readable and #value or 0, 24 do
+    local left, atUs, perUs = unpackAt('<ddd', value, at)
+    local sound = left % 1 == 0 and left > -9e15 and left < 9e15 and atUs % 1 == 0 and atUs >= 0
+    readable = readable and sound and atUs < nowUs + dayUs and perUs > 0 and perUs < huge
+    held[#held + 1] = { left = left, atUs = atUs, rate = perUs }
+  end
+  others = readable and held or none
+  for _ = 1, min(#others, quotas) do
+    local least, own, other
+    for q = 1, quotas do
+      for h, one in ipairs(others) do
+        local apart = max(one.rate / rate[q], rate[q] / one.rate)
+        if not from[q] and (not least or apart < least) then least, own, other = apart, q, h end
+      end
+    end
+    from[own] = table.remove(others, other)
+  end
+  local room, stays = huge, false
   for q = 1, quotas do
-    local h, left, since = from[q], value and not readable and 0 or initial[q], 0
-    if h then
-      local perUs = heldRate[h]
-      left, since = heldTokens[h], nowUs - heldAtUs[h]
-      if perUs ~= rate[q] then
-        local gained = earned(perUs, since)
-        left, since = left + gained, since > 0 and floor((since * perUs - gained) / rate[q] + 0.5) or since
+    local stored, left, since = from[q], readable and initial[q] or 0, 0
+    if stored then
+      left, since = stored.left, nowUs - stored.atUs
+      if stored.rate ~= rate[q] then
+        local gained = earned(stored.rate, since)
+        left, since = left + gained, since > 0 and floor((since * stored.rate - gained) / rate[q] + 0.5) or since
       end
       if left + earned(rate[q], since) >= capacity[q] then left, since = capacity[q], 0 end
     end
     tokens[q], sinceUs[q] = left, since
-    room = min(room, left + earned(rate[q], since + withinUs))
+    local there = left + earned(rate[q], since + withinUs)
+    room = min(room, there)
+    stays = stays or stored ~= nil and stored.rate == rate[q] and there < wanted
   end
-  return room
-end
-
--- Whether a refusal leaves the bucket as it is; see `staysRefused` in bucket.ts.
-local function stays(wanted, withinUs)
-  for q = 1, quotas do
-    local h = from[q]
-    if h and heldRate[h] == rate[q] and tokens[q] + earned(rate[q], sinceUs[q] + withinUs) < wanted then return true end
-  end
-  return false
+  return room, stays
 end
 
 local written, changed = {}, false
@@ -144,9 +132,9 @@ local function write(key, taken, set)
     state = state .. pack('<ddd', left, nowUs - since, rate[q])
   end
   if others[1] then
-    for _, h in ipairs(others) do
-      local there = heldTokens[h] + earned(heldRate[h], nowUs - heldAtUs[h])
-      state = state .. pack('<ddd', heldTokens[h] - max(0, min(taken, there)), heldAtUs[h], heldRate[h])
+    for _, other in ipairs(others) do
+      local there = other.left + earned(other.rate, nowUs - other.atUs)
+      state = state .. pack('<ddd', other.left - max(0, min(taken, there)), other.atUs, other.rate)
     end
     keepMs = max(keepMs, call('PTTL', key))
   end
@@ -168,13 +156,10 @@ while run <= #KEYS do
   for _ = 1, runs do
     local key = KEYS[run]
     local value = written[key]
-    if value == nil then
-      -- MGET does not tell a key of another type from none.
-      value = stored[run] or call('EXISTS', key) == 1 and ''
-    end
-    local room = value and #value == size and lookAtOwn(value, withinUs)
-    local own = room
-    if own then others = none else room = lookAtOther(value, withinUs) end
+    if value == nil then value = stored[run] or hidden and call('EXISTS', key) == 1 and '' end
+    local room = (not value or #value == size) and lookAtOwn(value, withinUs)
+    local stays = room and value
+    if not room then room, stays = lookAtOther(value, withinUs, atMost and 1 or cost) end
     n = n + 1
     reply[n] = 0
     local takenAt = n
@@ -207,7 +192,7 @@ while run <= #KEYS do
         changed = true
         reply[takenAt] = taken
         write(key, taken, call)
-      elseif not own and not stays(atMost and 1 or cost, withinUs) then
+      elseif not stays then
         -- A refusal is one also when Redis is full and cannot note it.
         write(key, 0, pcall)
       end

@@ -197,6 +197,24 @@ describe('lease', () => {
     expect(await inStore()).toBe(90)
   })
 
+  it('keeps a block of which those who asked while it came leave a rest', async () => {
+    const { clock, driver, limiter, inStore, trips } = setUp()
+    driver.state = 'silent'
+    const first = limiter.take('k')
+    await clock.advance(0)
+    const others = [limiter.take('k'), limiter.take('k', { cost: 3 })]
+    driver.state = 'serving'
+    driver.release()
+    expect(await first).toMatchObject({ granted: 1, remaining: 99 })
+    expect(await Promise.all(others)).toMatchObject([
+      { granted: 1, remaining: 98 },
+      { granted: 3, remaining: 95 },
+    ])
+    expect(await take(limiter, 5)).toBe(5)
+    expect(trips()).toBe(1)
+    expect(await inStore()).toBe(90)
+  })
+
   it('gets blocks for all keys of a moment in one trip, and has one timer for all of them', async () => {
     const { clock, driver, limiter } = setUp()
     const keys = Array.from({ length: 2_500 }, (_, i) => `k${i}`)
