@@ -2,7 +2,7 @@ import type { Change, Changes } from './changes.js'
 import type { Settings } from './check.js'
 import { isPassing, type Entries, type Entry } from './entry.js'
 import type { Far, Found } from './far.js'
-import type { Flight, Waiter } from './flight.js'
+import type { Caller, Flight } from './flight.js'
 import type { Near } from './near.js'
 import type { CacheStats } from './types.js'
 
@@ -19,8 +19,8 @@ export interface Answers<V> {
   /** Answers all who wait with an entry, and who comes until the flight ends. */
   offer(flight: Flight<V>, entry: Entry<V>): void
   /** What is answered at once while a flight is under way. */
-  meanwhile(flight: Flight<V>): Promise<V | undefined> | undefined
-  give(waiter: Pick<Waiter<V>, 'resolve' | 'reject'>, entry: Entry<V>): void
+  meanwhile(flight: Flight<V>, nowMs: number): Entry<V> | undefined
+  give(caller: Caller<V>, entry: Entry<V>): void
 }
 
 export interface AnswersParts<V> {
@@ -56,12 +56,14 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
     return entries.found(entry, sentMs, stamp)
   }
 
-  function give({ resolve, reject }: Pick<Waiter<V>, 'resolve' | 'reject'>, entry: Entry<V>): void {
+  function give(caller: Caller<V>, entry: Entry<V>): void {
+    let value: V | undefined
     try {
-      resolve(entries.valueOf(entry))
+      value = entries.valueOf(entry)
     } catch (error) {
-      reject(error)
+      return caller.reject(error)
     }
+    caller.resolve(value)
   }
 
   function offer(flight: Flight<V>, entry: Entry<V>): void {
@@ -110,17 +112,19 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
     ofMissed: ({ set }) => (set && mayAnswerAlone(set.entry, clock.nowMs()) ? set.entry : undefined),
     alone: (key) => (far ? near.alone(key, clock.nowMs()) : undefined),
     offer,
-    meanwhile(flight) {
+    meanwhile(flight, nowMs) {
       const { fallback, key } = flight
       if (!fallback) return undefined
-      const nowMs = clock.nowMs()
       if (!mayAnswer(fallback, nowMs)) {
         if (near.standing(fallback, nowMs) === 'ended' || nowMs >= fallback.staleUntilMs) return undefined
-        if (far && canBeAsked(far, near, key, nowMs)) return void lookAside(far, flight)
+        if (far && canBeAsked(far, near, key, nowMs)) {
+          lookAside(far, flight)
+          return undefined
+        }
         if (!mayAnswerAlone(fallback, nowMs)) return undefined
       }
       stats[nowMs < fallback.freshUntilMs ? 'hits' : 'stale']++
-      return fallback.answer ?? new Promise((resolve, reject) => give({ resolve, reject }, fallback))
+      return fallback
     },
     give,
   }

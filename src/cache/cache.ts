@@ -120,10 +120,9 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
   }
 
   /** What is at hand and may be answered now; sees to it that what grows old is loaded anew. */
-  function atHand(key: string): Entry<V> | undefined {
+  function atHand(key: string, nowMs: number): Entry<V> | undefined {
     const entry = near.get(key)
     if (!entry) return undefined
-    const nowMs = clock.nowMs()
     if (nowMs >= entry.staleUntilMs || near.standing(entry, nowMs) !== 'current') return undefined
     if (nowMs < entry.freshUntilMs) {
       stats.hits++
@@ -142,8 +141,10 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       checkOpen('get')
       keyString('key', key)
       signal?.throwIfAborted()
-      const entry = atHand(key)
-      return entry ? Promise.resolve(entries.valueOf(entry)) : loads.join(key, signal)
+      const nowMs = clock.nowMs()
+      const entry = atHand(key, nowMs)
+      if (entry) return Promise.resolve(entries.valueOf(entry))
+      return new Promise((resolve, reject) => loads.join(key, nowMs, { resolve, reject }, signal))
     } catch (error) {
       return rejected(error)
     }
@@ -193,19 +194,31 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       const wanted: readonly string[] = keys
       for (const key of wanted) keyString('key', key)
       options.signal?.throwIfAborted()
+      const nowMs = clock.nowMs()
       const values: (V | undefined)[] = new Array<undefined>(wanted.length)
       const missing: number[] = []
+      const lookedUp = new Set<string>()
       for (const [i, key] of wanted.entries()) {
-        const entry = atHand(key)
+        const entry = atHand(key, nowMs)
         if (entry) values[i] = entries.valueOf(entry)
-        else missing.push(i)
+        else {
+          missing.push(i)
+          if (!loads.isUnderWay(key)) lookedUp.add(key)
+        }
       }
-      if (missing.length === 0) return values
-      const lookedUp = new Set(missing.map((i) => wanted[i] as string).filter((key) => !loads.isUnderWay(key)))
+      let left = missing.length
+      if (left === 0) return values
       const group = loader.group(lookedUp.size)
-      const found = await Promise.all(missing.map((i) => loads.join(wanted[i] as string, options.signal, group)))
-      for (const [n, i] of missing.entries()) values[i] = found[n]
-      return values
+      // A promise for each key would cost more than its value does.
+      return await new Promise((resolve, reject) => {
+        for (const i of missing) {
+          const found = (value: V | undefined): void => {
+            values[i] = value
+            if (--left === 0) resolve(values)
+          }
+          loads.join(wanted[i] as string, nowMs, { resolve: found, reject }, options.signal, group)
+        }
+      })
     },
     async set(key, value, options = {}) {
       checkOpen('set')

@@ -11,10 +11,14 @@ import type { Group } from './loader.js'
  */
 export type Lateness = 'missed' | 'tags' | undefined
 
-/** A caller that waits for a flight. */
-export interface Waiter<V> {
+/** Who is to be answered. Neither function throws. */
+export interface Caller<V> {
   readonly resolve: (value: V | undefined) => void
   readonly reject: (error: unknown) => void
+}
+
+/** A caller that waits for a flight. */
+export interface Waiter<V> extends Caller<V> {
   /** When it came, counted in changes: what was changed before then it must not be answered. */
   readonly stamp: number
   late: Lateness
@@ -22,6 +26,8 @@ export interface Waiter<V> {
   unwatch?: (() => void) | undefined
   settled: boolean
 }
+
+const nobody: readonly never[] = []
 
 /** One look-up of a key, and its load if it misses. Callers that come meanwhile wait for the same. */
 export class Flight<V> {
@@ -72,26 +78,25 @@ export class Flight<V> {
     this.beganMs = nowMs
   }
 
-  /** Waits until it ends, `signal` aborts, or a load has taken longer than `loadTimeoutMs`. */
+  /** `caller` waits until it ends, `signal` aborts, or a load has taken longer than `loadTimeoutMs`. */
   join(
+    { resolve, reject }: Caller<V>,
     stamp: number,
     late: Lateness,
     loadTimeoutMs: number,
     clock: Clock,
     signal: AbortSignal | undefined,
-  ): Promise<V | undefined> {
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter<V> = { resolve, reject, stamp, late, settled: false }
-      this.waiters.push(waiter)
-      if (this.phase !== 'look') this.bound(waiter, loadTimeoutMs, clock)
-      if (signal) {
-        waiter.unwatch = onAbort(signal, () => {
-          if (!settle(waiter)) return
-          this.letGo()
-          reject(signal.reason as Error)
-        })
-      }
-    })
+  ): void {
+    const waiter: Waiter<V> = { resolve, reject, stamp, late, settled: false }
+    this.waiters.push(waiter)
+    if (this.phase !== 'look') this.bound(waiter, loadTimeoutMs, clock)
+    if (signal) {
+      waiter.unwatch = onAbort(signal, () => {
+        if (!settle(waiter)) return
+        this.letGo()
+        reject(signal.reason as Error)
+      })
+    }
   }
 
   /** From now on those who wait do so for a load. */
@@ -119,12 +124,12 @@ export class Flight<V> {
   }
 
   /** Those of whom `which` is true wait for it no more. */
-  dismiss(which: (waiter: Waiter<V>) => boolean): Waiter<V>[] {
-    const dismissed = this.waiters.filter((waiter) => !waiter.settled && which(waiter))
-    if (dismissed.length > 0) {
-      const leaving = new Set(dismissed)
-      this.waiters = this.waiters.filter((waiter) => !leaving.has(waiter))
-    }
+  dismiss(which: (waiter: Waiter<V>) => boolean): readonly Waiter<V>[] {
+    const leaves = (waiter: Waiter<V>): boolean => !waiter.settled && which(waiter)
+    if (!this.waiters.some(leaves)) return nobody
+    const dismissed = this.waiters.filter(leaves)
+    const leaving = new Set(dismissed)
+    this.waiters = this.waiters.filter((waiter) => !leaving.has(waiter))
     return dismissed
   }
 

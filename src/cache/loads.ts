@@ -7,7 +7,7 @@ import type { Entries, Entry } from './entry.js'
 import { isDueEarly } from './expiry.js'
 import { createFailures } from './failures.js'
 import type { Far, Found } from './far.js'
-import { Flight, type Lateness, type Waiter } from './flight.js'
+import { Flight, type Caller, type Lateness, type Waiter } from './flight.js'
 import type { Group, Loader } from './loader.js'
 import type { Near } from './near.js'
 import { renewTurn, untilWoken } from './turn.js'
@@ -15,8 +15,8 @@ import type { CacheStats } from './types.js'
 
 /** Looks keys up in the far tier and loads those that miss: one flight per key at a time. */
 export interface Loads<V> {
-  /** Joins the flight of the key, or starts one. */
-  join(key: string, signal: AbortSignal | undefined, group?: Group<V>): Promise<V | undefined>
+  /** `caller` joins the flight of the key, or starts one. `nowMs`: when it came. */
+  join(key: string, nowMs: number, caller: Caller<V>, signal: AbortSignal | undefined, group?: Group<V>): void
   isUnderWay(key: string): boolean
   /** Loads in the background, unless that is under way or has failed just now. */
   refresh(key: string, entry: Entry<V>): void
@@ -62,7 +62,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   const answers = createAnswers(parts)
   let closed = false
 
-  const isAsked = (key: string): boolean => far !== undefined && canBeAsked(far, near, key, clock.nowMs())
+  const isAsked = (key: string, nowMs: number): boolean => far !== undefined && canBeAsked(far, near, key, nowMs)
 
   /** `fly` it once it has whom it is for: it may land at once. */
   function newFlight(key: string, over?: number, group?: Group<V>): Flight<V> {
@@ -71,14 +71,14 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     return flight
   }
 
-  async function fly(flight: Flight<V>): Promise<void> {
+  async function fly(flight: Flight<V>, beginsMs: number): Promise<void> {
     const { key, over } = flight
     try {
-      for (;;) {
+      for (let nowMs = beginsMs; ; nowMs = clock.nowMs()) {
         flight.phase = 'look'
         flight.lookAgain = false
         flight.woken = false
-        flight.begin(near.stamp, clock.nowMs())
+        flight.begin(near.stamp, nowMs)
         const settled = changes?.settled(key)
         if (settled) {
           await settled
@@ -92,9 +92,10 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
           flight.begin(near.stamp, clock.nowMs())
           missed = changes?.missed(key)
         }
-        const found = far && !missed && isAsked(key) ? await ask(far, flight) : undefined
+        const found = far && !missed && isAsked(key, flight.beganMs) ? await ask(far, flight) : undefined
         if (closed) return
-        if (!found && near.isBehind(clock.nowMs())) {
+        nowMs = clock.nowMs()
+        if (!found && near.isBehind(nowMs)) {
           // What was told meanwhile lies unread. The bus is asked for a sign of life just now.
           await untilWoken(flight, longestDeafWaitMs, clock)
           continue
@@ -107,12 +108,15 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
         if (flight.lookAgain) continue
         const none = found && answers.ofWait(flight, found)
         if (none) {
-          near.keep(key, none, clock.nowMs())
+          near.keep(key, none, nowMs)
           return land(flight, none, 'hits')
         }
         if (entry && found) near.keep(key, entry, found.sentMs)
-        const isFresh = entry !== undefined && clock.nowMs() < entry.freshUntilMs
-        if (isFresh && (over === undefined || (found && !found.turn))) return land(flight, entry, 'hits')
+        const isFresh = entry !== undefined && nowMs < entry.freshUntilMs
+        if (isFresh && (over === undefined || (found && !found.turn))) {
+          land(flight, entry, 'hits')
+          return refreshEarly(key, entry, nowMs)
+        }
         if (entry && !isFresh) {
           if (failures.isRecent(key)) return land(flight, entry, 'stale')
           answers.offer(flight, entry)
@@ -212,7 +216,6 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       stats[as]++
       answers.give(waiter, entry)
     })
-    if (as === 'hits') refreshEarly(flight.key, entry)
   }
 
   /** Makes waiters wait for the flight of the key that runs now, or for a new one. */
@@ -221,19 +224,19 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     const known = flights.get(key)
     const flight = known ?? newFlight(key)
     for (const waiter of waiters) {
-      waiter.late = known && lateness(known, waiter.stamp)
+      waiter.late = known && lateness(known, waiter.stamp, clock.nowMs())
       flight.waiters.push(waiter)
     }
-    if (!known) void fly(flight)
+    if (!known) void fly(flight, clock.nowMs())
     else if (waiters.some(({ late }) => late)) growImpatient(known)
   }
 
   /** Why a get that came at `stamp` may not be answered with what the flight brings, if that can be. */
-  function lateness(flight: Flight<V>, stamp: number): Lateness {
-    const stands = near.standingOfRun(flight.stamp, flight.beganMs, clock.nowMs())
+  function lateness(flight: Flight<V>, stamp: number, nowMs: number): Lateness {
+    const stands = near.standingOfRun(flight.stamp, flight.beganMs, nowMs)
     if (stands !== 'current') {
       // What has only been looked up is looked up again.
-      if (!restart(flight) && (stands === 'doubtful' || isAsked(flight.key))) return 'missed'
+      if (!restart(flight) && (stands === 'doubtful' || isAsked(flight.key, nowMs))) return 'missed'
     }
     return settings.tags && near.tagsEndedAt > flight.stamp && stamp > flight.stamp ? 'tags' : undefined
   }
@@ -281,30 +284,34 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     if (turn) far?.release(key, turn)
   }
 
-  function refreshEarly(key: string, entry: Entry<V>): void {
-    if (entry.loadMs * earlyRefresh === 0) return
-    const nowMs = clock.nowMs()
+  function refreshEarly(key: string, entry: Entry<V>, nowMs: number): void {
     if (nowMs < entry.quietUntilMs || !isDueEarly(nowMs, entry.freshUntilMs, entry.loadMs, earlyRefresh, random)) return
     refresh(key, entry)
   }
 
   function refresh(key: string, entry: Entry<V>): void {
     if (closed || flights.has(key) || failures.isRecent(key)) return
-    const flight = newFlight(key, clock.nowMs() < entry.freshUntilMs ? (entry.sinceMs ?? -Infinity) : undefined)
+    const nowMs = clock.nowMs()
+    const flight = newFlight(key, nowMs < entry.freshUntilMs ? (entry.sinceMs ?? -Infinity) : undefined)
     flight.fallback = entry
-    void fly(flight)
+    void fly(flight, nowMs)
   }
 
-  function join(key: string, signal: AbortSignal | undefined, group?: Group<V>): Promise<V | undefined> {
+  function join(
+    key: string,
+    nowMs: number,
+    caller: Caller<V>,
+    signal: AbortSignal | undefined,
+    group?: Group<V>,
+  ): void {
     const known = flights.get(key)
-    const answered = known && answers.meanwhile(known)
-    if (answered) return answered
+    const answer = known && answers.meanwhile(known, nowMs)
+    if (answer) return answers.give(caller, answer)
     const flight = known ?? newFlight(key, undefined, group)
-    const late = known && lateness(known, near.stamp)
-    const joined = flight.join(near.stamp, late, loadTimeoutMs, clock, signal)
-    if (!known) void fly(flight)
+    const late = known && lateness(known, near.stamp, nowMs)
+    flight.join(caller, near.stamp, late, loadTimeoutMs, clock, signal)
+    if (!known) void fly(flight, nowMs)
     else if (late) growImpatient(known)
-    return joined
   }
 
   /** Makes a flight begin anew if it has only looked; says whether it has. */

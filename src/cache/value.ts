@@ -26,11 +26,14 @@ export function freeze(value: unknown): boolean {
 /** The same for what JSON.parse has made: a tree of plain data, in which nothing has to be looked for. */
 export function freezeTree(value: unknown): void {
   if (typeof value !== 'object' || value === null) return
-  const wholes: object[] = [value]
-  for (let i = 0; i < wholes.length; i++) {
-    const whole = wholes[i] as object
-    const parts: readonly unknown[] = Array.isArray(whole) ? whole : Object.values(whole)
-    for (const part of parts) if (typeof part === 'object' && part !== null) wholes.push(part)
+  // Most values have no parts; a list is made for those that do.
+  let parts: object[] | undefined
+  const note = (part: unknown): void => {
+    if (typeof part === 'object' && part !== null) (parts ??= []).push(part)
+  }
+  for (let whole: object | undefined = value; whole; whole = parts?.pop()) {
+    if (Array.isArray(whole)) for (const part of whole) note(part)
+    else for (const name in whole) note((whole as Record<string, unknown>)[name])
     Object.freeze(whole)
   }
 }

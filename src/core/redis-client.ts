@@ -76,11 +76,14 @@ export function redisLane(redis: RedisClient, key: string): number {
   return redis.isCluster === true ? calculateSlot(keyPrefixOf(redis) + key) : 0
 }
 
+const unsafeInTag = /[%{}]/
+
 /**
  * A name as a part of a Redis key in which spillway has put the hash tag: braces would move the tag, so they are
  * escaped, and so is the escape itself.
  */
 export function tagSafe(name: string): string {
+  if (!unsafeInTag.test(name)) return name
   return name.replace(/[%{}]/g, (found) => `%${found.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
