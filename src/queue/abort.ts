@@ -1,27 +1,25 @@
-/** Tells a handler to give up. The signal is made when somebody asks for it, which most handlers never do. */
-export interface Abort {
-  readonly signal: AbortSignal
-  readonly aborted: boolean
-  abort(reason: unknown): void
-}
+/**
+ * Tells a handler to give up. The signal is made when somebody asks for it, which most handlers never do. A class, because
+ * a literal with a getter costs as much as the rest of a short handler.
+ */
+export class Abort {
+  private controller: AbortController | undefined
+  private told: { readonly reason: unknown } | undefined
 
-export function createAbort(): Abort {
-  let controller: AbortController | undefined
-  let told: { readonly reason: unknown } | undefined
-  return {
-    get signal() {
-      if (!controller) {
-        controller = new AbortController()
-        if (told) controller.abort(told.reason)
-      }
-      return controller.signal
-    },
-    get aborted() {
-      return told !== undefined
-    },
-    abort(reason) {
-      told ??= { reason }
-      controller?.abort(told.reason)
-    },
+  get signal(): AbortSignal {
+    if (!this.controller) {
+      this.controller = new AbortController()
+      if (this.told) this.controller.abort(this.told.reason)
+    }
+    return this.controller.signal
+  }
+
+  get aborted(): boolean {
+    return this.told !== undefined
+  }
+
+  abort(reason: unknown): void {
+    this.told ??= { reason }
+    this.controller?.abort(this.told.reason)
   }
 }

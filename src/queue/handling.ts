@@ -40,16 +40,25 @@ const all = (messages: readonly unknown[], outcome: Outcome, error?: unknown): H
   ...(error === undefined ? {} : { error }),
 })
 
-const contextOf = <Tx>(abort: Abort, tx: Tx): HandlerContext<Tx> => ({
-  get signal() {
-    return abort.signal
-  },
-  tx,
-})
+/** A class for the reason that Abort is one. */
+class Context<Tx> implements HandlerContext<Tx> {
+  readonly #abort: Abort
+
+  constructor(
+    abort: Abort,
+    readonly tx: Tx,
+  ) {
+    this.#abort = abort
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+}
 
 /** A handler gets a list of its own: what it takes out of that is not taken from here. */
 const call = <T, Tx>(handler: Handler<T, Tx>, messages: readonly Message<T>[], abort: Abort, tx: Tx): Promise<void> =>
-  handler([...messages], contextOf(abort, tx))
+  handler([...messages], new Context(abort, tx))
 
 const failure = (error: unknown): unknown => error ?? new Error('the handler failed without a reason')
 

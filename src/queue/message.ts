@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { keyString } from '../core/check.js'
-import type { Codec } from '../core/codec.js'
+import { jsonCodec, type Codec } from '../core/codec.js'
 import type { HeaderValue, OutgoingRecord, QueueRecord, RecordHeaders } from './driver.js'
 
 /** A message to publish. */
@@ -109,16 +109,28 @@ function placeId({ topic, partition }: Place, offset: number): string {
  * returns them, or a part of them, lets the handler write to what is handled again, buried, and read by other groups.
  */
 export function decodeMessage<T>(record: QueueRecord, place: Place, codec: Codec<T>, attempt: number): Message<T> {
-  return openMessage(record, place, codec.decode(record.value ? Buffer.from(record.value) : new Uint8Array(0)), attempt)
+  return openMessage(record, place, codec.decode(bytesFor(codec, record.value)), attempt)
+}
+
+function headersOf({ headers }: QueueRecord): Record<string, string> {
+  let named: [string, string][] | undefined
+  for (const name of Object.keys(headers)) {
+    if (name !== idHeader) (named ??= []).push([name, text(firstValue(headers[name]))])
+  }
+  // Unlike an assignment this makes a property of any name, `__proto__` too.
+  return named ? Object.fromEntries(named) : {}
+}
+
+/** It keeps no bytes that it is given, and makes plain data alone. */
+const json: unknown = jsonCodec()
+
+function bytesFor(codec: unknown, value: Uint8Array | null): Uint8Array {
+  if (value === null) return new Uint8Array(0)
+  return codec === json ? value : Buffer.from(value)
 }
 
 export function openMessage<T>(record: QueueRecord, place: Place, body: T, attempt: number): Message<T> {
-  const named: [string, string][] = []
-  for (const name of Object.keys(record.headers)) {
-    if (name !== idHeader) named.push([name, text(firstValue(record.headers[name]))])
-  }
-  // Unlike an assignment this makes a property of any name, `__proto__` too.
-  const headers = Object.fromEntries(named)
+  const headers = headersOf(record)
   const { topic, partition } = place
   const id = idOf(record, place)
   const offset = String(record.offset)

@@ -6,7 +6,7 @@ import type { Codec } from '../core/codec.js'
 import { outsideRequests } from '../core/context.js'
 import { channels, type QueueMessageEvent } from '../core/diagnostics.js'
 import { ClosedError } from '../core/errors.js'
-import { createAbort, type Abort } from './abort.js'
+import { Abort } from './abort.js'
 import { isPermanent, type QueueRecord } from './driver.js'
 import type { Handling, Outcome } from './handling.js'
 import { createLanes, type Entry, type Lane } from './lanes.js'
@@ -38,6 +38,9 @@ interface Wait {
   entries: readonly ThisEntry[]
   readonly cancel: () => void
 }
+
+/** Entries of a run that were not handled. */
+type Left = Readonly<Record<Exclude<Outcome, 'handled' | 'duplicate'>, ThisEntry[]>>
 
 interface Run {
   readonly entries: readonly ThisEntry[]
@@ -115,7 +118,7 @@ export function createRunner<T>(options: RunnerOptions<T>): Runner {
     while (allowed && !stopped && runs.size < concurrency && lanes.ready > 0) {
       if (waitForMore()) return
       const entries = lanes.take(maxMessages, maxBytes)
-      const run: Run = { entries, abort: createAbort(), blocked: undefined }
+      const run: Run = { entries, abort: new Abort(), blocked: undefined }
       runs.add(run)
       void attempt(run, entries).then(() => {
         runs.delete(run)
@@ -155,12 +158,14 @@ export function createRunner<T>(options: RunnerOptions<T>): Runner {
     if (ready.length === 0) return
     // A handler that enters a context of its own leaves it in here, and not to the next.
     const { outcomes, error } = await outsideRequests(() => handling(messages, run.abort))
-    const left = { failed: [] as ThisEntry[], busy: [] as ThisEntry[], unready: [] as ThisEntry[] }
-    for (const [i, entry] of ready.entries()) {
+    let left: Left | undefined
+    for (let i = 0; i < ready.length; i++) {
+      const entry = ready[i] as ThisEntry
       const outcome = outcomes[i] as Outcome
       if (outcome === 'handled' || outcome === 'duplicate') finish(entry, outcome)
-      else left[outcome].push(entry)
+      else (left ??= { failed: [], busy: [], unready: [] })[outcome].push(entry)
     }
+    if (!left) return
     // Told to give up, neither the handler nor the inbox has failed at these messages.
     if (run.abort.aborted) return park([...left.busy, ...left.unready, ...left.failed], 0)
     if (left.busy.length > 0) postpone(run, left.busy, () => options.busyMs)

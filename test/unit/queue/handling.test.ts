@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createAbort } from '../../../src/queue/abort.js'
+import { Abort } from '../../../src/queue/abort.js'
 import { createHandling } from '../../../src/queue/handling.js'
 import { memoryInbox, type Inbox, type Message, type TransactionalInbox } from '../../../src/queue/index.js'
 import { virtualClock } from '../../support/virtual-clock.js'
@@ -33,7 +33,7 @@ function setUp<Tx = undefined>(
       for (const { id } of messages) await handle(id)
     },
   })
-  return { clock, calls, faults, run: (...messages: Message<string>[]) => run(messages, createAbort()) }
+  return { clock, calls, faults, run: (...messages: Message<string>[]) => run(messages, new Abort()) }
 }
 
 const fail = (): never => {
@@ -116,7 +116,7 @@ describe('handling through a transactional inbox', () => {
   })
 
   it('starts no handler that was told to give up while the inbox kept it waiting', async () => {
-    const abort = createAbort()
+    const abort = new Abort()
     const late: TransactionalInbox<string> = {
       async once(ids, work) {
         abort.abort(new Error('closing'))
@@ -161,7 +161,7 @@ describe('a list that the handler got', () => {
         mine.splice(0)
       },
     })
-    const { outcomes } = await run([message('a'), message('b')], createAbort())
+    const { outcomes } = await run([message('a'), message('b')], new Abort())
     expect(outcomes).toEqual(['handled', 'handled'])
   })
 })
@@ -204,7 +204,7 @@ describe('handling through a claiming inbox', () => {
       clock,
       handler: () => new Promise((resolve) => (release = resolve)),
     })
-    const abort = createAbort()
+    const abort = new Abort()
     const running = run([message('a')], abort)
     await clock.advance(10_000)
     expect(await inbox.begin(['a'], 'somebody', 900)).toEqual(['busy'])
@@ -231,7 +231,7 @@ describe('handling through a claiming inbox', () => {
       handler: (_, { signal }) =>
         new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
     })
-    const running = run([message('a')], createAbort())
+    const running = run([message('a')], new Abort())
     await clock.advance(400)
     expect((await running).outcomes).toEqual(['failed'])
   })
@@ -254,7 +254,7 @@ describe('handling through a claiming inbox', () => {
       clock,
       handler: async ([one]) => void calls.push(String(one?.id)),
     })
-    const running = run([message('a')], createAbort())
+    const running = run([message('a')], new Abort())
     await clock.advance(1_000)
     expect((await running).outcomes).toEqual(['handled'])
     expect(calls).toEqual(['a'])
