@@ -196,7 +196,11 @@ export function queueContract(
       wanted = others()
       return wanted > 0 && wanted === before && (await consumer.lag()) > 0 && bench.ids().includes('later-1')
     })
-    assert.ok(!bench.handled.some((message) => message.partition === partition && message.body.n >= 40))
+    // A member that has lost its place and joins anew tries the dead message once more, beside those behind it.
+    await bench.eventually('none behind the dead message', () => {
+      const isBehind = (message: Message<Body>): boolean => message.partition === partition && message.body.n >= 40
+      return stalled.length > 1 || !bench.handled.some(isBehind)
+    })
     await consumer.close()
     // What stands behind the dead message is still there for the next member.
     await bench.consume({ handle: async (message) => void bench.handled.push(message) })
