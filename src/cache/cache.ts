@@ -210,7 +210,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       if (left === 0) return values
       const group = loader.group(lookedUp.size)
       // A promise for each key would cost more than its value does.
-      return await new Promise((resolve, reject) => {
+      return new Promise((resolve, reject) => {
         for (const i of missing) {
           const found = (value: V | undefined): void => {
             values[i] = value
