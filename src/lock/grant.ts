@@ -17,8 +17,8 @@ export interface Hold {
   handovers: number
   /** Who has it now. */
   grant: Grant
-  /** Looks at the clock, and declares the hold lost if its time is over. */
-  readonly look: () => void
+  /** Looks at the clock, and declares the hold lost if its time is over. The same function for all holds. */
+  readonly isHeld: (hold: Hold) => boolean
 }
 
 /** Runs what tells of a grant in the async context of the call that it was granted to; `undefined` while nobody listens. */
@@ -47,7 +47,8 @@ export class Grant {
       this.controller = controller
       if (this.lost) controller.abort(this.lost)
       else {
-        looking(controller.signal, this.hold.look)
+        const { hold } = this
+        looking(controller.signal, () => void hold.isHeld(hold))
         this.abort = keepContext((reason) => controller.abort(reason))
       }
     }

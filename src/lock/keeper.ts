@@ -108,9 +108,17 @@ export function createKeeper(options: {
     keep(claim, { reply, sentMs }, { renews, tellIn }) {
       const heldMs = reply.heldMs as number
       if (clock.nowMs() >= deadlineOf(sentMs, heldMs)) return undefined
-      const times = { heldMs, deadlineMs: 0, renewAtMs: 0 }
-      const look = (): void => void isHeld(hold)
-      const hold = { claim, renews, firstToken: reply.token, handovers: 0, look, ...times } as Hold
+      const hold: Hold = {
+        claim,
+        renews,
+        firstToken: reply.token,
+        heldMs,
+        deadlineMs: 0,
+        renewAtMs: 0,
+        handovers: 0,
+        grant: undefined as unknown as Grant,
+        isHeld,
+      }
       hold.grant = new Grant(hold, reply.token, tellIn)
       holds.add(hold)
       plan(hold, sentMs, heldMs)

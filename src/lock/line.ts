@@ -2,7 +2,7 @@ import { onAbort } from '../core/abort.js'
 import type { Clock } from '../core/clock.js'
 import { WaitTimeoutError } from '../core/errors.js'
 import type { Grant } from './grant.js'
-import { Waiters, type Waiter, type Wish } from './waiters.js'
+import { Waiter, Waiters, type Wish } from './waiters.js'
 
 /** The callers of this process that want a key. Their first is the only one that the backend knows of. */
 export interface Line {
@@ -149,17 +149,17 @@ export function queueUp(
       if (isFirst) poke(line)
       onLeave()
     }
-    const waiter: Waiter = {
-      ...wish,
-      resolve(grant) {
+    const waiter = new Waiter(
+      wish,
+      (grant) => {
         end()
         resolve(grant)
       },
-      reject(error) {
+      (error) => {
         end()
         reject(error)
       },
-    }
+    )
     if (maxWaitMs !== Infinity) cancelTimer = clock.after(maxWaitMs, () => leave(waitedTooLong(line.key, maxWaitMs)))
     if (signal) unwatch = onAbort(signal, () => leave(signal.reason as Error))
     line.waiters.push(waiter)

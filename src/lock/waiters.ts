@@ -8,15 +8,27 @@ export interface Wish {
   readonly tellIn: TellIn
 }
 
-export interface Waiter extends Wish {
-  readonly resolve: (grant: Grant) => void
-  readonly reject: (error: Error) => void
-}
+/** A caller that waits. It is its own place in the list. */
+export class Waiter implements Wish {
+  readonly permits: number
+  readonly ttlMs: number
+  readonly renews: boolean
+  readonly tellIn: TellIn
+  /** Neighbours in the list, which nobody but {@link Waiters} changes. */
+  previous: Waiter | undefined
+  next: Waiter | undefined
+  list: Waiters | undefined
 
-interface Node {
-  readonly waiter: Waiter
-  previous: Node | undefined
-  next: Node | undefined
+  constructor(
+    { permits, ttlMs, renews, tellIn }: Wish,
+    readonly resolve: (grant: Grant) => void,
+    readonly reject: (error: Error) => void,
+  ) {
+    this.permits = permits
+    this.ttlMs = ttlMs
+    this.renews = renews
+    this.tellIn = tellIn
+  }
 }
 
 /**
@@ -24,47 +36,40 @@ interface Node {
  * one of them is served or leaves.
  */
 export class Waiters implements Iterable<Waiter> {
-  private readonly nodes = new Map<Waiter, Node>()
-  private head: Node | undefined
-  private tail: Node | undefined
-
-  get first(): Waiter | undefined {
-    return this.head?.waiter
-  }
-
-  get size(): number {
-    return this.nodes.size
-  }
+  first: Waiter | undefined
+  private last: Waiter | undefined
+  size = 0
 
   push(waiter: Waiter): void {
-    const node: Node = { waiter, previous: this.tail, next: undefined }
-    if (this.tail) this.tail.next = node
-    else this.head = node
-    this.tail = node
-    this.nodes.set(waiter, node)
+    waiter.list = this
+    waiter.previous = this.last
+    if (this.last) this.last.next = waiter
+    else this.first = waiter
+    this.last = waiter
+    this.size++
   }
 
   /** Whether it was there. */
   remove(waiter: Waiter): boolean {
-    const node = this.nodes.get(waiter)
-    if (!node) return false
-    this.nodes.delete(waiter)
-    if (node.previous) node.previous.next = node.next
-    else this.head = node.next
-    if (node.next) node.next.previous = node.previous
-    else this.tail = node.previous
+    if (waiter.list !== this) return false
+    const { previous, next } = waiter
+    if (previous) previous.next = next
+    else this.first = next
+    if (next) next.previous = previous
+    else this.last = previous
+    waiter.list = waiter.previous = waiter.next = undefined
+    this.size--
     return true
   }
 
   /** Removes all of them. */
   takeAll(): Waiter[] {
     const all = [...this]
-    this.nodes.clear()
-    this.head = this.tail = undefined
+    for (const waiter of all) this.remove(waiter)
     return all
   }
 
   *[Symbol.iterator](): Iterator<Waiter> {
-    for (let node = this.head; node; node = node.next) yield node.waiter
+    for (let waiter = this.first; waiter; waiter = waiter.next) yield waiter
   }
 }

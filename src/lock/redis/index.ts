@@ -80,7 +80,8 @@ export function redisLock(redis: RedisLockClient, options: RedisLockOptions = {}
     const { verb, claim } = part
     const { kind, number, ttlMs, permits, of, tokens, waits } = claim
     const known = part.verb === 'release' && part.next ? knownSubscribers(claim, part.absent ?? 0) : ''
-    const own = [verb === 'acquire' && !waits ? 'try' : verb, number, ttlMs, verb === 'release' ? known : tokens]
+    const asks = verb === 'acquire' || verb === 'next'
+    const own = [asks && !waits ? `try ${verb}` : verb, number, ttlMs, asks ? tokens : known]
     return kind === 'mutex' ? own : [...own, permits, of]
   }
 

@@ -9,8 +9,8 @@
 -- ARGV[1]   front, the first half of a holder's name
 -- ARGV[2]   how long a fencing counter that is not used is kept, in ms; 0 for ever
 -- ARGV[n]   per command six: verb, number (the second half), ttlMs, and by verb
---           acquire, next, try: how many fencing tokens the grant takes; next is refused if others are to go before it, and
---           who tries does not wait
+--           acquire, next: how many fencing tokens the grant takes; next is refused if others are to go before it. 'try '
+--           before it says that the claim does not wait
 --           release: how many subscribers of the channel do not count as others, -1 if that cannot be known, or '' if it
 --           does not matter
 --           and the permits of the claim, and how many there are
@@ -53,10 +53,13 @@ local function keepCounter(counter, ttlMs)
   if counterMs > 0 then attempt('PEXPIRE', counter, math.max(counterMs, ttlMs)) end
 end
 
-local function count(channel, claimant, known)
-  local listed = attempt('PUBSUB', 'NUMSUB', channel)
-  local listening = failure(listed) and 0 or listed[2]
-  others = math.max(listening - known, claimant and claimant ~= front and 1 or 0)
+local function count(channel, heard, claimant, known)
+  others = claimant and claimant ~= front and 1 or 0
+  -- Those who listen by a pattern have heard it too, and do not count.
+  if failure(heard) or heard > known then
+    local listed = attempt('PUBSUB', 'NUMSUB', channel)
+    if not failure(listed) then others = math.max(others, listed[2] - known) end
+  end
   contended = others > 0
 end
 
@@ -65,7 +68,7 @@ local function carryOut(i)
   local at = 6 * i - 3
   local verb, ttlMs, extra = ARGV[at], tonumber(ARGV[at + 2]), ARGV[at + 3]
   local mine, of = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
-  local holder, waits = front .. ':' .. ARGV[at + 1], verb ~= 'try'
+  local holder, waits = front .. ':' .. ARGV[at + 1], verb == 'acquire' or verb == 'next'
   local channel = string.gsub(counter, ':token$', ':channel')
 
   for _, gone in ipairs(call('ZRANGEBYSCORE', untils, '-inf', nowMs)) do forget(untils, permits, gone) end
@@ -89,11 +92,10 @@ local function carryOut(i)
     if gaveUp then call('HDEL', permits, 'wanted', 'wantedUntil') end
     if held then forget(untils, permits, holder) end
     -- They are free, whatever fails from here on.
-    if held or gaveUp then
-      told = failure(attempt('PUBLISH', channel, '0')) or 0
-    end
+    local heard = (held or gaveUp) and attempt('PUBLISH', channel, '0')
+    told = failure(heard) or 0
     if held and extra == '-1' then contended = true
-    elseif held and extra ~= '' then count(channel, claimant, tonumber(extra)) end
+    elseif held and extra ~= '' then count(channel, heard, claimant, tonumber(extra)) end
     if not before then attempt('SET', latch, held and 1 or 0, 'PX', latchMs) end
     return (before or held and '1') == '1' and 1 or 0, told
   elseif held then
@@ -101,7 +103,7 @@ local function carryOut(i)
     return 1, tonumber(match(held, '%d+$')) or 0
   elseif call('EXISTS', latch) == 1 then
     return 2, 0
-  elseif verb == 'next' and contended then
+  elseif (verb == 'next' or verb == 'try next') and contended then
     return 3, others
   elseif used + mine <= of and (not wanted or wanted == holder) then
     local token = call('INCRBY', counter, extra) - extra + 1
