@@ -87,14 +87,18 @@ export class Flusher {
   ): Promise<{ readonly cause: unknown; readonly retryMs: number } | undefined> {
     const { clock, delayMs, flush, settle, backoff, onFlushed } = this.parts
     const startedMs = clock.nowMs()
+    let begunMs = startedMs
     try {
       const keys = group.map(({ key }) => key)
-      await flush(keys, { signal })
+      const flushing = flush(keys, { signal })
+      // The distance to the next flush counts from here: what it does first has been done, however busy the process is.
+      begunMs = clock.nowMs()
+      await flushing
       this.failures = 0
       this.suspects.worked(group)
       // From now on they are not renewed, which might come after what settles them.
       for (const claim of group) held.delete(claim)
-      await settle(group, { verb: 'done', tookMs: clock.nowMs() - startedMs })
+      await settle(group, { verb: 'done', tookMs: clock.nowMs() - begunMs })
       onFlushed(group, startedMs)
       return undefined
     } catch (cause) {
@@ -102,7 +106,7 @@ export class Flusher {
       if (held.has(group[0] as Claim)) this.suspects.failed(group)
       this.failures++
       // The store counts the delay from the claim, which may have been long on its way here.
-      const restMs = startedMs + delayMs - clock.nowMs()
+      const restMs = begunMs + delayMs - clock.nowMs()
       return { cause, retryMs: Math.max(backoff(this.failures), restMs) }
     }
   }
