@@ -92,3 +92,25 @@ it('tries no sooner than after the delay again, however late the claim came', as
   }
   await behind.close()
 })
+
+it('counts the delay from when a flush has begun, however slow its beginning was', async () => {
+  const clock = virtualClock()
+  let busyMs = 0
+  const slowed = { ...clock, nowMs: () => clock.nowMs() + busyMs }
+  const begun: number[] = []
+  const behind = await startWriteBehind(memoryWriteBehind({ clock: slowed }), {
+    delayMs,
+    clock: slowed,
+    async flush() {
+      // Something else ran before this line.
+      if (begun.length === 0) busyMs += delayMs / 2
+      begun.push(slowed.nowMs())
+    },
+  })
+  while (begun.length < 2) {
+    await behind.touch('k')
+    await clock.advance(5)
+  }
+  expect((begun[1] as number) - (begun[0] as number)).toBeGreaterThanOrEqual(delayMs)
+  await behind.close()
+})
