@@ -1,4 +1,4 @@
-import { jsonCodec } from '../core/codec.js'
+import { isJsonCodec } from '../core/codec.js'
 import { quietUntilMs, scattered } from './expiry.js'
 import { tagsOf, type Settings } from './check.js'
 import type { FoundEntry, StoredEntry } from './driver.js'
@@ -64,9 +64,6 @@ const passingMs = 2_000
 
 const none: readonly string[] = Object.freeze([])
 
-/** It keeps no bytes that it is given, and makes plain data alone. */
-const json: unknown = jsonCodec()
-
 export function createEntries<V>(settings: Settings<V>): Entries<V> {
   const { codec, ttlMs, staleMs, absentTtlMs, jitter, random, earlyRefresh } = settings
 
@@ -79,7 +76,7 @@ export function createEntries<V>(settings: Settings<V>): Entries<V> {
   ): Entry<V> {
     let value: V | undefined
     let own: Uint8Array | undefined
-    if (body !== undefined && codec === json) {
+    if (body !== undefined && isJsonCodec(codec)) {
       value = codec.decode(body)
       freezeTree(value)
     } else if (body !== undefined) {

@@ -91,7 +91,7 @@ export class Flusher {
     try {
       const keys = group.map(({ key }) => key)
       const flushing = flush(keys, { signal })
-      // The distance to the next flush counts from here: what it does first has been done, however busy the process is.
+      // The distance to the next flush counts from here, where the synchronous part of `flush` has run.
       begunMs = clock.nowMs()
       await flushing
       this.failures = 0

@@ -14,6 +14,9 @@ export function jsonCodec<T>(): Codec<T> {
   return json as Codec<T>
 }
 
+/** Whether it is that codec, which keeps no bytes that it is given, and makes plain data alone. */
+export const isJsonCodec = (codec: unknown): boolean => codec === json
+
 const json: Codec<unknown> = Object.freeze({
   encode(value: unknown) {
     const text = JSON.stringify(value) as string | undefined

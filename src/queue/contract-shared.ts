@@ -47,7 +47,7 @@ export class Bench {
     await publisher.close()
   }
 
-  async consume(options: Partial<ConsumerOptions<Body>> = {}): Promise<Consumer> {
+  async consume(options: Partial<ConsumerOptions<Body>> = {}, driver = this.subject.driver): Promise<Consumer> {
     const defaults = {
       topic: this.topic,
       group: 'group',
@@ -57,7 +57,7 @@ export class Bench {
       sessionTimeoutMs: 6_000,
       ...(options.handleBatch ? {} : { handle: async (message: Message<Body>) => void this.handled.push(message) }),
     }
-    const consumer = await startConsumer<Body>(this.subject.driver, { ...defaults, ...options })
+    const consumer = await startConsumer<Body>(driver, { ...defaults, ...options })
     this.consumers.push(consumer)
     return consumer
   }

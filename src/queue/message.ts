@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { keyString } from '../core/check.js'
-import { jsonCodec, type Codec } from '../core/codec.js'
+import { isJsonCodec, type Codec } from '../core/codec.js'
 import type { HeaderValue, OutgoingRecord, QueueRecord, RecordHeaders } from './driver.js'
 
 /** A message to publish. */
@@ -121,12 +121,9 @@ function headersOf({ headers }: QueueRecord): Record<string, string> {
   return named ? Object.fromEntries(named) : {}
 }
 
-/** It keeps no bytes that it is given, and makes plain data alone. */
-const json: unknown = jsonCodec()
-
 function bytesFor(codec: unknown, value: Uint8Array | null): Uint8Array {
   if (value === null) return new Uint8Array(0)
-  return codec === json ? value : Buffer.from(value)
+  return isJsonCodec(codec) ? value : Buffer.from(value)
 }
 
 export function openMessage<T>(record: QueueRecord, place: Place, body: T, attempt: number): Message<T> {
