@@ -20,9 +20,16 @@ export interface Service extends AsyncDisposable {
   readonly pid: number
   /** What it wrote to its standard error so far. */
   complaints(): string
-  request(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
+  request(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+    patienceMs?: number,
+  ): Promise<Answer>
   open(sale: object): Promise<string>
-  buy(saleId: string, key: string, body?: object): Promise<Answer>
+  /** `patienceMs` is how long the buyer waits for an answer. */
+  buy(saleId: string, key: string, body?: object, patienceMs?: number): Promise<Answer>
   /** Looks until the audit has settled. */
   settled(saleId: string): Promise<SaleAudit>
   signal(signal: NodeJS.Signals): void
@@ -95,14 +102,14 @@ export function createClient(url: string, running: Process): Service {
   const service: Service = {
     ...running,
     url,
-    async request(method, path, body, headers = {}) {
+    async request(method, path, body, headers = {}, patienceMs = answerMs) {
       const type = body === undefined ? {} : { 'content-type': 'application/json' }
       const response = await fetch(new URL(path, url), {
         method,
         headers: { ...type, ...headers },
         ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
         // A connection that Node's primary was handing to a worker when that was killed stays open, and silent.
-        signal: AbortSignal.timeout(answerMs),
+        signal: AbortSignal.timeout(patienceMs),
       })
       const text = await response.text()
       const json = response.headers.get('content-type')?.includes('json') === true
@@ -114,8 +121,8 @@ export function createClient(url: string, running: Process): Service {
       if (answer.status !== 201) throw new Error(`opening a sale answered ${JSON.stringify(answer)}`)
       return answer.body['id'] as string
     },
-    buy: (saleId, key, body = { buyer: `buyer-of-${key}` }) =>
-      service.request('POST', `/sales/${saleId}/orders`, body, { 'idempotency-key': key }),
+    buy: (saleId, key, body = { buyer: `buyer-of-${key}` }, patienceMs = answerMs) =>
+      service.request('POST', `/sales/${saleId}/orders`, body, { 'idempotency-key': key }, patienceMs),
     async settled(saleId) {
       for (;;) {
         const { status, body } = await service.request('GET', `/sales/${saleId}/audit`)
