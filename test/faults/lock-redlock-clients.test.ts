@@ -2,6 +2,7 @@ import { Redis, type RedisOptions } from 'ioredis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createLock, type Lock } from '../../src/lock/index.js'
 import { redlockLock } from '../../src/lock/redlock/index.js'
+import { sleep } from '../services/net.js'
 import { uniqueName } from '../services/vitest.js'
 import { describeWithNodes } from '../support/redis-nodes.js'
 import { together } from '../support/together.js'
@@ -33,12 +34,14 @@ describeWithNodes('redlockLock over clients', 3, (servers) => {
         return client
       })
     const [lock, elsewhere] = [lockOver(clients()), lockOver(clients())]
-    const keys = Array.from({ length: 20 }, () => uniqueName('key'))
-    const leases = await Promise.all(keys.map((key) => lock.tryAcquire(key, { ttlMs: 4_000 })))
+    const keys = Array.from({ length: 8 }, () => uniqueName('key'))
+    // A busy machine may renew late, by two thirds of that.
+    const ttlMs = 12_000
+    const leases = await Promise.all(keys.map((key) => lock.tryAcquire(key, { ttlMs })))
     expect(leases.every((lease) => lease !== null)).toBe(true)
     for (const refused of await Promise.all(keys.map((key) => elsewhere.tryAcquire(key)))) expect(refused).toBeNull()
     const waiting = keys.map((key) => elsewhere.acquire(key))
-    await new Promise((resolve) => setTimeout(resolve, 4_200))
+    await sleep(ttlMs + 200)
     expect(
       leases.filter((lease) => lease?.signal.aborted),
       'lost though renewed',
@@ -46,13 +49,12 @@ describeWithNodes('redlockLock over clients', 3, (servers) => {
     for (const lease of leases) expect(await lease?.release()).toBe(true)
     for (const lease of await Promise.all(waiting)) expect(await lease.release()).toBe(true)
   }
-  it.each(clientLibraries)('lock, wait, renew and release with every setting of %s', (library) =>
+  it('lock, wait, renew and release with every setting', () =>
     together(
-      serverSettings,
-      ({ title }) => title,
-      ({ options }) => works(library, options),
-    ),
-  )
+      clientLibraries.flatMap((library) => serverSettings.map((setting) => ({ ...setting, library }))),
+      ({ library, title }) => `${library}, ${title}`,
+      ({ library, options }) => works(library, options),
+    ))
 
   it('many on the same clients add no listener for each', async () => {
     const warnings: string[] = []

@@ -85,7 +85,8 @@ describeWithServices('a herd of 20,000 calls', ['zookeeper'], ({ zookeeper }) =>
     const unknown = failures.filter((error) => (error as StoreUnavailableError).applied === 'unknown')
     expect(failures.every((error) => error instanceof StoreUnavailableError)).toBe(true)
     expect(failures.length, 'that it was too much').toBeGreaterThan(1_000)
-    expect(unknown.length, 'those that were under way').toBeLessThanOrEqual(500)
+    // 500 are under way at once. Where one is answered while the others give up one after the other, the next begins.
+    expect(unknown.length, 'those that were under way').toBeLessThanOrEqual(2 * 500)
     const leases = outcomes.flatMap((outcome) =>
       outcome.status === 'fulfilled' && outcome.value ? [outcome.value] : [],
     )
