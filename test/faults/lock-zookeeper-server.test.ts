@@ -180,15 +180,16 @@ describeWithServices(
       const isKept = async (): Promise<boolean> => {
         const path = `/${uniqueName('restarted')}`
         const long = { servers: server, path, sessionTimeoutMs: 30_000 }
-        await using tree = await openTree(server)
         await using driver = zookeeperLock(long)
         await using direct = zookeeperLock(long)
-        await using lock = createLock(driver, patient)
-        await using elsewhere = createLock(direct, patient)
+        // A call that is on its way when the server ends may take as long as the restart.
+        await using lock = createLock(driver, { timeoutMs: 30_000 })
+        await using elsewhere = createLock(direct, { timeoutMs: 30_000 })
         const lease = await held(lock.tryAcquire(key))
         const waiting = outcomeOf(elsewhere.acquire(key))
-        const line = async (): Promise<number> => (await tree.children(`${path}/${key}`))?.length ?? 0
-        await until(async () => (await line()) === 2)
+        const before = await openTree(server)
+        await until(async () => (await before.children(`${path}/${key}`))?.length === 2)
+        await before[Symbol.asyncDispose]()
         const startedMs = performance.now()
         await zookeeper.restart()
         await using again = await openTree(server)

@@ -1,5 +1,5 @@
 import zookeeper, { type ACL } from 'node-zookeeper-client'
-import { ask } from '../services/net.js'
+import { ask, sleep } from '../services/net.js'
 import { parseAddress } from '../services/address.js'
 
 /** An eye on a ZooKeeper, with a connection of its own that no fault touches. */
@@ -29,6 +29,11 @@ export const anyone = (...rights: (keyof typeof zookeeper.Permission)[]): ACL[] 
 ]
 
 const bySequence = (a: string, b: string): number => (a.slice(-10) < b.slice(-10) ? -1 : 1)
+
+/** Waits until it holds, but not for long. */
+const forAWhile = async (holds: () => boolean): Promise<void> => {
+  for (const startedMs = performance.now(); !holds() && performance.now() - startedMs < 3_000;) await sleep(5)
+}
 
 export const openTree = async (server: string): Promise<Tree> => {
   const { host, port } = parseAddress(server)
@@ -69,9 +74,12 @@ export const openTree = async (server: string): Promise<Tree> => {
     },
     sessions: async () => (await tell('dump')).match(/^\s+0x[0-9a-f]+$/gm)?.length ?? 0,
     [Symbol.asyncDispose]: async () => {
-      const gone = new Promise<void>((resolve) => client.once('disconnected', resolve))
+      // A client that connects when its server restarts may do so for ever, and never says that it was closed.
+      await forAWhile(() => client.getState() !== zookeeper.State.DISCONNECTED)
+      let gone = false
+      client.once('disconnected', () => (gone = true))
       client.close()
-      await gone
+      await forAWhile(() => gone)
     },
   }
 }
