@@ -1,3 +1,4 @@
+import { createSocket, type Socket } from 'node:dgram'
 import { connect, createServer } from 'node:net'
 
 /** Resolves after `ms`. */
@@ -10,6 +11,20 @@ const listens = (port: number): Promise<boolean> =>
     server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
   })
 
+/** The UDP port of that number, which is the mark of a port that is kept; `undefined` if it is another's. */
+const mark = (port: number): Promise<Socket | undefined> =>
+  new Promise((resolve) => {
+    const socket = createSocket('udp4').unref()
+    socket.once('error', () => socket.close(() => resolve(undefined)))
+    socket.bind(port, '127.0.0.1', () => resolve(socket))
+  })
+
+const isKept = async (port: number): Promise<boolean> => {
+  const socket = await mark(port)
+  await new Promise<void>((resolve) => (socket ? socket.close(resolve) : resolve()))
+  return socket === undefined
+}
+
 // Below the range from which the kernel takes the ports of outgoing connections. Inside it, a client that dials a killed
 // server can be given that very port and connect to itself, and the server then cannot come back.
 const LOWEST = 10_000
@@ -19,7 +34,17 @@ const HIGHEST = 21_999
 export const freePort = async (alongside = 0): Promise<number> => {
   for (;;) {
     const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST + 1))
-    if ((await listens(port)) && (alongside === 0 || (await listens(port + alongside)))) return port
+    if (!(await listens(port)) || (await isKept(port))) continue
+    if (alongside === 0 || (await listens(port + alongside))) return port
+  }
+}
+
+/** A free port that `freePort` does not give to others, in any process, while nobody listens on it. */
+export const keepPort = async (): Promise<{ readonly port: number; readonly release: () => void }> => {
+  for (;;) {
+    const port = await freePort()
+    const socket = await mark(port)
+    if (socket) return { port, release: () => void socket.close() }
   }
 }
 

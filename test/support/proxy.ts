@@ -1,5 +1,5 @@
 import { createServer, connect, type Server, type Socket } from 'node:net'
-import { freePort } from '../services/net.js'
+import { keepPort } from '../services/net.js'
 import { createLane, type Lane, type LaneState } from './proxy-lane.js'
 
 /** What a proxy has done so far. A fault test asserts with these that its fault happened. */
@@ -153,8 +153,10 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   }
 
   const newListener = (): Server => createServer({ allowHalfOpen: true }, serve)
-  const port = await freePort()
+  // Nobody else takes it while connections are refused.
+  const { port, release } = await keepPort()
   let listener: Server | undefined = newListener()
+  let stopped = false
   await listen(listener, port)
 
   const refuse = async (): Promise<void> => {
@@ -165,6 +167,8 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   const stop = async (): Promise<void> => {
     await refuse()
     cut(() => true)
+    if (!stopped) release()
+    stopped = true
   }
   return {
     host: '127.0.0.1',
