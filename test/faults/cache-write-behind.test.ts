@@ -64,14 +64,17 @@ describeWithServices(
         const read = new Map<LineProcess, number>()
         let waiting: Touch[] = []
         let seen = 0
-        while (!over || waiting.length > 0) {
-          for (const worker of workers) {
+        let reading = true
+        while (reading || waiting.length > 0) {
+          for (const worker of reading ? workers : []) {
             const { lines } = worker
             const fresh = touchesIn(lines.slice(read.get(worker) ?? 0))
             read.set(worker, lines.length)
             seen += fresh.length
             waiting.push(...fresh)
           }
+          // What is touched after `stopWatching` is not waited for: a process may go on touching.
+          reading &&= !over
           const flushed = await flushedTotals()
           const nowMs = Date.now()
           waiting = waiting.filter(({ key, total, atMs }) => {

@@ -43,8 +43,12 @@ export const freePort = async (alongside = 0): Promise<number> => {
 export const keepPort = async (): Promise<{ readonly port: number; readonly release: () => void }> => {
   for (;;) {
     const port = await freePort()
-    const socket = await mark(port)
-    if (socket) return { port, release: () => void socket.close() }
+    let socket = await mark(port)
+    const release = (): void => {
+      socket?.close()
+      socket = undefined
+    }
+    if (socket) return { port, release }
   }
 }
 

@@ -156,7 +156,6 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   // Nobody else takes it while connections are refused.
   const { port, release } = await keepPort()
   let listener: Server | undefined = newListener()
-  let stopped = false
   await listen(listener, port)
 
   const refuse = async (): Promise<void> => {
@@ -167,8 +166,7 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   const stop = async (): Promise<void> => {
     await refuse()
     cut(() => true)
-    if (!stopped) release()
-    stopped = true
+    release()
   }
   return {
     host: '127.0.0.1',

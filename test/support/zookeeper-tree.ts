@@ -1,6 +1,7 @@
 import zookeeper, { type ACL } from 'node-zookeeper-client'
-import { ask, sleep } from '../services/net.js'
 import { parseAddress } from '../services/address.js'
+import { ask } from '../services/net.js'
+import { until } from './until.js'
 
 /** An eye on a ZooKeeper, with a connection of its own that no fault touches. */
 export interface Tree extends AsyncDisposable {
@@ -30,17 +31,13 @@ export const anyone = (...rights: (keyof typeof zookeeper.Permission)[]): ACL[] 
 
 const bySequence = (a: string, b: string): number => (a.slice(-10) < b.slice(-10) ? -1 : 1)
 
-/** Waits until it holds, but not for long. */
-const forAWhile = async (holds: () => boolean): Promise<void> => {
-  for (const startedMs = performance.now(); !holds() && performance.now() - startedMs < 3_000;) await sleep(5)
-}
-
 export const openTree = async (server: string): Promise<Tree> => {
   const { host, port } = parseAddress(server)
   const client = zookeeper.createClient(server, { sessionTimeout: 10_000 })
-  const connected = new Promise<void>((resolve) => client.once('connected', resolve))
+  let connected = false
+  client.once('connected', () => (connected = true))
   client.connect()
-  await connected
+  await until(() => connected, `a connection to ${server}`)
   const children = (path: string): Promise<string[] | undefined> =>
     new Promise((resolve, reject) => {
       client.getChildren(path, (error, names) => {
@@ -75,6 +72,7 @@ export const openTree = async (server: string): Promise<Tree> => {
     sessions: async () => (await tell('dump')).match(/^\s+0x[0-9a-f]+$/gm)?.length ?? 0,
     [Symbol.asyncDispose]: async () => {
       // A client that connects when its server restarts may do so for ever, and never says that it was closed.
+      const forAWhile = (holds: () => boolean): Promise<void> => until(holds, 'it', 3_000).catch(() => undefined)
       await forAWhile(() => client.getState() !== zookeeper.State.DISCONNECTED)
       let gone = false
       client.once('disconnected', () => (gone = true))
