@@ -27,13 +27,21 @@ const nothing = { total: 0, available: 0, held: 0, leased: 0, sold: 0 }
 export async function audit(books: Books, sale: Sale): Promise<SaleAudit> {
   const { stores, stock, publisher, lag } = books
   const level = () => stock.level(skuOf(sale)).catch(none)
+  const counted = async () => (await findSale(stores.db, sale.id))?.books
   const before = await level()
+  const countedBefore = await counted()
   const waiting = await lag()
   const compared = await compare(stores.db, stock, sale)
   const after = await level()
-  const databaseDifference = (await findSale(stores.db, sale.id))?.books.recordedUnits ?? 0
-  const quiet = waiting === 0 && before.sold === after.sold && compared.missing.length === 0
-  if (waiting === 0 && before.sold === after.sold) await heal(publisher, sale, compared.missing)
+  const countedAfter = await counted()
+  const databaseDifference = countedAfter?.recordedUnits ?? 0
+  const unsold = before.sold === after.sold
+  // What is recorded meanwhile may be in one of the things that are compared and not in another.
+  const unrecorded =
+    countedBefore?.recordedOrders === countedAfter?.recordedOrders &&
+    countedBefore?.rejectedOrders === countedAfter?.rejectedOrders
+  const quiet = waiting === 0 && unsold && unrecorded && compared.missing.length === 0
+  if (waiting === 0 && unsold) await heal(publisher, sale, compared.missing)
 
   const { recordedOrders, recordedUnits, rows, rowUnits, rejected, missing, extraRows } = compared
   const stockDifference = after.total - after.available - after.held - after.leased

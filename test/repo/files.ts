@@ -7,7 +7,7 @@ export const root = fileURLToPath(new URL('../../', import.meta.url))
 
 export const read = (path: string): Promise<string> => readFile(root + path, 'utf8')
 
-const foreign = new Set(['node_modules', 'dist', 'build', 'coverage'])
+const foreign = new Set(['node_modules', 'dist', 'build', 'coverage', '.cache'])
 
 /** Every file under `folder`, by its path from the project's folder; not what is installed or built. */
 export async function filesUnder(folder: string): Promise<string[]> {

@@ -85,6 +85,7 @@ const main = async (): Promise<number> => {
     process.stdout.write(HELP)
     return 0
   }
+  const interrupted = untilInterrupted()
   const outcomes = await Promise.allSettled(chosen(values).map((name) => parts[name](values.durable ?? false)))
   const running = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
   const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []))
@@ -101,7 +102,7 @@ const main = async (): Promise<number> => {
     if (running.some(({ service }) => service.service !== 'zookeeper'))
       process.stdout.write(`\nIn another terminal:\n\n  ${example} -- ${flags.join(' ')}\n`)
     process.stdout.write('\nCtrl-C stops the servers.\n')
-    await untilInterrupted()
+    await interrupted
   }
   await Promise.all(running.map(({ service }) => service.stop()))
   return failures.length === 0 ? 0 : 1

@@ -22,7 +22,7 @@ export interface MysqlService extends Service {
 const DATABASE = 'spillway'
 
 const query = async (url: string, sql: string): Promise<void> => {
-  const connection = await createConnection({ uri: url, connectTimeout: 5_000 })
+  const connection = await createConnection({ uri: url, connectTimeout: 30_000 })
   try {
     await connection.query(sql)
   } finally {

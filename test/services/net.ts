@@ -11,7 +11,10 @@ const listens = (port: number): Promise<boolean> =>
     server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
   })
 
-/** The UDP port of that number, which is the mark of a port that is kept; `undefined` if it is another's. */
+/**
+ * Takes the UDP port of that number for as long as this process lives, which tells the others that the TCP port is given
+ * away, also while nobody listens there: before a server has started, and while it is killed. `undefined` if it is taken.
+ */
 const mark = (port: number): Promise<Socket | undefined> =>
   new Promise((resolve) => {
     const socket = createSocket('udp4').unref()
@@ -19,48 +22,31 @@ const mark = (port: number): Promise<Socket | undefined> =>
     socket.bind(port, '127.0.0.1', () => resolve(socket))
   })
 
-const isKept = async (port: number): Promise<boolean> => {
-  const socket = await mark(port)
-  await new Promise<void>((resolve) => (socket ? socket.close(resolve) : resolve()))
-  return socket === undefined
-}
-
 // Below the range from which the kernel takes the ports of outgoing connections. Inside it, a client that dials a killed
 // server can be given that very port and connect to itself, and the server then cannot come back.
 const LOWEST = 10_000
 const HIGHEST = 21_999
 
-/** A port of 127.0.0.1 that nobody listens on; nor on `alongside` above it (a Redis Cluster bus). */
+/**
+ * A port of 127.0.0.1 that nobody listens on; nor on `alongside` above it (a Redis Cluster bus). No other call, in this
+ * process or another one, answers with it while this process lives.
+ */
 export const freePort = async (alongside = 0): Promise<number> => {
   for (;;) {
     const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST + 1))
-    if (!(await listens(port)) || (await isKept(port))) continue
-    if (alongside === 0 || (await listens(port + alongside))) return port
+    const marked = await mark(port)
+    if (!marked) continue
+    if ((await listens(port)) && (alongside === 0 || (await listens(port + alongside)))) return port
+    marked.close()
   }
 }
 
-/** A free port that `freePort` does not give to others, in any process, while nobody listens on it. */
-export const keepPort = async (): Promise<{ readonly port: number; readonly release: () => void }> => {
-  for (;;) {
-    const port = await freePort()
-    let socket = await mark(port)
-    const release = (): void => {
-      socket?.close()
-      socket = undefined
-    }
-    if (socket) return { port, release }
-  }
-}
-
-/** That many different free ports. */
-export const freePorts = async (count: number, alongside = 0): Promise<number[]> => {
-  const ports = new Set<number>()
-  while (ports.size < count) ports.add(await freePort(alongside))
-  return [...ports]
-}
+/** That many free ports. */
+export const freePorts = (count: number, alongside = 0): Promise<number[]> =>
+  Promise.all(Array.from({ length: count }, () => freePort(alongside)))
 
 /** Sends `request` and resolves with the first bytes that come back; throws when nothing does. */
-export const ask = (host: string, port: number, request: string, timeoutMs = 2_000): Promise<string> =>
+export const ask = (host: string, port: number, request: string, timeoutMs = 20_000): Promise<string> =>
   new Promise((resolve, reject) => {
     const socket = connect({ host, port })
     const fail = (error: Error): void => {

@@ -56,14 +56,23 @@ const formCluster = async (ports: readonly number[]): Promise<void> => {
       await redisCommand(port, 'CLUSTER', 'ADDSLOTS', ...slotsOf(index).map(String))
     }),
   )
-  for (const port of ports.slice(1)) {
-    await redisCommand(ports[0] as number, 'CLUSTER', 'MEET', '127.0.0.1', `${port}`)
+  const [first, ...others] = ports as [number, ...number[]]
+  const introduce = async (): Promise<void> => {
+    // A node that does not answer within the node time-out is forgotten, and must be introduced again.
+    const known = String(await redisCommand(first, 'CLUSTER', 'NODES'))
+    for (const port of others.filter((port) => !known.includes(`:${port}@`))) {
+      await redisCommand(first, 'CLUSTER', 'MEET', '127.0.0.1', `${port}`)
+    }
   }
   const acquainted = async (port: number): Promise<boolean> => {
     const nodes = String(await redisCommand(port, 'CLUSTER', 'NODES')).trim()
     return nodes.split('\n').length === ports.length && !nodes.includes('handshake')
   }
-  await eventually(() => everyone(ports, acquainted), 'that the cluster’s nodes know each other')
+  const allAcquainted = async (): Promise<boolean> => {
+    await introduce()
+    return everyone(ports, acquainted)
+  }
+  await eventually(allAcquainted, 'that the cluster’s nodes know each other')
   await Promise.all(
     replicas.map(async (port, index) => {
       const id = String(await redisCommand(masters[index] as number, 'CLUSTER', 'MYID'))

@@ -30,7 +30,7 @@ export const redisArguments = ({ durable = false, args = [] }: RedisOptions): st
 
 /** Throws unless a Redis serves there. */
 export const redisAnswers = async (host: string, port: number): Promise<void> => {
-  const answer = await ask(host, port, 'PING\r\n')
+  const answer = await ask(host, port, 'PING\r\n', 2_000)
   // A server with a password is up, too.
   if (!/^(\+PONG|-NOAUTH)/.test(answer)) throw new Error(`Redis at ${host}:${port} answered ${answer.trim()}`)
 }

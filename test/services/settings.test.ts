@@ -1,10 +1,10 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { formatAddress, parseAddress, parseAddresses } from './address.js'
 import { asProperties, asVariables, kafkaSettings } from './kafka.js'
 import { complaint } from './apt.js'
 import { cacheFolder, pom } from './maven.js'
 import { initialisation } from './mysql.js'
-import { freePorts } from './net.js'
+import { freePort, freePorts } from './net.js'
 import { sentinelConfiguration } from './redis-sentinel.js'
 import { redisArguments } from './redis.js'
 
@@ -34,6 +34,14 @@ describe('addresses', () => {
     expect(new Set(ports).size).toBe(20)
     for (const port of ports) expect(port).toBeGreaterThanOrEqual(10_000)
     for (const port of ports) expect(port).toBeLessThan(32_768)
+  })
+
+  it('gives no port away twice, though nobody listens on it', async () => {
+    const port = await freePort()
+    const random = vi.spyOn(Math, 'random').mockReturnValueOnce((port - 10_000 + 0.5) / 12_000)
+    onTestFinished(() => random.mockRestore())
+    expect(await freePort()).not.toBe(port)
+    expect(random.mock.calls.length).toBeGreaterThan(1)
   })
 })
 

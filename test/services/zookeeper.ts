@@ -42,7 +42,7 @@ export const zooKeeperConfiguration = (port: number, dataFolder: string): string
 
 /** Throws unless a ZooKeeper serves there. */
 const zooKeeperAnswers = async (host: string, port: number): Promise<void> => {
-  const answer = await ask(host, port, 'srvr')
+  const answer = await ask(host, port, 'srvr', 2_000)
   if (!answer.startsWith('Zookeeper version')) throw new Error(`ZooKeeper at ${host}:${port} answered ${answer.trim()}`)
 }
 

@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it, onTestFinished, vi } from 'vitest'
-import { ask, freePort, sleep } from '../services/net.js'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import { ask, sleep } from '../services/net.js'
 import type { Services } from '../services/starters.js'
 import { describeWithServices } from '../services/vitest.js'
 import { startProxy, type FaultProxy } from './proxy.js'
@@ -47,15 +47,6 @@ const inFrontOfRedis = ({ redis: server }: Pick<Services, 'redis'>): void => {
     await expect(ask('127.0.0.1', proxy.port, 'PING\r\n')).rejects.toThrow('ECONNREFUSED')
     await proxy.accept()
     expect(await ask('127.0.0.1', proxy.port, 'PING\r\n')).toBe('+PONG\r\n')
-  })
-
-  it('keeps its port while it refuses', async () => {
-    await proxy.refuse()
-    const random = vi.spyOn(Math, 'random').mockReturnValueOnce((proxy.port - 10_000 + 0.5) / 12_000)
-    onTestFinished(() => random.mockRestore())
-    expect(await freePort()).not.toBe(proxy.port)
-    expect(random.mock.calls.length).toBeGreaterThan(1)
-    await proxy.accept()
   })
 
   it('leaves stranded connections open and silent for good, and forwards new ones', async () => {

@@ -1,5 +1,5 @@
 import { createServer, connect, type Server, type Socket } from 'node:net'
-import { keepPort } from '../services/net.js'
+import { freePort } from '../services/net.js'
 import { createLane, type Lane, type LaneState } from './proxy-lane.js'
 
 /** What a proxy has done so far. A fault test asserts with these that its fault happened. */
@@ -153,8 +153,7 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   }
 
   const newListener = (): Server => createServer({ allowHalfOpen: true }, serve)
-  // Nobody else takes it while connections are refused.
-  const { port, release } = await keepPort()
+  const port = await freePort()
   let listener: Server | undefined = newListener()
   await listen(listener, port)
 
@@ -166,7 +165,6 @@ export const startProxy = async (target: ProxyTarget): Promise<FaultProxy> => {
   const stop = async (): Promise<void> => {
     await refuse()
     cut(() => true)
-    release()
   }
   return {
     host: '127.0.0.1',

@@ -51,8 +51,8 @@ export async function watchLoad(load: RunningLoad, { onSlice, signal }: WatchOpt
   if (signal?.aborted) stop()
   signal?.addEventListener('abort', stop, { once: true })
   await load.ready
-  load.begin()
   const startedAt = performance.now()
+  load.begin()
   let sliceAt = startedAt
 
   const takeSlice = (): void => {

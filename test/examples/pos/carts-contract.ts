@@ -71,7 +71,7 @@ export function cartsContract(open: () => Carts): void {
     it('loses nothing of two tabs that add at once', async () => {
       const id = unique()
       const tabs = [open(), open()]
-      const rounds = 50
+      const rounds = 20
       const outcomes = await Promise.all(
         Array.from({ length: rounds }, (_, round) =>
           tabs.map((carts, tab) =>
@@ -80,7 +80,7 @@ export function cartsContract(open: () => Carts): void {
         ).flat(),
       )
       const cart = await open().read(id)
-      expect(cart.lines.map(({ quantity }) => quantity)).toEqual([20, 20, 20, 20, 20])
+      expect(cart.lines.map(({ quantity }) => quantity)).toEqual([8, 8, 8, 8, 8])
       expect(cart.version).toBe(2 * rounds)
       // Each change saw all before it: no two of them made the same version.
       expect(new Set(outcomes.map(({ cart }) => cart.version)).size).toBe(2 * rounds)

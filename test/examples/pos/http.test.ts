@@ -363,7 +363,7 @@ describe('the program', () => {
   })
 
   it('rehearses before it is ready, and leaves no trace of it', async () => {
-    await using rehearsing = await startTill('--upstream', shop.url, '--upstream-rate', '200', '--rehearse', '1000')
+    await using rehearsing = await startTill('--upstream', shop.url, '--upstream-rate', '200', '--rehearse', '5000')
     const seen: unknown[] = []
     for (;;) {
       const { status, body } = await request(rehearsing.url, 'GET', '/ready')

@@ -248,12 +248,18 @@ describe('the page', () => {
     await label(page, bread).click()
     await expect.poll(() => total(page), patient).toBe(totalOf([bread, 1]))
     let looks = 0
-    await page.route('**/cart', (route) => (++looks < 3 ? route.abort() : route.continue()))
+    let away = true
+    await page.route('**/cart', (route) => {
+      looks++
+      return away ? route.abort() : route.continue()
+    })
     await page.reload()
     await page.locator('#message', { hasText: 'No answer. Trying again until there is one.' }).waitFor(patient)
+    await expect.poll(() => looks, patient).toBeGreaterThan(1)
+    away = false
     await expect.poll(() => total(page), patient).toBe(totalOf([bread, 1]))
     await expect.poll(() => page.locator('#message').textContent(), patient).toBe('')
-    expect(looks).toBe(3)
+    expect(looks).toBeGreaterThan(2)
   })
 
   it('takes what a scanner types, whatever has the focus, however fast it comes', async (context) => {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { describeWithServices } from '../../services/vitest.js'
 import { startProxy } from '../../support/proxy.js'
+import { until } from '../../support/until.js'
 import { insist, wideOpen } from './service.js'
 import { processes, stackArguments, startService, type Service } from './stack.js'
 
@@ -57,7 +58,8 @@ async function rushThrough(service: Service, id: string, fault: Fault): Promise<
   }
   const watch = async (): Promise<void> => {
     while (!over) {
-      const { status, body } = await service.request('GET', `/sales/${id}/level`).catch(() => ({ status: 0, body: {} }))
+      const level = service.request('GET', `/sales/${id}/level`, undefined, {}, patienceMs)
+      const { status, body } = await level.catch(() => ({ status: 0, body: {} }))
       const { available, sold } = body as Record<string, number>
       if (status === 200) expect(available).toBeGreaterThanOrEqual(0)
       if (status === 200) expect(sold).toBeLessThanOrEqual(units)
@@ -94,8 +96,13 @@ describeWithServices(
       return rush
     }
     const killOne = async (service: Service, role: string): Promise<void> => {
-      const before = await processes(service, role)
-      process.kill(before[0] as number, 'SIGKILL')
+      let before: number[] = []
+      // What a worker knows of the others may be a moment old, so that the one to kill is gone already.
+      const killed = async (): Promise<boolean> => {
+        before = await processes(service, role)
+        return process.kill(before[0] as number, 'SIGKILL')
+      }
+      await until(killed, 'one is killed')
       const replaced = async (): Promise<boolean> => {
         const now = await processes(service, role).catch((): number[] => [])
         return now.length === before.length && !now.includes(before[0] as number)

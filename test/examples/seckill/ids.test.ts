@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { findOrder, recordOrders, rowsOf } from '../../../examples/seckill/orders.js'
-import { insertSale, type Sale } from '../../../examples/seckill/sales.js'
+import { findSale, insertSale, type Sale } from '../../../examples/seckill/sales.js'
 import { migrateOptimistic, optimisticSeller } from '../../../examples/seckill/strategies/optimistic.js'
 import { migrate, type Database, type Tables } from '../../../examples/seckill/tables.js'
 import { openDatabase } from '../../../examples/shared/database.js'
@@ -69,7 +69,8 @@ function tellsThemApart(kind: 'mysql' | 'sqlite', open: () => Promise<Database> 
 
   it('records orders and buyers that differ in case, accents, spaces and nothing else', async () => {
     const db = await opened
-    await until(() => insertSale(db, sale))
+    // One whose answer was lost has its row, and is not inserted again.
+    await until(async () => (await insertSale(db, sale)) || (await findSale(db, sale.id)) !== undefined)
     const orders = [
       ...orderIds.map((orderId) => ({ saleId: sale.id, orderId, buyer: 'ann', quantity: 1 })),
       ...buyers.map((buyer, i) => ({ saleId: sale.id, orderId: `of-${i}`, buyer, quantity: 1 })),

@@ -132,13 +132,13 @@ describe('the page', () => {
     await show(page, sale)
     await page.route(
       '**/orders',
-      (route) => route.fulfill({ status: 429, headers: { 'Retry-After': '4' }, json: {} }),
+      (route) => route.fulfill({ status: 429, headers: { 'Retry-After': '10' }, json: {} }),
       {
         times: 1,
       },
     )
     await gate(page).click()
-    await page.getByRole('button', { name: /^Wait [1-4] s$/, disabled: true }).waitFor(patient)
+    await page.getByRole('button', { name: /^Wait ([1-9]|10) s$/, disabled: true }).waitFor(patient)
     await page.getByRole('button', { name: 'Buy one' }).click(patient)
     await page.getByText('Your order is in the book').waitFor(patient)
   })

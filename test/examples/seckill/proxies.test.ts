@@ -9,7 +9,7 @@ import { projectPath } from '../../../examples/shared/files.js'
 import { requireProgram } from '../../services/apt.js'
 import { freePort } from '../../services/net.js'
 import { describeWithServices } from '../../services/vitest.js'
-import { createClient, patiently, readEvents, wideOpen } from './service.js'
+import { counted, createClient, patiently, readEvents, wideOpen } from './service.js'
 import { stackArguments, startService } from './stack.js'
 
 interface Proxy extends AsyncDisposable {
@@ -62,32 +62,52 @@ describeWithServices('two servers behind a balancer', ['redis', 'kafka', 'mysql'
       return context.skip(error.message)
     })
     const stack = (await stackArguments(servers)).args
-    await using one = await startService(...stack, '--workers', '1')
-    await using two = await startService(...stack, '--workers', '1')
-    const ports = [one, two].map(({ url }) => new URL(url).port)
-    await using proxy = await startBalancer(command, config, args, ports)
-    const service = createClient(proxy.url, one)
 
-    const id = await service.open({ quantity: 200, door: wideOpen })
-    const statuses = new Map<number, number>()
-    let going = false
-    for (let wave = 0; wave < 30; wave++) {
-      const asked = Array.from({ length: 8 }, (_, i) => patiently(() => service.buy(id, `k${wave}-${i}`)))
-      const answers = await Promise.all(asked)
-      for (const { status } of answers) statuses.set(status, (statuses.get(status) ?? 0) + 1)
-      if (wave === 10) {
-        going = true
-        one.signal('SIGTERM')
+    /** Sends a rush during which one of the two goes. `false` if the other one was at its end, too, for a moment. */
+    const hides = async (): Promise<boolean> => {
+      await using one = await startService(...stack, '--workers', '1')
+      await using two = await startService(...stack, '--workers', '1')
+      const ports = [one, two].map(({ url }) => new URL(url).port)
+      await using proxy = await startBalancer(command, config, args, ports)
+      const service = createClient(proxy.url, one)
+      let over = false
+      let wasUnable = false
+      const watch = async (): Promise<void> => {
+        while (!over) {
+          wasUnable ||= (await two.request('GET', '/ready')).status !== 200
+          await sleep(200)
+        }
+        wasUnable ||= (await counted(two, 'unavailable')) > 0
       }
-      await sleep(20)
+      const watching = watch()
+
+      const id = await service.open({ quantity: 200, door: wideOpen })
+      const statuses = new Map<number, number>()
+      let going = false
+      for (let wave = 0; wave < 30; wave++) {
+        const asked = Array.from({ length: 8 }, (_, i) => patiently(() => service.buy(id, `k${wave}-${i}`)))
+        const answers = await Promise.all(asked)
+        for (const { status } of answers) statuses.set(status, (statuses.get(status) ?? 0) + 1)
+        if (wave === 10) {
+          going = true
+          one.signal('SIGTERM')
+        }
+        await sleep(20)
+      }
+      over = true
+      await watching
+      expect(going).toBe(true)
+      expect(await one.ended).toBe(0)
+      // A store that is away for a second, as one on a busy machine may be, leaves the balancer nobody to turn to.
+      if (wasUnable && (statuses.has(502) || statuses.has(503))) return false
+      expect(Object.fromEntries(statuses)).toEqual({ 202: 200, 409: 40 })
+      const events = await readEvents(`${proxy.url}/sales/${id}/orders/k0-0/events`, () => false)
+      expect(events.at(-1)?.data['state']).toBe('recorded')
+      const live = await readEvents(`${proxy.url}/live`, (seen) => seen.length >= 3)
+      expect(live.length).toBeGreaterThanOrEqual(3)
+      expect(await service.settled(id)).toMatchObject({ ok: true, sold: 200, rows: 200 })
+      return true
     }
-    expect(going).toBe(true)
-    expect(await one.ended).toBe(0)
-    expect(Object.fromEntries(statuses)).toEqual({ 202: 200, 409: 40 })
-    const events = await readEvents(`${proxy.url}/sales/${id}/orders/k0-0/events`, () => false)
-    expect(events.at(-1)?.data['state']).toBe('recorded')
-    const live = await readEvents(`${proxy.url}/live`, (seen) => seen.length >= 3)
-    expect(live.length).toBeGreaterThanOrEqual(3)
-    expect(await service.settled(id)).toMatchObject({ ok: true, sold: 200, rows: 200 })
+    while (!(await hides()));
   })
 })

@@ -1,6 +1,6 @@
 import { createDatabase } from '../../services/index.js'
 import { uniqueName } from '../../services/vitest.js'
-import { answerMs, startService, type Service } from './service.js'
+import { startService, type Service } from './service.js'
 
 /** Where the servers of a full stack are. */
 export interface Servers {
@@ -17,9 +17,12 @@ export async function stackArguments({ redis, kafka, mysql }: Servers) {
   return { name, database, args }
 }
 
+/** How long a snapshot, which comes every half second, is waited for. */
+const snapshotMs = 10_000
+
 /** Processes of the service by their role, as its live page lists them. */
 export async function processes(service: Service, role: string): Promise<number[]> {
-  const response = await fetch(`${service.url}/live`, { signal: AbortSignal.timeout(answerMs) })
+  const response = await fetch(`${service.url}/live`, { signal: AbortSignal.timeout(snapshotMs) })
   let text = ''
   for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
     text += Buffer.from(chunk).toString()

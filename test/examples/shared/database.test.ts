@@ -59,6 +59,6 @@ describeWithServices('a database behind connections that died without a word', [
       expect(isDatabaseAway((outcome as PromiseRejectedResult).reason)).toBe(true)
     }
     await until(ask, 'an answer on a new connection', 30_000)
-    await Promise.all([ask(), ask()])
+    await until(() => Promise.all([ask(), ask()]), 'two answers at once')
   })
 })
