@@ -70,15 +70,15 @@ export function createJournal({ onCart, onState, onRefusal }) {
     void pump()
   }
 
-  // What was not answered before the page was loaded again.
-  if (waiting().length > 0) void pump()
-
   return {
     add: (productId, quantity) => push({ method: 'POST', path: 'cart/lines', body: { productId, quantity } }),
     set: (productId, quantity) =>
       push({ method: 'PUT', path: `cart/lines/${encodeURIComponent(productId)}`, body: { quantity } }),
     clear: () => push({ method: 'DELETE', path: 'cart' }),
-    /** Looks at the cart until it is seen, here or in the answer to a change: another tab may have changed it. */
+    /**
+     * Looks at the cart until it is seen, here or in the answer to a change: another tab may have changed it. Then sends what
+     * was not answered before the page was loaded again.
+     */
     async refresh() {
       const mine = ++looks
       for (let failures = 0; !sending;) {

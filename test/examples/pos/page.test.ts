@@ -262,6 +262,18 @@ describe('the page', () => {
     expect(looks).toBeGreaterThan(2)
   })
 
+  it('sends what had no answer when it was loaded again', async (context) => {
+    await using visitor = await visit(context)
+    const { page, complaints } = visitor
+    let held = 0
+    await page.route('**/cart/lines', (route) => (++held === 1 ? undefined : route.continue()))
+    await label(page, bread).click()
+    await expect.poll(() => held, patient).toBe(1)
+    await page.reload()
+    await expect.poll(() => total(page), patient).toBe(totalOf([bread, 1]))
+    expect(complaints).toEqual([])
+  })
+
   it('takes what a scanner types, whatever has the focus, however fast it comes', async (context) => {
     await using visitor = await visit(context)
     const { page, complaints } = visitor
