@@ -33,11 +33,18 @@ export class Bench {
 
   /** Looks every 20 ms for some minutes at most. */
   async eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+    let failure: unknown
     for (let i = 0; i < 12_000; i++) {
-      if (await holds()) return
+      try {
+        if (await holds()) return
+      } catch (error) {
+        // A broker on a busy machine may be silent for a moment.
+        failure = error
+      }
       await this.subject.advance(20)
     }
-    assert.fail(`not within minutes: ${what} (handled ${this.handled.map(({ id }) => id).join(' ') || 'nothing'})`)
+    const handled = this.handled.map(({ id }) => id).join(' ') || 'nothing'
+    assert.fail(`not within minutes: ${what} (handled ${handled}; the last failure: ${String(failure)})`)
   }
 
   async publish(messages: readonly { id: string; key?: string; n?: number }[], topic = this.topic): Promise<void> {
@@ -50,7 +57,7 @@ export class Bench {
   async consume(options: Partial<ConsumerOptions<Body>> = {}, driver = this.subject.driver): Promise<Consumer> {
     const defaults = {
       topic: this.topic,
-      group: 'group',
+      group: `group of ${this.topic}`,
       fromBeginning: true,
       clock: this.subject.clock,
       backoff: () => 20,

@@ -31,10 +31,10 @@ async function send(bench: Bench, headers: RecordHeaders): Promise<void> {
 
 /** Every part of a message may hold what a stranger put there. */
 export function strangersContract(check: Check): void {
-  const consume = async (bench: Bench, topic: string, group: string, handle: (message: Message<string>) => void) => {
+  const consume = async (bench: Bench, topic: string, handle: (message: Message<string>) => void) => {
     const consumer = await startConsumer<string>(bench.subject.driver, {
       topic,
-      group,
+      group: `reader of ${topic}`,
       fromBeginning: true,
       clock: bench.subject.clock,
       codec: textCodec,
@@ -47,7 +47,7 @@ export function strangersContract(check: Check): void {
     await send(bench, strange)
     await send(bench, {})
     const handled: Message<string>[] = []
-    await consume(bench, bench.topic, 'group', (message) => void handled.push(message))
+    await consume(bench, bench.topic, (message) => void handled.push(message))
     await bench.eventually('all handled', () => handled.length === 32)
     const withHeaders = handled.filter(({ headers }) => Object.keys(headers ?? {}).length > 0)
     assert.equal(withHeaders.length, 16)
@@ -74,7 +74,7 @@ export function strangersContract(check: Check): void {
     await send(bench, strange)
     await bench.consume({ deadLetterTopic: dead, maxAttempts: 1, handle: () => Promise.reject(new Error('no')) })
     const letters: Message<string>[] = []
-    await consume(bench, dead, 'raw', (message) => void letters.push(message))
+    await consume(bench, dead, (message) => void letters.push(message))
     await bench.eventually('all buried', () => letters.length === 16)
     for (const { headers } of letters) {
       for (const [name, value] of Object.entries(readable)) {

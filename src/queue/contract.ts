@@ -100,7 +100,7 @@ export function queueContract(
     await bench.publish(range(10).map((n) => ({ id: `${n}` })))
     const other: string[] = []
     await bench.consume()
-    await bench.consume({ group: 'other', handle: async ({ id }) => void other.push(id) })
+    await bench.consume({ group: `other of ${bench.topic}`, handle: async ({ id }) => void other.push(id) })
     await bench.eventually('both have all', () => bench.handled.length === 10 && other.length === 10)
     assert.equal(new Set(other).size, 10)
   })
@@ -239,7 +239,7 @@ export function queueContract(
       const letters: { bytes: Uint8Array; message: Message<Uint8Array> }[] = []
       const raw = await startConsumer<Uint8Array>(bench.subject.driver, {
         topic: dead,
-        group: 'raw',
+        group: `raw of ${dead}`,
         fromBeginning: true,
         clock: bench.subject.clock,
         codec: { encode: (value) => value, decode: (value) => value },

@@ -17,7 +17,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
     let cuts = 0
     await using consumer = await startConsumer<number, Transaction<Tables>>(kafkaQueue(through), {
       topic,
-      group: 'group',
+      group: `group of ${topic}`,
       fromBeginning: true,
       sessionTimeoutMs: 3_000,
       inbox,
@@ -62,7 +62,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
     const handled = new Set<string>()
     await using consumer = await startConsumer<number>(kafkaQueue(client(brokers)), {
       topic,
-      group: 'group',
+      group: `group of ${topic}`,
       fromBeginning: true,
       handle: async ({ id }) => void handled.add(id),
     })
@@ -100,7 +100,7 @@ describeWithServices('kafkaQueue over a bad connection', ['kafka', 'mysql'], ({ 
     const handled: string[] = []
     await using consumer = await startConsumer<number>(kafkaQueue(client(brokers)), {
       topic,
-      group: 'group',
+      group: `group of ${topic}`,
       fromBeginning: true,
       handle: async ({ id }) => void handled.push(id),
     })
@@ -120,7 +120,7 @@ describeWithServices(
       const publisher = publishSteadily(client(kafka.brokers), topic)
       await using consumer = await startConsumer<number, Transaction<Tables>>(kafkaQueue(client(kafka.brokers)), {
         topic,
-        group: 'group',
+        group: `group of ${topic}`,
         fromBeginning: true,
         sessionTimeoutMs: 3_000,
         inbox,

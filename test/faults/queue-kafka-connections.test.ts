@@ -55,7 +55,7 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
     const topic = await makeTopic(client(brokers))
     await using publisher = await startPublisher<number>(kafkaQueue(kafka), { topic })
     for (const round of range(3)) {
-      await publisher.publish({ id: `before-${round}`, body: 0 })
+      await until(() => publisher.publish({ id: `before-${round}`, body: 0 }).then(() => true), 'published before')
       expect(open()).toBeGreaterThan(0)
       await kill()
       const killedMs = performance.now()
@@ -84,7 +84,7 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
     await using publisher = await startPublisher<number>(kafkaQueue(client(brokers)), { topic, timeoutMs: 30_000 })
     await using consumer = await startConsumer<number>(kafkaQueue(kafka), {
       topic,
-      group: 'group',
+      group: `group of ${topic}`,
       onBackgroundError: () => undefined,
       handle: async ({ id }) => void handled.add(id),
     })
@@ -112,7 +112,7 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
       let handling = false
       const consumer = await startConsumer<number>(driver, {
         topic,
-        group: 'group',
+        group: `group of ${topic}`,
         drainMs: 100,
         sessionTimeoutMs: 6_000,
         onBackgroundError: () => undefined,
@@ -121,7 +121,7 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
           return new Promise(() => undefined)
         },
       })
-      await publisher.publish({ id: 'first', body: 0 })
+      await until(() => publisher.publish({ id: 'first', body: 0 }).then(() => true), 'published')
       await until(() => handling, 'a handler hangs')
       await connections[fault]()
       const calls = range(50).map((n) => publisher.publish({ id: `${n}`, body: n }))
@@ -177,7 +177,7 @@ describeWithServices('kafkaQueue over connections that die without a word', ['ka
       await using publisher = await startPublisher<number>(kafkaQueue(kafka), { topic, timeoutMs: 30_000 })
       await using consumer = await startConsumer<number>(kafkaQueue(kafka), {
         topic,
-        group: 'group',
+        group: `group of ${topic}`,
         handle: async () => {
           seen.add(context.getStore())
           handled = true

@@ -125,7 +125,7 @@ describeWithServices('kafkaQueue beside other producers', ['kafka'], ({ kafka: {
     const faults: unknown[] = []
     const consumer = await startConsumer<number>(kafkaQueue(kafka), {
       topic,
-      group: 'group',
+      group: `group of ${topic}`,
       fromBeginning: true,
       sessionTimeoutMs: 6_000,
       onBackgroundError: (error) => void faults.push(error),

@@ -1,4 +1,4 @@
-import { fork, type ChildProcess } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
@@ -15,7 +15,7 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
     options: Pick<ConsumerOptions<number, Tx>, 'topic' | 'handle'> & Partial<ConsumerOptions<number, Tx>>,
   ) => {
     const consumer = await startConsumer<number, Tx>(kafkaQueue(client(brokers)), {
-      group: 'group',
+      group: `group of ${options.topic}`,
       fromBeginning: true,
       sessionTimeoutMs: 10_000,
       ...options,
@@ -172,30 +172,31 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
         range(total).map((n) => ({ id: `message-${n}`, key: `key-${n % 50}`, body: n })),
       )
       const path = fileURLToPath(new URL('queue-worker.mjs', import.meta.url))
-      const start = (): ChildProcess => {
+      const start = () => {
         const child = fork(path, [brokers.join(','), uri, topic, table], {
           stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
         })
         onTestFinished(() => void child.kill('SIGKILL'))
-        return child
+        return { child, ended: once(child, 'exit') }
       }
-      const insideHandler = (child: ChildProcess) =>
-        new Promise<void>((resolve) =>
-          child.on('message', (message) => {
-            if ((message as { inside?: number }).inside) resolve()
+      type Worker = ReturnType<typeof start>
+      const insideHandler = (worker: Worker) =>
+        new Promise<Worker>((resolve) =>
+          worker.child.on('message', (message) => {
+            if ((message as { inside?: number }).inside) resolve(worker)
           }),
         )
       let workers = [start(), start()]
       let kills = 0
       for (let round = 0; round < 3; round++) {
-        const [victim, ...others] = workers as [ChildProcess, ...ChildProcess[]]
-        await Promise.race([insideHandler(victim), sleep(60_000)])
+        const [first] = workers
+        const victim = await Promise.race([...workers.map(insideHandler), sleep(60_000).then(() => first as Worker)])
         const { rows, ids } = await count()
         expect(rows).toBe(ids)
         if (rows < total) kills++
-        victim.kill('SIGKILL')
-        await once(victim, 'exit')
-        workers = [...others, start()]
+        victim.child.kill('SIGKILL')
+        expect(await victim.ended).toEqual([null, 'SIGKILL'])
+        workers = [...workers.filter((worker) => worker !== victim), start()]
       }
       expect(kills).toBeGreaterThan(0)
       await until(async () => {
@@ -203,8 +204,8 @@ describeWithServices('kafkaQueue', ['kafka', 'mysql'], ({ kafka: { brokers }, my
         expect(rows).toBe(ids)
         return ids === total
       }, 'all effects')
-      for (const child of workers) child.kill('SIGTERM')
-      await Promise.all(workers.filter(({ exitCode }) => exitCode === null).map((child) => once(child, 'exit')))
+      for (const { child } of workers) child.kill('SIGTERM')
+      await Promise.all(workers.map(({ ended }) => ended))
       expect(await count()).toEqual({ rows: total, ids: total })
     })
   })

@@ -45,7 +45,8 @@ describeWithServices('several processes that sell one SKU', ['redis'], ({ redis:
     return sellers
   }
 
-  it('sells exactly all units from four processes', async () => {
+  /** Whether each of four processes sold some. */
+  const sellExactly = async (): Promise<boolean> => {
     const prefix = `${uniqueName('exact')}:`
     const total = 40_000
     await using stock = createStock(redisStock(redis, { prefix }), { timeoutMs: 30_000 })
@@ -58,9 +59,14 @@ describeWithServices('several processes that sell one SKU', ['redis'], ({ redis:
     expect(await stock.level(sku)).toMatchObject({ total, available: 0, sold: total })
     const recorded = await audit(stock, sku)
     const told = sellers.map(({ ids }) => ids())
-    for (const ids of told) expect(ids.length, 'each process sold some').toBeGreaterThan(0)
     expect(told.flat().length).toBe(new Set(told.flat()).size)
     expect(new Set(told.flat())).toEqual(recorded)
+    return told.every((ids) => ids.length > 0)
+  }
+
+  it('sells exactly all units from four processes', async () => {
+    // On a busy machine one may come when the others have sold all.
+    while (!(await sellExactly()));
   })
 
   /** Whether the processes were killed before all was sold. */

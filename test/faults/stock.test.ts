@@ -6,6 +6,7 @@ import { redisStock } from '../../src/stock/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy, type FaultProxy } from '../support/proxy.js'
+import { until } from '../support/until.js'
 import { audit, newRush, ordersOf, rush, soldIds, watch, type Rush } from './stock-rush.js'
 
 const sku = 'shoe'
@@ -165,9 +166,8 @@ describeWithServices('stock behind a bad network', ['redis'], ({ redis: server }
     expect(performance.now() - startedMs).toBeGreaterThanOrEqual(1_499)
     expect(performance.now() - startedMs).toBeLessThan(20_000)
     for (const outcome of outcomes) expect(outcome).toMatchObject({ status: 'rejected', reason: { applied: 'no' } })
-    const ready = once(client, 'ready')
     await proxy.accept()
-    await ready
+    await until(() => client.status === 'ready')
     expect(await client.ping()).toBe('PONG')
     expect(await truth.level(sku)).toMatchObject({ total: 10, available: 10, sold: 0 })
     expect(await stock.sell({ sku, orderId: 'a' })).toEqual({ ok: true, replayed: false })
@@ -221,13 +221,14 @@ describeWithServices(
       let lost = 0
       redis.on('close', () => lost++)
       const prefix = `${uniqueName('killed')}:`
+      const truth = createStock(redisStock(redis, { prefix }), { timeoutMs: 30_000 })
       const stock = createStock(redisStock(redis, { prefix }), { timeoutMs: 500 })
       const gated = createStock(redisStock(redis, { prefix }), {
         timeoutMs: 500,
         local: { mode: 'gate', units: 200 },
       })
-      await stock.open(sku, 3_000)
-      const watching = watch(stock, sku)
+      await truth.open(sku, 3_000)
+      const watching = watch(truth, sku)
       let over = false
       const rushing = Promise.all([
         rush(stock, ordersOf(sku, 'plain', 6_000), { callers: 8 }),
@@ -245,9 +246,9 @@ describeWithServices(
       expect(kills).toBeGreaterThan(0)
       expect(lost, 'the rush lost its connection').toBeGreaterThan(0)
       expect(await watching.stop()).toBeGreaterThan(0)
-      expect(await stock.level(sku)).toMatchObject({ total: 3_000, available: 0, sold: 3_000 })
-      expect(new Set(results.flatMap(soldIds))).toEqual(await audit(stock, sku))
-      await Promise.all([stock.close(), gated.close()])
+      expect(await truth.level(sku)).toMatchObject({ total: 3_000, available: 0, sold: 3_000 })
+      expect(new Set(results.flatMap(soldIds))).toEqual(await audit(truth, sku))
+      await Promise.all([truth, stock, gated].map((one) => one.close()))
       redis.disconnect()
     })
   },

@@ -37,6 +37,8 @@ export const kafkaSettings = (where: {
   readonly advertised: string
   readonly controllerPort: number
   readonly dataFolder: string
+  /** A killed broker is replaced at once; one that stands still for two seconds is shut out for a moment, too. */
+  readonly quick: boolean
 }): Record<string, string> => ({
   'node.id': '1',
   'process.roles': 'broker,controller',
@@ -58,7 +60,7 @@ export const kafkaSettings = (where: {
   'share.coordinator.state.topic.min.isr': '1',
   'group.initial.rebalance.delay.ms': '0',
   // how long a killed broker keeps its own successor out
-  'broker.session.timeout.ms': '2000',
+  'broker.session.timeout.ms': where.quick ? '2000' : '9000',
   'broker.heartbeat.interval.ms': '500',
   // the shortest session a test may ask for
   'group.min.session.timeout.ms': '1000',
@@ -105,7 +107,7 @@ const given = fromEnvironment<KafkaService>('SPILLWAY_KAFKA_BROKERS', async (val
   return asService('kafka', 'environment', { brokers }, notOurs('SPILLWAY_KAFKA_BROKERS names this Kafka'))
 })
 
-const contained = async (): Promise<KafkaService> => {
+const contained = async (quick: boolean): Promise<KafkaService> => {
   const port = await freePort()
   const brokers = [`127.0.0.1:${port}`]
   const settings = kafkaSettings({
@@ -113,6 +115,7 @@ const contained = async (): Promise<KafkaService> => {
     advertised: brokers[0] as string,
     controllerPort: 9093,
     dataFolder: '/tmp/kafka-logs',
+    quick,
   })
   const { running } = await startContainer({
     image: IMAGE,
@@ -128,7 +131,7 @@ const contained = async (): Promise<KafkaService> => {
   return asService('kafka', 'container', { brokers }, running)
 }
 
-const native = async (): Promise<KafkaService> => {
+const native = async (quick: boolean): Promise<KafkaService> => {
   const java = await requireProgram('default-jre-headless', 'java')
   const classPath = join(await mavenJars(KAFKA, [LOG]), '*')
   return retried(async () => {
@@ -141,6 +144,7 @@ const native = async (): Promise<KafkaService> => {
       advertised: brokers[0] as string,
       controllerPort,
       dataFolder: join(folder, 'data'),
+      quick,
     })
     const running = await startDaemon({
       name: 'Kafka',
@@ -161,9 +165,9 @@ const native = async (): Promise<KafkaService> => {
 }
 
 /** A Kafka: the one that `SPILLWAY_KAFKA_BROKERS` names, or else a single node of our own. It creates no topic by itself. */
-export const startKafka = (options: KafkaOptions = {}): Promise<KafkaService> =>
+export const startKafka = ({ private: own = false }: KafkaOptions = {}): Promise<KafkaService> =>
   firstThatStarts<KafkaService>('kafka', [
-    ...(options.private ? [] : [given]),
-    { name: 'container', start: contained },
-    { name: 'native', start: native },
+    ...(own ? [] : [given]),
+    { name: 'container', start: () => contained(own) },
+    { name: 'native', start: () => native(own) },
   ])

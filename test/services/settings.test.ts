@@ -51,6 +51,7 @@ describe('what servers are told', () => {
     advertised: '127.0.0.1:2',
     controllerPort: 3,
     dataFolder: '/data',
+    quick: true,
   })
 
   it('makes Kafka one node that creates no topic by itself', () => {
