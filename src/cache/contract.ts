@@ -321,13 +321,13 @@ export function cacheContract(
   })
 
   check('lets one process load for all of them with fleetLoadMs', async ({ join, source, until, advance }) => {
-    // Long enough for a renewal to be late by a second or two.
-    const fleet = Array.from({ length: 4 }, (_, i) => join({ fleetLoadMs: 4_000, plain: i % 2 === 0 }))
+    // Long enough for a renewal to be late by some seconds.
+    const fleet = Array.from({ length: 4 }, (_, i) => join({ fleetLoadMs: 12_000, plain: i % 2 === 0 }))
     const letGo = source.hold()
     const answers = Promise.all(fleet.flatMap((cache) => Array.from({ length: 20 }, () => cache.get('k'))))
     await until(() => source.running > 0, 'somebody loads')
     // A living loader keeps its turn for longer than it lasts.
-    await advance(6_000)
+    await advance(10_000)
     letGo()
     assert.deepEqual([...new Set(await answers)], ['v1'])
     assert.deepEqual([source.loads, source.mostRunning], [['k'], 1])

@@ -59,8 +59,8 @@ export interface Entries<V> {
 /** Whether "there is none" was stored only for those who waited for the load. */
 export const isPassing = ({ body, staleMs }: FoundEntry): boolean => body === undefined && staleMs > 0
 
-/** Longer than a process that waits goes without a look. */
-const passingMs = 2_000
+/** Longer than a process that waits goes without a look, also if it could not run for some seconds. */
+const passingMs = 10_000
 
 const none: readonly string[] = Object.freeze([])
 

@@ -1,3 +1,4 @@
+import { callTimeout } from '../core/clock.js'
 import { ClosedError } from '../core/errors.js'
 import { canBeAsked, createAnswers } from './answers.js'
 import type { Changes } from './changes.js'
@@ -254,7 +255,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       abandon(flight)
     }
     if (waitsMs === 0) beside()
-    else flight.cancelPatience = clock.after(waitsMs, beside)
+    else flight.cancelPatience = callTimeout(clock, waitsMs, beside)
   }
 
   function fail(flight: Flight<V>, error: unknown): void {

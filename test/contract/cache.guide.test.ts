@@ -30,6 +30,20 @@ function openShop() {
   return shop
 }
 
+/** A Redis that takes more than a second to answer, as it may on a busy machine, is not waited for: then the case runs again. */
+function itInTime(name: string, body: () => Promise<void>): void {
+  it(name, async () => {
+    for (let tries = 1; ; tries++) {
+      const startedMs = performance.now()
+      try {
+        return await body()
+      } catch (error) {
+        if (tries === 5 || performance.now() - startedMs < 900) throw error
+      }
+    }
+  })
+}
+
 describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) => {
   const connect = (): Redis => {
     const redis = new Redis(server.url)
@@ -37,7 +51,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     return redis
   }
 
-  it('reads through', async () => {
+  itInTime('reads through', async () => {
     const [redis, prefix, shop] = [connect(), `${uniqueName('products')}:`, openShop()]
     // #region usage
     await using products = createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
@@ -59,7 +73,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     ])
   })
 
-  it('survives penetration: what does not exist is asked for once', async () => {
+  itInTime('survives penetration: what does not exist is asked for once', async () => {
     const [redis, prefix, shop] = [connect(), `${uniqueName('products')}:`, openShop()]
     // #region penetration
     await using products = createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
@@ -118,37 +132,27 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     expect(Math.max(...leftMs) - Math.min(...leftMs), 'they expire over a second').toBeGreaterThan(700)
   })
 
-  it('survives a stampede: a cold key is loaded once in the fleet', async () => {
-    const stampede = async () => {
-      const shop = openShop()
-      const prefix = `${uniqueName('products')}:`
-      // #region stampede
-      /** What every process of the fleet runs. */
-      const startProcess = (redis: Redis) =>
-        createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
-          load: (id) => shop.find(id),
-          ttlMs: 60_000,
-          fleetLoadMs: 5_000, // one loads, the others wait for its value; if it dies, another takes over within this time
-        })
+  itInTime('survives a stampede: a cold key is loaded once in the fleet', async () => {
+    const shop = openShop()
+    const prefix = `${uniqueName('products')}:`
+    // #region stampede
+    /** What every process of the fleet runs. */
+    const startProcess = (redis: Redis) =>
+      createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
+        load: (id) => shop.find(id),
+        ttlMs: 60_000,
+        fleetLoadMs: 5_000, // one loads, the others wait for its value; if it dies, another takes over within this time
+      })
 
-      const fleet = [connect(), connect(), connect(), connect()].map(startProcess)
-      await Promise.all(fleet.flatMap((products) => Array.from({ length: 2_500 }, () => products.get('shoe'))))
-      console.assert(shop.asked === 1, 'of 10,000 gets in four processes, one reached the shop')
-      // #endregion stampede
-      for (const products of fleet) await products.close()
-      return shop.asked
-    }
-    // A Redis that takes more than a second to answer, as it may on a busy machine, is not waited for: then others load, too.
-    for (;;) {
-      const startedMs = performance.now()
-      const asked = await stampede()
-      if (asked > 1 && performance.now() - startedMs > 900) continue
-      expect(asked).toBe(1)
-      break
-    }
+    const fleet = [connect(), connect(), connect(), connect()].map(startProcess)
+    await Promise.all(fleet.flatMap((products) => Array.from({ length: 2_500 }, () => products.get('shoe'))))
+    console.assert(shop.asked === 1, 'of 10,000 gets in four processes, one reached the shop')
+    // #endregion stampede
+    for (const products of fleet) await products.close()
+    expect(shop.asked).toBe(1)
   })
 
-  it('writes behind', async () => {
+  itInTime('writes behind', async () => {
     const redis = connect()
     const prefix = `${uniqueName('ratings')}:`
     const db = new Kysely<{ ratings: { movie: string; votes: number; sum: number } }>({

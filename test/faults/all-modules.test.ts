@@ -31,6 +31,7 @@ async function oneOfEach(redis: Redis, prefix: string) {
   const totals = await startWriteBehind(redisWriteBehind(redis, { prefix }), {
     delayMs: 1,
     flush: (keys) => Promise.resolve(void flushed.push(...keys)),
+    timeoutMs,
   })
   return {
     async use(): Promise<void> {

@@ -24,12 +24,12 @@ describeWithServices(
         },
         ttlMs: 600_000,
         earlyRefresh: 0,
-        timeoutMs: 400,
+        timeoutMs: 2_000,
       })
       const behind = await startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
         delayMs: 60_000,
         flush: async () => undefined,
-        timeoutMs: 400,
+        timeoutMs: 2_000,
         closeTimeoutMs: 1,
       })
       onTestFinished(async () => {
@@ -39,6 +39,7 @@ describeWithServices(
       const seed = createCache<string>([redisTier(connect(server), { prefix })], {
         load: async () => 'x',
         ttlMs: 600_000,
+        timeoutMs: 30_000,
       })
       await seed.set('k', 'set')
       await seed.close()
@@ -47,7 +48,7 @@ describeWithServices(
       const calls = [cache.get('k'), cache.set('other', 'set'), cache.delete('gone'), cache.invalidateTag('tag')]
       const touch = behind.touch('k')
       await sent()
-      block(1_500)
+      block(4_500)
       expect(await Promise.all([...calls, touch])).toEqual(['set', undefined, undefined, undefined, undefined])
       expect(loads).toBe(1)
     })
@@ -64,7 +65,7 @@ describeWithServices(
           return key
         },
         ttlMs: 600_000,
-        loadTimeoutMs: 400,
+        loadTimeoutMs: 2_000,
         timeoutMs: 30_000,
       })
       onTestFinished(() => cache.close())
@@ -79,7 +80,7 @@ describeWithServices(
         const got = cache.get(`k${i}`)
         await loading
         await sent()
-        block(1_500)
+        block(4_500)
         expect(await got).toBe(`k${i}`)
         await sleep(50)
       }

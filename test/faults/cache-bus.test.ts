@@ -57,8 +57,9 @@ describeWithServices(
       const startedMs = performance.now()
       let lastMs = 0
       let answered = 0
-      while (performance.now() - startedMs < noticedWithinMs + slackMs + 500) {
-        const beganMs = performance.now() - startedMs
+      let beganMs = 0
+      while (beganMs < noticedWithinMs + slackMs + 500 || (answered === 0 && beganMs < 60_000)) {
+        beganMs = performance.now() - startedMs
         const value = await cache.get(key)
         expect([old, fresh]).toContain(value)
         if (value === old) lastMs = beganMs

@@ -123,6 +123,7 @@ describeWithServices('clients of one server', ['redis'], ({ redis }) => {
     const cache = cacheOver(client, prefix, { onBackgroundError: (error) => errors.push(error) }, true)
     const behind = await startWriteBehind(redisWriteBehind(client, { prefix }), {
       delayMs: 60_000,
+      timeoutMs: 30_000,
       flush: async () => undefined,
       onBackgroundError: (error) => errors.push(error),
     })
@@ -151,6 +152,7 @@ describeWithServices('clients of one server', ['redis'], ({ redis }) => {
       Array.from({ length: 40 }, (_, i) =>
         startWriteBehind(redisWriteBehind(client, { prefix: `${uniqueName('many')}${i}:` }), {
           delayMs: 1_000,
+          timeoutMs: 30_000,
           flush: async () => undefined,
         }),
       ),
@@ -168,6 +170,7 @@ describeWithServices('clients of one server', ['redis'], ({ redis }) => {
     const behind = await context.run('start', () =>
       startWriteBehind(redisWriteBehind(client, { prefix: `${uniqueName('context')}:` }), {
         delayMs: 20,
+        timeoutMs: 30_000,
         flush: async () => void seen.add(context.getStore()),
         onBackgroundError: () => undefined,
       }),
@@ -236,6 +239,7 @@ describeWithServices('clients of a Cluster', ['redis-cluster'], (services) => {
     const flushed: string[] = []
     const behind = await startWriteBehind(redisWriteBehind(connect(), { prefix: `${uniqueName('p')}${prefix}` }), {
       delayMs: 1,
+      timeoutMs: 30_000,
       flush: async (keys) => void flushed.push(...keys),
     })
     await Promise.all(keys.map((key) => behind.touch(key)))

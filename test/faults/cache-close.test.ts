@@ -135,7 +135,7 @@ describeWithServices(
       const heard = complaints()
       const redis = connect(server)
       const cache = cacheOver(redis, { tags: () => ['tag'] })
-      await cache.set('k', 'before')
+      await until(() => cache.set('k', 'before').then(() => true), 'it is set')
       await server.pause()
       try {
         const verbs = [
@@ -190,7 +190,7 @@ describeWithServices(
       it('while changes are repeated that Redis does not take', async () => {
         const fleet = createFleet(program.path, server, source, elsewhere.url)
         const worker = await fleet.start({ options: { timeoutMs } })
-        expect(await worker.change('set', 'k', 'before')).toHaveProperty('atMs')
+        await until(async () => 'atMs' in (await worker.change('set', 'k', 'before')), 'it is set')
         await server.pause()
         try {
           for (const change of ['set', 'delete', 'invalidateTag', 'clear'] as const) {

@@ -34,6 +34,8 @@ async function flush(flushed: readonly string[]): Promise<void> {
 
 const behind = await startWriteBehind(redisWriteBehind(redis, { prefix }), {
   delayMs,
+  timeoutMs: 3_000,
+  closeTimeoutMs: 60_000,
   flush,
   onBackgroundError: (error) => print('background', String((error as { code?: string }).code)),
 })

@@ -94,12 +94,14 @@ describeWithServices(
       const prefix = `${uniqueName('full')}:`
       const behind = await startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
         delayMs: 60_000,
+        timeoutMs: 30_000,
         flush: async () => undefined,
         onBackgroundError: () => undefined,
       })
       const cache = createCache<string>([redisTier(connect(server), { prefix })], {
         load: async () => undefined,
         ttlMs: 60_000,
+        timeoutMs: 30_000,
         onBackgroundError: () => undefined,
       })
       onTestFinished(() => cache.close())

@@ -20,7 +20,9 @@ const clusterMember = (port: number, options: RedisOptions): Member => ({
   port,
   args: [
     ...redisArguments(options),
-    ...['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000'],
+    ...['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf'],
+    // Nobody kills a shared one, and a node of it that is held up is to keep its place.
+    ...['--cluster-node-timeout', options.private ? '2000' : '15000'],
     ...['--cluster-announce-ip', '127.0.0.1'],
   ],
 })
@@ -124,7 +126,7 @@ export const startRedisCluster = (options: RedisOptions = {}): Promise<RedisClus
   const own = options.private ?? (options.durable === true || options.args !== undefined)
   return firstThatStarts<RedisClusterService>('redis-cluster', [
     ...(own ? [] : [given]),
-    { name: 'container', start: () => contained(options) },
-    { name: 'native', start: () => native(options) },
+    { name: 'container', start: () => contained({ ...options, private: own }) },
+    { name: 'native', start: () => native({ ...options, private: own }) },
   ])
 }
