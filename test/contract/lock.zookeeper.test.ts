@@ -8,8 +8,8 @@ describeWithServices('zookeeperLock', ['zookeeper'], ({ zookeeper }) =>
   lockContract(it.concurrent, async () => {
     const drivers: AsyncDisposable[] = []
     const path = `/${uniqueName('contract')}`
-    // Long enough for a heartbeat to be late by a second or two.
-    const heldMs = 4_000
+    // Long enough for a heartbeat to be late by some seconds.
+    const heldMs = 10_000
     return {
       heldMs,
       driver() {

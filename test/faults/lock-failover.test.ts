@@ -139,7 +139,7 @@ describeWithServices(
       await until(async () => (await admin.info('replication')).includes('master_link_status:up'))
       const target = { host: master.host, port: master.port }
       const proxy = await proxied(target)
-      const ttlMs = 6_000
+      const ttlMs = 12_000
       const [here, there] = [1, 2].map(() =>
         closing(createLock(redisLock(connect(proxy, { retryStrategy: () => 50 })), { ttlMs, ...patient })),
       ) as [Lock, Lock]

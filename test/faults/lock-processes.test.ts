@@ -79,7 +79,7 @@ describeWithServices('several processes that share keys', ['redis'], ({ redis: s
     const lock = createLock(redisLock(redis), patient)
     onTestFinished(() => lock.close())
 
-    const ttlMs = 4_000
+    const ttlMs = 12_000
     const worker = start(key, { do: 'hold', ttlMs, resource })
     const token = BigInt((await worker.hear(/^held/)).split(' ')[1] as string)
     await sleep(1.2 * ttlMs)
@@ -113,10 +113,10 @@ describeWithServices('several processes that share keys', ['redis'], ({ redis: s
     const key = uniqueName('killed')
     const lock = createLock(redisLock(redis), patient)
     onTestFinished(() => lock.close())
-    const worker = start(key, { do: 'hold', ttlMs: 4_000, resource: `${key} resource` })
+    const worker = start(key, { do: 'hold', ttlMs: 12_000, resource: `${key} resource` })
     await worker.hear(/^held/)
     const waiting = lock.acquire(key)
-    await sleep(4_500)
+    await sleep(13_500)
     worker.signal('SIGKILL')
     expect(await worker.ended).toBe('SIGKILL')
     const killedMs = performance.now()

@@ -132,8 +132,8 @@ describeWithServices(
             return replies
           },
         }
-        const short = closing(createLock(watched, { ttlMs: 900, ...patient }))
-        const permits = closing(createSemaphore(watched, { permits: 3, ttlMs: 900, ...patient }))
+        const short = closing(createLock(watched, { ttlMs: 9_000, ...patient }))
+        const permits = closing(createSemaphore(watched, { permits: 3, ttlMs: 9_000, ...patient }))
         const leases = [await short.acquire(uniqueName('key')), await permits.acquire(uniqueName('key'))]
         await admin.config('SET', 'maxmemory', '1')
         commits.length = 0

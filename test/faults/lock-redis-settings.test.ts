@@ -76,7 +76,8 @@ describeWithServices('locks over a client', ['redis', 'redis-cluster'], ({ redis
       expect(await plain.tryAcquire(whole)).toBeNull()
       expect(await direct.get(`redisson_lock_token:${tag}`)).toBe('1')
       const waiting = plain.acquire(whole)
-      await expect.poll(async () => (await direct.pubsub('NUMSUB', `redisson_lock__channel:${tag}`))[1]).toBe(1)
+      const listening = async () => (await direct.pubsub('NUMSUB', `redisson_lock__channel:${tag}`))[1]
+      await expect.poll(listening, { timeout: 30_000 }).toBe(1)
       await lease.release()
       const theirs = await waiting
       expect(theirs.fencingToken).toBe(2n)

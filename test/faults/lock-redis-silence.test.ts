@@ -12,12 +12,15 @@ import { closing, connect, proxied } from './lock-support.js'
 const patient = { timeoutMs: 30_000 }
 const channelOf = (key: string): string => `redisson_lock__channel:{${key}}`
 
-/** A client whose further connections, such as the one that waiters are woken on, go by another way. */
+/**
+ * A client whose further connections, such as the one that waiters are woken on, go by another way. `more` is set for
+ * these alone, where they are not given something else.
+ */
 function parted(server: ProxyTarget, other: ProxyTarget, more: { commandTimeout?: number } = {}): Redis {
-  const client = new Redis({ host: server.host, port: server.port, ...more })
+  const client = new Redis({ host: server.host, port: server.port })
   const duplicate = client.duplicate.bind(client)
   client.duplicate = ((options: object) =>
-    duplicate({ ...options, port: other.port, retryStrategy: () => 20 })) as typeof client.duplicate
+    duplicate({ ...more, ...options, port: other.port, retryStrategy: () => 20 })) as typeof client.duplicate
   client.on('error', () => undefined)
   onTestFinished(() => client.disconnect())
   return client

@@ -45,19 +45,20 @@ describeWithServices('strangers who listen to Redis', ['redis'], ({ redis: serve
     it.each(strangers)('are as fast as without them: %s', async (_who, listen) => {
       const holding = make(redisLock(connect(server)))
       await rush(holding, uniqueName('warm'))
-      const key = uniqueName('hot')
-      const aloneMs = await rush(holding, uniqueName('alone'))
-      const listeners = [1, 2, 3].map(() => connect(server))
-      await Promise.all(listeners.map((redis) => listen(redis, channelOf(key))))
-      const heard: unknown[] = []
-      listeners[0]?.on('message', (...message) => heard.push(message))
-      listeners[0]?.on('pmessage', (...message) => heard.push(message))
+      let [aloneMs, withThemMs] = [0, Infinity]
       // Each deferral costs 5 ms: if all were deferred, every rush would take four seconds more. The machine may hold up some.
-      let withThemMs = Infinity
       for (let attempt = 1; attempt <= 5 && withThemMs >= 3 * aloneMs + 1_500; attempt++) {
-        withThemMs = Math.min(withThemMs, await rush(holding, key))
+        aloneMs = await rush(holding, uniqueName('alone'))
+        const key = uniqueName('hot')
+        const listeners = [1, 2, 3].map(() => connect(server))
+        await Promise.all(listeners.map((redis) => listen(redis, channelOf(key))))
+        const heard: unknown[] = []
+        listeners[0]?.on('message', (...message) => heard.push(message))
+        listeners[0]?.on('pmessage', (...message) => heard.push(message))
+        withThemMs = await rush(holding, key)
+        expect(heard.length, 'they did listen').toBeGreaterThan(runs / 2)
+        listeners.forEach((redis) => redis.disconnect())
       }
-      expect(heard.length, 'they did listen').toBeGreaterThan(runs / 2)
       expect(withThemMs, `${aloneMs} ms alone`).toBeLessThan(3 * aloneMs + 1_500)
     })
   })

@@ -191,8 +191,9 @@ describeWithNodes('redlockLock over clients', 3, (servers) => {
       const admins = servers.map(({ port }) => open(port))
       const lock = lockOver(servers.map(({ port }) => open(port)))
       const key = uniqueName('key')
-      await Promise.all(admins.map((admin) => admin.set(key, 'theirs', 'PX', 700)))
+      await Promise.all(admins.map((admin) => admin.set(key, 'theirs', 'PX', 60_000)))
       expect(await lock.tryAcquire(key)).toBeNull()
+      await Promise.all(admins.map((admin) => admin.pexpire(key, 700)))
       await (await lock.acquire(key)).release()
     })
 
@@ -219,13 +220,15 @@ describeWithNodes('redlockLock over clients', 3, (servers) => {
       return node
     })
     await Promise.all(nodes.map((node) => node.ping()))
-    const lock = createLock(redlockLock(nodes), patient)
+    // Less than the client's own time-out, so that the lock has noticed the silence before.
+    const lock = createLock(redlockLock(nodes, { nodeTimeoutMs: 1_000 }), patient)
     const lease = await lock.acquire(uniqueName('held'))
     expect(first.proxy.strand()).toBeGreaterThan(0)
     const before = first.proxy.counters.connections
-    for (let done = false; !done; done = first.proxy.counters.connections > before) {
+    await until(async () => {
       await lock.run(uniqueName('key'), async () => undefined)
-    }
+      return first.proxy.counters.connections > before
+    })
     await until(() => nodes[0]?.status === 'ready')
     // It counts again: without it there is no majority now.
     await fail({ ...second, node: nodes[1] as Redis })

@@ -36,7 +36,7 @@ describeWithNodes('Redlock under faults', 3, (servers) => {
     const [victim, ...rest] = places as [Place, Place, Place]
     const lock = lockOver(nodesOf(places))
     const other = lockOver(nodesOf(await placesOf(servers)))
-    const ttlMs = 6_000
+    const ttlMs = 12_000
     const lease = await lock.acquire(key, { ttlMs })
     await until(async () => (await contents(places, key)).every(own))
     await victim.server.kill()
@@ -137,8 +137,10 @@ describeWithNodes('Redlock under faults', 3, (servers) => {
     await until(() => waiting(held) > 0)
     // The client goes another way, and sends again what had no answer, before it is taken back.
     held.node.options.port = detour.proxy.port
+    detour.proxy.freeze()
     held.node.disconnect(true)
     expect(await trying).toBeNull()
+    detour.proxy.thaw()
     await until(() => held.node.status === 'ready')
     await held.node.ping()
     await expect.poll(() => contents([held, free], key), { timeout: 30_000 }).toEqual([null, null])
@@ -153,15 +155,19 @@ describeWithNodes('Redlock under faults', 3, (servers) => {
   it('does not pile up commands for a node that is silent, and asks it again when it has woken up', async () => {
     const places = await placesOf(servers)
     const [silent, ...rest] = places as [Place, Place, Place]
-    const lock = lockOver(nodesOf(places), { nodeTimeoutMs: 1_500 })
+    const lock = lockOver(nodesOf(places))
     await (await lock.acquire(uniqueName('warm'))).release()
     silent.proxy.freeze()
     const turns = async (count: number): Promise<void> => {
       for (let turn = 0; turn < count; turn++) await (await lock.acquire(uniqueName('turn'))).release()
     }
-    await turns(5)
-    await sleep(3_000)
-    const owed = waiting(silent)
+    // Until it has failed to answer in time it is asked by every turn.
+    let owed = 0
+    await until(async () => {
+      owed = waiting(silent)
+      await turns(1)
+      return waiting(silent) === owed
+    })
     expect(owed).toBeGreaterThan(0)
     await turns(200)
     expect(waiting(silent)).toBe(owed)

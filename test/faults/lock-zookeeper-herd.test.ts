@@ -10,6 +10,7 @@ import { until } from '../support/until.js'
 import { openTree } from '../support/zookeeper-tree.js'
 
 const calls = 20_000
+const sessionTimeoutMs = 10_000
 const each = <T>(make: (number: number) => T): T[] => Array.from({ length: calls }, (_, number) => make(number))
 
 describeWithServices('a herd of 20,000 calls', ['zookeeper'], ({ zookeeper }) => {
@@ -18,7 +19,7 @@ describeWithServices('a herd of 20,000 calls', ['zookeeper'], ({ zookeeper }) =>
   const setUp = async (options: LockOptions = { timeoutMs: 120_000 }) => {
     const path = `/${uniqueName('herd')}`
     const proxy = await startProxy(parseAddress(server))
-    const driver = zookeeperLock({ servers: proxy.address, path })
+    const driver = zookeeperLock({ servers: proxy.address, path, sessionTimeoutMs })
     const lock = createLock(driver, options)
     await createLock(driver, { timeoutMs: 30_000 }).run('connects', async () => undefined)
     onTestFinished(async () => {
@@ -40,7 +41,7 @@ describeWithServices('a herd of 20,000 calls', ['zookeeper'], ({ zookeeper }) =>
 
   it('on one key that somebody else holds refuses them together', async () => {
     const { path, lock, sent } = await setUp()
-    await using driver = zookeeperLock({ servers: server, path })
+    await using driver = zookeeperLock({ servers: server, path, sessionTimeoutMs })
     await using elsewhere = createLock(driver, { timeoutMs: 30_000 })
     await using _lease = await elsewhere.acquire('key')
     expect(new Set(await Promise.all(each(() => lock.tryAcquire('key'))))).toEqual(new Set([null]))
@@ -67,7 +68,7 @@ describeWithServices('a herd of 20,000 calls', ['zookeeper'], ({ zookeeper }) =>
     const { lock, sent } = await setUp()
     const held = 1_000
     const leases = await Promise.all(Array.from({ length: held }, (_, number) => lock.acquire(`key-${number}`)))
-    const renewalMs = 10_000 / 3
+    const renewalMs = sessionTimeoutMs / 3
     await sleep(2 * renewalMs)
     const before = sent()
     await sleep(2 * renewalMs)

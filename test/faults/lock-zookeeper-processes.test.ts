@@ -8,9 +8,10 @@ import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { suiteProgram } from '../support/bundle.js'
 import { startLineProcess } from '../support/line-process.js'
+import { until } from '../support/until.js'
 import { openTree } from '../support/zookeeper-tree.js'
 
-const sessionTimeoutMs = 6_000
+const sessionTimeoutMs = 10_000
 const key = 'order-7'
 const patient = { timeoutMs: 30_000 }
 
@@ -58,9 +59,9 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
     const served: string[] = []
     const line = async (): Promise<number> => (await tree.children(`${path}/${key}`))?.length ?? 0
     const first = locks.run(key, async () => void served.push('first'))
-    while ((await line()) < 2) await sleep(5)
+    await until(async () => (await line()) === 2)
     const second = others.run(key, async () => void served.push('second'))
-    while ((await line()) < 3) await sleep(5)
+    await until(async () => (await line()) === 3)
     const killedMs = performance.now()
     holder.signal('SIGKILL')
     await holder.ended
@@ -78,12 +79,12 @@ describeWithServices('several processes that lock over ZooKeeper', ['zookeeper']
     await using lock = createLock(driver, patient)
     const worker = start('hold', path)
     const token = BigInt((await worker.hear(/^held/)).split(' ')[1] as string)
-    await sleep(sessionTimeoutMs * 1.5)
+    await sleep(sessionTimeoutMs * 1.2)
     expect(await lock.tryAcquire(key), 'it renews its hold').toBeNull()
     worker.signal('SIGSTOP')
     const lease = await lock.acquire(key)
     expect(lease.fencingToken).toBeGreaterThan(token)
-    await sleep(sessionTimeoutMs)
+    await sleep(sessionTimeoutMs / 2)
     worker.signal('SIGCONT')
     await worker.hear(/^woke true/)
     await worker.hear(/^released false/)

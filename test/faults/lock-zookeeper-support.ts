@@ -7,7 +7,7 @@ import { startProxy } from '../support/proxy.js'
 import { until } from '../support/until.js'
 import { openTree } from '../support/zookeeper-tree.js'
 
-export const sessionTimeoutMs = 6_000
+export const sessionTimeoutMs = 10_000
 export const key = 'order-7'
 /** Longer than a busy machine holds a process up. */
 export const patient = { timeoutMs: 3_000 }
@@ -39,6 +39,7 @@ export const setUp = async (server: string, options: LockOptions = patient, sess
   )
   const [driver, direct] = drivers as [(typeof drivers)[0], (typeof drivers)[0]]
   const lock = createLock(driver, options)
+  /** Over the driver behind the proxy, too, for calls that are to succeed. */
   const connecting = createLock(driver, { timeoutMs: 30_000 })
   const elsewhere = createLock(direct, { timeoutMs: 30_000 })
   onTestFinished(async () => {
@@ -55,5 +56,5 @@ export const setUp = async (server: string, options: LockOptions = patient, sess
   const line = async (): Promise<string[]> => (await tree.children(folder)) ?? []
   /** The driver behind the proxy has a connection after this. */
   const connect = (): Promise<void> => connecting.run('connects', async () => undefined)
-  return { path, folder, proxy, tree, direct, lock, elsewhere, line, connect }
+  return { path, folder, proxy, tree, direct, lock, connecting, elsewhere, line, connect }
 }

@@ -5,7 +5,7 @@ import { createLock } from '../../src/lock/index.js'
 import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
 
 const [what, servers = '', path = '', key = '', file = ''] = process.argv.slice(2)
-const driver = zookeeperLock({ servers, path, sessionTimeoutMs: 6_000 })
+const driver = zookeeperLock({ servers, path, sessionTimeoutMs: 10_000 })
 const lock = createLock(driver, { timeoutMs: 30_000 })
 const say = (word: string): void => void process.stdout.write(`${word}\n`)
 
@@ -38,7 +38,7 @@ if (what === 'count') {
     await new Promise((resolve) => setImmediate(resolve))
     // One reading for both: a stop between two readings would never be noticed.
     const nowMs = performance.now()
-    stopped = nowMs - seenMs > 4_000
+    stopped = nowMs - seenMs > 8_000
     seenMs = nowMs
   }
   say(`woke ${lease.signal.aborted}`)

@@ -39,15 +39,15 @@ describeWithServices('zookeeperLock on a broken connection', ['zookeeper'], ({ z
   })
 
   it('releases when the connection is back what could not be released before', async () => {
-    const { path, proxy, tree, lock, elsewhere, line, connect } = await setUp(server, { timeoutMs: 1_000 }, 10_000)
-    await connect()
-    const lease = await held(lock.tryAcquire(key))
-    const other = await held(lock.tryAcquire('other'))
+    const { path, proxy, tree, lock, connecting, elsewhere, line } = await setUp(server, { timeoutMs: 1_000 })
+    const other = await held(connecting.tryAcquire('other'))
+    let lease = null as Lease | null
+    await until(async () => (lease = await lock.tryAcquire(key)))
     const before = await tree.children(`${path}/other`)
     expect(before).toHaveLength(1)
     await proxy.refuse()
     expect(proxy.cut()).toBe(1)
-    await expect(lease.release()).rejects.toBeInstanceOf(StoreUnavailableError)
+    await expect(lease?.release()).rejects.toBeInstanceOf(StoreUnavailableError)
     expect(await line()).toHaveLength(1)
     await proxy.accept()
     const next = await elsewhere.acquire(key)
@@ -154,7 +154,7 @@ describeWithServices('zookeeperLock on a broken connection', ['zookeeper'], ({ z
   })
 
   it('leaves no node behind when the answer to its creation is lost and nobody waits for it any more', async () => {
-    const { proxy, lock, elsewhere, line, connect } = await setUp(server, { timeoutMs: 1_500 })
+    const { proxy, lock, elsewhere, line, connect } = await setUp(server, { timeoutMs: 5_000 })
     const theirs = await held(elsewhere.tryAcquire(key))
     const [first] = await line()
     const rounds = 3

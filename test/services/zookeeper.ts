@@ -27,10 +27,12 @@ const PROVIDED = [
 ]
 const DEBIAN_JARS = '/usr/share/java'
 
-/** The configuration of a single server whose sessions may be as short as a second. */
+/** The configuration of a single server whose sessions may be as short as a second, and as long as a minute. */
 export const zooKeeperConfiguration = (port: number, dataFolder: string): string =>
   [
     'tickTime=500',
+    // Otherwise a session lasts for 20 ticks at most.
+    'maxSessionTimeout=60000',
     `dataDir=${dataFolder}`,
     `clientPort=${port}`,
     'clientPortAddress=127.0.0.1',
@@ -59,6 +61,7 @@ const contained = async (): Promise<ZooKeeperService> => {
     ports: [2181],
     environment: {
       ZOO_TICK_TIME: '500',
+      ZOO_CFG_EXTRA: 'maxSessionTimeout=60000',
       ZOO_MAX_CLIENT_CNXNS: '0',
       ZOO_ADMINSERVER_ENABLED: 'false',
       ZOO_4LW_COMMANDS_WHITELIST: '*',

@@ -1,6 +1,7 @@
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import zookeeper, { type ACL } from 'node-zookeeper-client'
 import { parseAddress } from '../services/address.js'
-import { ask } from '../services/net.js'
 import { until } from './until.js'
 
 /** An eye on a ZooKeeper, with a connection of its own that no fault touches. */
@@ -14,6 +15,8 @@ export interface Tree extends AsyncDisposable {
   setAcl(path: string, acl: ACL[]): Promise<void>
   /** What a node holds. */
   data(path: string): Promise<string>
+  /** The session that a node goes with, in hex; zeros for one that stays. */
+  owner(path: string): Promise<string>
   remove(path: string): Promise<void>
   /** How many watches the server keeps for a node and all below it. */
   watches(path: string): Promise<number>
@@ -53,7 +56,15 @@ export const openTree = async (server: string): Promise<Tree> => {
     if (!names) return []
     return [path, ...(await Promise.all(names.map((name) => below(`${path}/${name}`)))).flat()]
   }
-  const tell = (word: string): Promise<string> => ask(host, port, word)
+  /** ZooKeeper writes a long answer in pieces, and closes the connection after the last. */
+  const tell = async (word: string): Promise<string> => {
+    const socket = connect({ host, port })
+    socket.setTimeout(20_000, () => socket.destroy(new Error(`${server} has not answered ${word} within 20 s`)))
+    socket.write(word)
+    const answer = await text(socket)
+    if (answer === '') throw new Error(`${server} closed without an answer to ${word}`)
+    return answer
+  }
   return {
     children,
     below,
@@ -64,10 +75,17 @@ export const openTree = async (server: string): Promise<Tree> => {
       new Promise((resolve, reject) =>
         client.getData(path, (error, data) => (error instanceof Error ? reject(error) : resolve(String(data)))),
       ),
+    owner: (path) =>
+      new Promise((resolve, reject) =>
+        client.exists(path, (error, stat) => {
+          if (error instanceof Error || !stat) reject(error instanceof Error ? error : new Error(`there is no ${path}`))
+          else resolve(stat.ephemeralOwner.toString('hex'))
+        }),
+      ),
     remove: (path) => done((callback) => client.remove(path, callback)),
     watches: async (path) => {
-      const watched = (await tell('wchp')).split(/^(?=\/)/m).filter((text) => text.startsWith(path))
-      return watched.reduce((sum, text) => sum + (text.match(/^\t0x/gm)?.length ?? 0), 0)
+      const watched = (await tell('wchp')).split(/^(?=\/)/m).filter((entry) => entry.startsWith(path))
+      return watched.reduce((sum, entry) => sum + (entry.match(/^\t0x/gm)?.length ?? 0), 0)
     },
     sessions: async () => (await tell('dump')).match(/^\s+0x[0-9a-f]+$/gm)?.length ?? 0,
     [Symbol.asyncDispose]: async () => {
