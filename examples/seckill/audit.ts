@@ -35,13 +35,13 @@ export async function audit(books: Books, sale: Sale): Promise<SaleAudit> {
   const after = await level()
   const countedAfter = await counted()
   const databaseDifference = countedAfter?.recordedUnits ?? 0
-  const unsold = before.sold === after.sold
+  const noneSold = before.sold === after.sold
   // What is recorded meanwhile may be in one of the things that are compared and not in another.
-  const unrecorded =
+  const noneRecorded =
     countedBefore?.recordedOrders === countedAfter?.recordedOrders &&
     countedBefore?.rejectedOrders === countedAfter?.rejectedOrders
-  const quiet = waiting === 0 && unsold && unrecorded && compared.missing.length === 0
-  if (waiting === 0 && unsold) await heal(publisher, sale, compared.missing)
+  const quiet = waiting === 0 && noneSold && noneRecorded && compared.missing.length === 0
+  if (waiting === 0 && noneSold) await heal(publisher, sale, compared.missing)
 
   const { recordedOrders, recordedUnits, rows, rowUnits, rejected, missing, extraRows } = compared
   const stockDifference = after.total - after.available - after.held - after.leased
