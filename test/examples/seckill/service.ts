@@ -78,7 +78,7 @@ export async function startService(...args: readonly string[]): Promise<Service>
 type Process = Pick<Service, 'pid' | 'complaints' | 'signal' | 'ended' | typeof Symbol.asyncDispose>
 
 /** No answer of a service that lives takes this long, however busy its machine. */
-export const answerMs = 60_000
+const answerMs = 60_000
 
 /** Asks again while a store did not answer in its time, which on a busy machine happens to one that is well. */
 export async function patiently(ask: () => Promise<Answer>): Promise<Answer> {
