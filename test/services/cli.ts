@@ -85,7 +85,6 @@ const main = async (): Promise<number> => {
     process.stdout.write(HELP)
     return 0
   }
-  const interrupted = untilInterrupted()
   const outcomes = await Promise.allSettled(chosen(values).map((name) => parts[name](values.durable ?? false)))
   const running = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
   const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []))
@@ -93,6 +92,8 @@ const main = async (): Promise<number> => {
     process.stderr.write(`${failure instanceof ServiceUnavailable ? failure.message : String(failure)}\n`)
   }
   if (failures.length === 0) {
+    // Before anything is printed: whoever reads it may interrupt at once.
+    const interrupted = untilInterrupted()
     for (const { value, service } of running) {
       process.stdout.write(`${service.service.padEnd(10)} ${value}  (${service.origin})\n`)
     }

@@ -49,8 +49,8 @@ function keepsItsPromises(strategy: string, start: () => Promise<Service>, clash
     const [one] = accepted(answers)
     const again = await insist(service, id, one?.body['orderId'] as string)
     expect(again.body).toEqual({ ...one?.body, replayed: true })
-    // An office that starts at that moment may open the sale as well, and says so, with what was sold meanwhile. One on a busy machine may publish what
-    // is merely late, or find a store away for a moment, and says that, too.
+    // An office that starts at that moment may open the sale as well, and says so, with what was sold meanwhile. One on a
+    // busy machine may publish what is merely late, or find a store away for a moment, and says that, too.
     const usual =
       /^(sale .* (\d+ orders were sold before|publishing \d+ orders again)|queue: StoreUnavailableError: .*)\n/gm
     expect(service.complaints().replace(usual, '')).toBe('')
