@@ -1,7 +1,19 @@
 export { constantBackoff, exponentialBackoff, type Backoff } from './core/backoff.js'
 export { systemClock, type Clock } from './core/clock.js'
-export { jsonCodec, type Codec } from './core/codec.js'
-export { channels, type LockHoldEvent, type QueueMessageEvent, type TripEvent } from './core/diagnostics.js'
+export { jsonCodec, type Codec, type CodecFor, type JsonSafe } from './core/codec.js'
+export {
+  channels,
+  type BackgroundErrorEvent,
+  type CacheFlushEvent,
+  type CacheGetEvent,
+  type CacheLoadEvent,
+  type EventChannel,
+  type LockHoldEvent,
+  type QueueMessageEvent,
+  type RateLimitDecisionEvent,
+  type StockOrderEvent,
+  type TripEvent,
+} from './core/diagnostics.js'
 export {
   ClosedError,
   LockLostError,

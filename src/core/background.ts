@@ -1,8 +1,12 @@
 import { systemClock, type Clock } from './clock.js'
 import { outsideRequests } from './context.js'
+import { channels } from './diagnostics.js'
 
 /** Tells of a fault that no call can be told of. */
 export type BackgroundReport = (error: unknown) => void
+
+/** Who is told of it: `onBackgroundError` of every module's options. */
+export type BackgroundListener = (error: unknown) => unknown
 
 /** How long a warning of the same text is not given again. */
 const quietMs = 60_000
@@ -12,11 +16,12 @@ const mostRemembered = 100
 /**
  * The one way in which a module tells its background errors. `listener` is called in a microtask of its own; what it
  * throws, or rejects with, becomes a process warning, so that it never ends the process and disturbs nobody in between.
- * Without a listener the error itself becomes a process warning, each text at most once a minute.
+ * Without a listener the error itself becomes a process warning, each text at most once a minute. `spillway:background-error`
+ * carries all of them.
  */
 export function backgroundReporter(
   module: string,
-  listener?: (error: unknown) => unknown,
+  listener?: BackgroundListener,
   clock: Clock = systemClock,
 ): BackgroundReport {
   const warn = createWarner(module, clock)
@@ -27,8 +32,11 @@ export function backgroundReporter(
       warn('onBackgroundError failed', thrown)
     }
   }
-  if (!listener) return (error) => warn('background error', error)
-  return (error) => queueMicrotask(() => void tell(error))
+  return (error) => {
+    if (channels.backgroundError.hasSubscribers) channels.backgroundError.publish({ module, error })
+    if (listener) queueMicrotask(() => void tell(error))
+    else warn('background error', error)
+  }
 }
 
 function createWarner(module: string, clock: Clock): (what: string, error: unknown) => void {

@@ -30,7 +30,9 @@ export function objectWith<T>(name: string, value: T, methods: readonly string[]
 function shownObject(value: unknown): string {
   if (typeof value !== 'object' || value === null) return shown(value)
   // ioredis gives its clients the constructor of EventEmitter.
-  if (typeof (value as { evalsha?: unknown }).evalsha === 'function') return 'a Redis client'
+  const { evalsha, evalSha } = value as { readonly evalsha?: unknown; readonly evalSha?: unknown }
+  if (typeof evalsha === 'function') return 'a Redis client'
+  if (typeof evalSha === 'function') return 'a client of the package redis (node-redis)'
   const { constructor: type } = value as { readonly constructor?: { readonly name?: unknown } }
   if (type === Object || typeof type?.name !== 'string')
     return `an object with ${Object.keys(value).slice(0, 5).join(', ') || 'nothing'}`
@@ -43,6 +45,12 @@ function integer(name: string, value: unknown, atLeast: number): number {
     throw new RangeError(`${name} must be an integer of at least ${atLeast}, got ${shown(value)}`)
   }
   return value
+}
+
+/** A function, or `undefined` if there is none. */
+export function optionalFunction<F>(name: string, value: F): F {
+  if (value === undefined || typeof value === 'function') return value
+  throw new TypeError(`${name} must be a function, got ${shown(value)}`)
 }
 
 /** An integer of at least 1. */

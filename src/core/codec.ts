@@ -4,6 +4,23 @@ export interface Codec<T> {
   decode(bytes: Uint8Array): T
 }
 
+/**
+ * `T` where JSON gives a value back as what it was, and `never` in the places where it does not: a `Date` would come back as
+ * a string, a `Map` as `{}`, a `bigint` not at all. Not seen by the compiler: `NaN`, and `undefined` in an array.
+ */
+export type JsonSafe<T> = unknown extends T
+  ? T
+  : T extends string | number | boolean | null | undefined
+    ? T
+    : T extends bigint | symbol | ((...args: never) => unknown) | { toJSON(...args: never): unknown } | NotPlain
+      ? never
+      : { [K in keyof T]: JsonSafe<T[K]> }
+
+type NotPlain = ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> | RegExp | Error | ArrayBuffer | ArrayBufferView
+
+/** Options that need a `codec`, if `T` is no type of which JSON keeps everything. */
+export type CodecFor<T> = [T] extends [JsonSafe<T>] ? unknown : { readonly codec: Codec<T> }
+
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /**

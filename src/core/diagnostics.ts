@@ -1,15 +1,97 @@
-import { channel } from 'node:diagnostics_channel'
+import { channel, type Channel } from 'node:diagnostics_channel'
 
 /** What `spillway:trip` carries: one trip of joined calls to a backend has ended. */
 export interface TripEvent {
-  /** `ratelimit`, `stock`, `queue`… */
+  /** `ratelimit`, `lock`, `cache`, `write-behind`, `stock` or `queue`. */
   readonly module: string
+  /** Of what made the calls: the `name` that it was given, the topic of a publisher, the group of a consumer. */
+  readonly name: string
   /** The driver's verb, such as `sell`. */
   readonly verb: string
   /** How many calls shared the trip. */
   readonly calls: number
   readonly durationMs: number
+  readonly outcome: 'answered' | 'failed'
   /** Why the whole trip failed, if it did. */
+  readonly error?: unknown
+}
+
+/** What `spillway:ratelimit.decision` carries: a limiter has answered a call. */
+export interface RateLimitDecisionEvent {
+  /** The limiter's. */
+  readonly name: string
+  readonly verb: 'take' | 'wait' | 'reserve'
+  readonly key: string
+  readonly cost: number
+  /** `failed`: the store did, and nothing decided in its place. */
+  readonly outcome: 'allowed' | 'refused' | 'failed'
+  /** Tokens taken. */
+  readonly granted: number
+  /** How long `wait` slept, or in how long what `reserve` took is due; 0 for `take`. */
+  readonly waitMs: number
+  /** Why the store failed, also where `whenStoreFails` decided in its place. */
+  readonly error?: unknown
+}
+
+/** What `spillway:lock.hold` carries: a caller has got a lock or permits or not, has released them, or has lost them. */
+export interface LockHoldEvent {
+  /** The `name` of the lock, read-write lock or semaphore. */
+  readonly name: string
+  readonly kind: 'mutex' | 'read-write' | 'semaphore'
+  readonly key: string
+  /** `refused`: `tryAcquire` found it held. `gave-up`: a waiter left, at `maxWaitMs`, by its signal or at `close`. */
+  readonly outcome: 'granted' | 'refused' | 'gave-up' | 'failed' | 'released' | 'lost'
+  readonly fencingToken: bigint | undefined
+  /** How long the call waited, where it has ended so. */
+  readonly waitedMs?: number
+  /** How long it was held, where the hold has ended so. */
+  readonly heldMs?: number
+  readonly error?: unknown
+}
+
+/** What `spillway:cache.get` carries: a cache has answered for one key. */
+export interface CacheGetEvent {
+  /** The cache's. */
+  readonly name: string
+  readonly key: string
+  /** As `stats` counts: fresh in some tier, past its expiry, or the source was asked; `failed` if the caller got an error. */
+  readonly outcome: 'hit' | 'stale' | 'miss' | 'failed'
+  /** 0 for what was at hand. */
+  readonly durationMs: number
+  readonly error?: unknown
+}
+
+/** What `spillway:cache.load` carries: a call of `load` or `loadMany` has ended. */
+export interface CacheLoadEvent {
+  /** The cache's. */
+  readonly name: string
+  /** How many keys it was asked for. */
+  readonly keys: number
+  readonly durationMs: number
+  readonly outcome: 'loaded' | 'failed'
+  readonly error?: unknown
+}
+
+/** What `spillway:cache.flush` carries: a call of the `flush` of a write-behind has ended. */
+export interface CacheFlushEvent {
+  /** The write-behind's. */
+  readonly name: string
+  readonly keys: number
+  readonly durationMs: number
+  readonly outcome: 'flushed' | 'failed'
+  readonly error?: unknown
+}
+
+/** What `spillway:stock.order` carries: an order was answered. */
+export interface StockOrderEvent {
+  /** The stock's. */
+  readonly name: string
+  readonly sku: string
+  readonly orderId: string
+  readonly quantity: number
+  /** `replayed`: it had been sold before. */
+  readonly outcome: 'sold' | 'replayed' | 'sold-out' | 'buyer-limit' | 'not-open' | 'spent' | 'failed'
+  readonly durationMs: number
   readonly error?: unknown
 }
 
@@ -23,22 +105,36 @@ export interface QueueMessageEvent {
   readonly error?: unknown
 }
 
-/** What `spillway:lock.hold` carries: a caller has got a lock or permits, has released them, or has lost them. */
-export interface LockHoldEvent {
-  readonly kind: 'mutex' | 'read-write' | 'semaphore'
-  readonly key: string
-  readonly event: 'granted' | 'released' | 'lost'
-  readonly fencingToken: bigint | undefined
+/** What `spillway:background-error` carries: an error that no call could be told of, whether or not a listener was. */
+export interface BackgroundErrorEvent {
+  readonly module: string
+  readonly error: unknown
 }
 
-const named = <Event extends object>(name: string): { readonly hasSubscribers: boolean; publish(event: Event): void } =>
-  channel(name)
+/** A channel of `node:diagnostics_channel` whose listeners get events of one type. */
+export interface EventChannel<Event> {
+  readonly name: string
+  readonly hasSubscribers: boolean
+  subscribe(listener: (event: Event, name: string | symbol) => void): void
+  unsubscribe(listener: (event: Event, name: string | symbol) => void): boolean
+  publish(event: Event): void
+}
+
+const named = <Event>(name: string): EventChannel<Event> => channel(name) as Channel & EventChannel<Event>
 
 /**
- * Every channel that spillway publishes on, for `node:diagnostics_channel`. Nothing is built while nobody listens.
+ * Every channel that spillway publishes on, for metrics and traces: `channels.trip.subscribe((event) => …)`, or
+ * `node:diagnostics_channel` by the names. A listener runs within the call that it is told of, so it should only count.
+ * Nothing is built while nobody listens.
  */
 export const channels = {
   trip: named<TripEvent>('spillway:trip'),
+  rateLimitDecision: named<RateLimitDecisionEvent>('spillway:ratelimit.decision'),
   lockHold: named<LockHoldEvent>('spillway:lock.hold'),
+  cacheGet: named<CacheGetEvent>('spillway:cache.get'),
+  cacheLoad: named<CacheLoadEvent>('spillway:cache.load'),
+  cacheFlush: named<CacheFlushEvent>('spillway:cache.flush'),
+  stockOrder: named<StockOrderEvent>('spillway:stock.order'),
   queueMessage: named<QueueMessageEvent>('spillway:queue.message'),
+  backgroundError: named<BackgroundErrorEvent>('spillway:background-error'),
 }

@@ -15,6 +15,8 @@ export interface Trip {
    * through, and `run` is asked again with the requests that are still wanted.
    */
   sending(): void
+  /** `why` is asked what to name as the cause when calls of the trip have no answer in time; `undefined` if nothing is known. */
+  blames?(why: () => Error | undefined): void
 }
 
 /** Thrown by `run` where a trip failed, although it was sent, before any of it was applied. */
@@ -25,8 +27,10 @@ export class NothingApplied extends Error {
 }
 
 export interface GroupCommitOptions<Request, Reply> {
-  /** `module` and `verb` name the trips in diagnostics and in messages. */
+  /** `module`, `name` and `verb` name the trips in diagnostics, and the first and the last in messages. */
   readonly module: string
+  /** What was made with the options: of a limiter or a cache its name, of a consumer its group. @defaultValue `module` */
+  readonly name?: string
   readonly verb: string
   /**
    * Carries the requests to the backend in one attempt and answers in their order. An `Error` in a place fails the call
@@ -100,6 +104,8 @@ interface Flight<Request, Reply> {
   thinned: boolean
   /** It was about to be sent although it was thinned. */
   recalled: boolean
+  /** What the driver knows of why no answer comes. */
+  why: (() => Error | undefined) | undefined
 }
 
 interface Lane<Request, Reply> {
@@ -112,9 +118,13 @@ interface Lane<Request, Reply> {
 /** A class, because V8 gives every literal that has a getter a hidden class that outlives it until a full collection. */
 class FlightTrip implements Trip {
   constructor(
-    private readonly flight: { abort: AbortController | undefined },
+    private readonly flight: { abort: AbortController | undefined; why: (() => Error | undefined) | undefined },
     readonly sending: () => void,
   ) {}
+
+  blames(why: () => Error | undefined): void {
+    this.flight.why = why
+  }
 
   get signal(): AbortSignal {
     this.flight.abort ??= new AbortController()
@@ -129,7 +139,16 @@ export function createGroupCommit<Request, Reply>(
   type ThisFlight = Flight<Request, Reply>
   type ThisLane = Lane<Request, Reply>
 
-  const { module, verb, run, lane: laneOf = () => 0, maxWeight, onUnwanted, clock = systemClock } = options
+  const {
+    module,
+    name = module,
+    verb,
+    run,
+    lane: laneOf = () => 0,
+    maxWeight,
+    onUnwanted,
+    clock = systemClock,
+  } = options
   const timeoutMs = durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1)
   const maxInFlight = positiveInteger('maxInFlight', options.maxInFlight ?? 1)
   const maxBatch = positiveInteger('maxBatch', options.maxBatch ?? 1_000)
@@ -208,14 +227,19 @@ export function createGroupCommit<Request, Reply>(
   function expire(lane: ThisLane): void {
     const nowMs = clock.nowMs()
     const tooOld = (call: ThisCall): boolean => call.tick.deadlineMs <= nowMs && settle(call)
+    // Who waits for a trip waits for what the trips before it wait for.
+    let cause: Error | undefined
+    const late = (applied: 'no' | 'unknown', what: string): StoreUnavailableError =>
+      unavailable(applied, `${what} within ${timeoutMs} ms${cause ? `: ${cause.message}` : ''}`, cause)
     for (const flight of lane.flights) {
-      const late = flight.calls.filter(tooOld)
-      const applied = flight.sent ? 'unknown' : 'no'
-      for (const call of late) call.reject(unavailable(applied, `had no answer within ${timeoutMs} ms`))
-      if (late.length > 0) thin(lane, flight)
+      const expired = flight.calls.filter(tooOld)
+      if (expired.length === 0) continue
+      cause = flight.why?.()
+      for (const call of expired) call.reject(late(flight.sent ? 'unknown' : 'no', 'had no answer'))
+      thin(lane, flight)
     }
     lane.waiting = lane.waiting.filter((call) => {
-      if (tooOld(call)) call.reject(unavailable('no', `was not sent within ${timeoutMs} ms`))
+      if (tooOld(call)) call.reject(late('no', 'was not sent'))
       return !call.settled
     })
   }
@@ -234,6 +258,7 @@ export function createGroupCommit<Request, Reply>(
         sent: false,
         thinned: false,
         recalled: false,
+        why: undefined,
       }
       for (const call of calls) call.flight = flight
       lane.flights.add(flight)
@@ -287,8 +312,10 @@ export function createGroupCommit<Request, Reply>(
     else if (!replies) fail(flight, failure)
     else for (let i = 0; i < calls.length; i++) answer(calls[i] as ThisCall, replies[i] as Reply | Error)
     if (observed && !flight.recalled) {
-      const event = { module, verb, calls: calls.length, durationMs: clock.nowMs() - startedMs }
-      channels.trip.publish(replies ? event : { ...event, error: failure })
+      const event = { module, name, verb, calls: calls.length, durationMs: clock.nowMs() - startedMs }
+      channels.trip.publish(
+        replies ? { ...event, outcome: 'answered' } : { ...event, outcome: 'failed', error: failure },
+      )
     }
     launch(key, lane)
   }

@@ -17,8 +17,9 @@ export interface RedisClient {
   evalsha(sha1: string, keyCount: number, ...keysAndArgs: Argument[]): Promise<unknown>
   eval(script: string, keyCount: number, ...keysAndArgs: Argument[]): Promise<unknown>
   connect(): Promise<unknown>
-  on(event: 'ready' | 'end', listener: () => void): unknown
-  off(event: 'ready' | 'end', listener: () => void): unknown
+  on(event: 'ready' | 'end' | 'error', listener: (error?: unknown) => void): unknown
+  off(event: 'ready' | 'end' | 'error', listener: (error?: unknown) => void): unknown
+  listenerCount(event: 'error'): number
 }
 
 /** A client that also gives replies as bytes. */
@@ -35,7 +36,8 @@ const optionsOf = (redis: RedisClient): ClientOptions => redis.options ?? {}
 
 /** Throws a TypeError that names what came, unless `value` is a client of ioredis or iovalkey. */
 export function checkRedisClient(name: string, value: unknown): void {
-  objectWith(name, value, ['evalsha', 'eval', 'connect', 'on', 'off'], 'a Redis or Cluster of ioredis')
+  const methods = ['evalsha', 'eval', 'connect', 'on', 'off', 'listenerCount']
+  objectWith(name, value, methods, 'a Redis or Cluster of ioredis')
 }
 
 /** The commands that spillway sends. */
@@ -88,11 +90,11 @@ export function tagSafe(name: string): string {
   return name.replace(unsafeInTag, (found) => `%${found.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
-type ClientEvent = 'ready' | 'end'
+type ClientEvent = 'ready' | 'end' | 'error'
 
 interface Listeners {
-  readonly runs: Set<() => void>
-  readonly fire: () => void
+  readonly runs: Set<(error?: unknown) => void>
+  readonly fire: (error?: unknown) => void
 }
 
 const listeners = new WeakMap<RedisClient, Map<ClientEvent, Listeners>>()
@@ -101,12 +103,12 @@ const listeners = new WeakMap<RedisClient, Map<ClientEvent, Listeners>>()
  * Calls `run` at every `event` of the client; returns what takes that back. One listener for each event serves all: a
  * client warns of a leak at the eleventh.
  */
-export function onClient(redis: RedisClient, event: ClientEvent, run: () => void): () => void {
+export function onClient(redis: RedisClient, event: ClientEvent, run: (error?: unknown) => void): () => void {
   let events = listeners.get(redis)
   if (!events) listeners.set(redis, (events = new Map<ClientEvent, Listeners>()))
   const { runs, fire } = events.get(event) ?? listen(redis, events, event)
   // Everyone has an entry of its own, also who comes with the same function twice.
-  const entry = (): void => run()
+  const entry = (error?: unknown): void => run(error)
   runs.add(entry)
   return () => {
     if (!runs.delete(entry) || runs.size > 0 || events.get(event)?.runs !== runs) return
@@ -116,15 +118,38 @@ export function onClient(redis: RedisClient, event: ClientEvent, run: () => void
 }
 
 function listen(redis: RedisClient, events: Map<ClientEvent, Listeners>, event: ClientEvent): Listeners {
-  const runs = new Set<() => void>()
-  const fire = (): void => {
-    for (const run of [...runs]) if (runs.has(run)) run()
+  const runs = new Set<(error?: unknown) => void>()
+  const fire = (error?: unknown): void => {
+    for (const run of [...runs]) if (runs.has(run)) run(error)
   }
   const added = { runs, fire }
   events.set(event, added)
   redis.on(event, fire)
   return added
 }
+
+/** The last error that each client told while somebody waited for it. */
+const lastErrors = new WeakMap<RedisClient, unknown>()
+
+function note(redis: RedisClient, error: unknown): void {
+  lastErrors.set(redis, error)
+  // ioredis prints an error that nobody listens to. Our listener is no reason to keep it from the user.
+  if (redis.listenerCount('error') === 1) console.error('[spillway] Unhandled error event of the Redis client:', error)
+}
+
+/** Why a client answers nothing, as far as it tells: its status and its last error. `undefined` if it is ready. */
+export function whyNotReady(redis: RedisClient): Error | undefined {
+  const { status } = redis
+  if (status === 'ready') return undefined
+  const { stream, connector } = redis as { stream?: { errored?: unknown }; connector?: { firstError?: unknown } }
+  const cause = lastErrors.get(redis) ?? stream?.errored ?? connector?.firstError
+  const state = `the Redis client is not ready (its status is '${status}')`
+  return cause instanceof Error ? new Error(`${state}: ${textOf(cause)}`, { cause }) : new Error(state)
+}
+
+/** A name that has several addresses fails with one error for each, and has no message of its own. */
+const textOf = (error: Error): string =>
+  error instanceof AggregateError && error.message === '' ? error.errors.map(String).join(', ') : error.message
 
 /**
  * Waits until the client would send a command at once. A client that is not ready keeps commands in a queue of its own
@@ -133,9 +158,13 @@ function listen(redis: RedisClient, events: Map<ClientEvent, Listeners>, event: 
 export async function whenReady(redis: RedisClient, signal: AbortSignal): Promise<void> {
   while (redis.status !== 'ready') {
     signal.throwIfAborted()
-    if (redis.status === 'end') throw new StoreUnavailableError('The Redis client is closed', { applied: 'no' })
+    if (redis.status === 'end') {
+      const cause = whyNotReady(redis)
+      throw new StoreUnavailableError('The Redis client is closed', { applied: 'no', cause })
+    }
     await nextChange(redis, signal)
   }
+  lastErrors.delete(redis)
 }
 
 /** Waits for the client to become ready or to end. */
@@ -145,7 +174,12 @@ function nextChange(redis: RedisClient, signal: AbortSignal): Promise<void> {
       for (const stop of stops) stop()
       resolve()
     }
-    const stops = [onClient(redis, 'ready', done), onClient(redis, 'end', done), onAbort(signal, done)]
+    const stops = [
+      onClient(redis, 'ready', done),
+      onClient(redis, 'end', done),
+      onClient(redis, 'error', (error) => note(redis, error)),
+      onAbort(signal, done),
+    ]
     // Made with lazyConnect, the client connects at its first command; waiting for it to be ready is that command.
     if (redis.status === 'wait') redis.connect().catch(() => undefined)
   })

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { NothingApplied, type Trip } from './group-commit.js'
-import { sendCommand, whenReady, type RedisBinaryClient, type RedisClient } from './redis-client.js'
+import { sendCommand, whenReady, whyNotReady, type RedisBinaryClient, type RedisClient } from './redis-client.js'
 
 /** A Lua script and the digest by which Redis knows it. */
 export interface RedisScript {
@@ -50,6 +50,7 @@ async function run(
   args: Arguments,
   trip: Trip,
 ): Promise<unknown> {
+  trip.blames?.(() => whyNotReady(redis))
   if (redis.status !== 'ready') await whenReady(redis, trip.signal)
   trip.sending()
   const parts = [script.sha1, keys.length, ...keys, ...args]
@@ -74,6 +75,7 @@ export async function runBinaryCommand(
   args: Arguments,
   trip: Trip,
 ): Promise<unknown> {
+  trip.blames?.(() => whyNotReady(redis))
   if (redis.status !== 'ready') await whenReady(redis, trip.signal)
   trip.sending()
   return sendCommand(redis, name, args, true).catch((error: unknown) => {

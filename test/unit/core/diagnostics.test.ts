@@ -18,6 +18,7 @@ const setUp = (run?: (requests: readonly string[], trip: Trip) => Promise<readon
   const backend = heldBackend()
   const commit = createGroupCommit<string, string>({
     module: 'shop',
+    name: 'noon',
     verb: 'sell',
     run: run ?? backend.sent,
     clock,
@@ -36,7 +37,9 @@ describe('spillway:trip', () => {
     backend.trips[0]?.answer()
     await calls
     await settle()
-    expect(events).toEqual([{ module: 'shop', verb: 'sell', calls: 2, durationMs: 30 }])
+    expect(events).toEqual([
+      { module: 'shop', name: 'noon', verb: 'sell', calls: 2, durationMs: 30, outcome: 'answered' },
+    ])
   })
 
   it('tells why a trip failed, and not of one that was called back', async () => {
@@ -55,7 +58,9 @@ describe('spillway:trip', () => {
     backend.trips[0]?.fail(error)
     await calls
     await settle()
-    expect(events).toEqual([{ module: 'shop', verb: 'sell', calls: 1, durationMs: 15, error }])
+    expect(events).toEqual([
+      { module: 'shop', name: 'noon', verb: 'sell', calls: 1, durationMs: 15, outcome: 'failed', error },
+    ])
   })
 
   it('builds nothing while nobody listens', async () => {

@@ -1,0 +1,31 @@
+import { shown } from './check.js'
+
+/** The names of all options of a type. The compiler finds one that is missing, or one too many. */
+export type Known<Options> = Readonly<Record<keyof Options, true>>
+
+const none = Object.freeze({})
+
+/**
+ * The options of a call, none of which is unknown: a misspelt one would change nothing, and nobody would notice. Their
+ * values are still to be checked. `undefined` is no options at all.
+ *
+ * @throws TypeError that names the option, and those that there are.
+ */
+export function knownOptions<Options extends object>(
+  call: string,
+  options: unknown,
+  known: Known<Options>,
+): Partial<Options> {
+  if (options === undefined) return none
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new TypeError(`${call}: options must be an object with ${namesOf(known)}, got ${shown(options)}`)
+  }
+  for (const name in options) {
+    if (!Object.hasOwn(known, name)) {
+      throw new TypeError(`${call}: there is no option ${JSON.stringify(name)}, only ${namesOf(known)}`)
+    }
+  }
+  return options
+}
+
+const namesOf = (known: object): string => Object.keys(known).join(', ')

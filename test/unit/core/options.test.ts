@@ -1,0 +1,43 @@
+import { expect, it } from 'vitest'
+import { knownOptions, type Known } from '../../../src/core/options.js'
+
+interface Options {
+  readonly cost?: number | undefined
+  readonly atMost?: boolean | undefined
+}
+const known: Known<Options> = { cost: true, atMost: true }
+const check = (options: unknown): Partial<Options> => knownOptions('take', options, known)
+
+it('hands on options that are known, also undefined ones and those of a class', () => {
+  const mine = new (class {
+    readonly cost = 1
+  })()
+  for (const options of [{ cost: 1 }, { atMost: undefined }, {}, mine, Object.create({ cost: 3 })]) {
+    expect(check(options)).toBe(options)
+  }
+  expect(check(undefined)).toEqual({})
+})
+
+it('names an option that is not known, and those that are', () => {
+  for (const options of [{ tokens: 5 }, { cost: 1, tokens: undefined }, Object.create({ tokens: 5 })]) {
+    expect(() => check(options)).toThrow(new TypeError('take: there is no option "tokens", only cost, atMost'))
+  }
+  for (const name of ['toString', '__proto__', 'constructor', '']) {
+    expect(() => check(Object.fromEntries([[name, 1]]))).toThrow(TypeError)
+  }
+})
+
+it('refuses what is no object', () => {
+  for (const [options, shown] of [
+    [5, '5'],
+    ['foo:', '"foo:"'],
+    [null, 'null'],
+    [[1], '[ 1 ]'],
+    [true, 'true'],
+  ] as const) {
+    expect(() => check(options)).toThrow(
+      new TypeError(`take: options must be an object with cost, atMost, got ${shown}`),
+    )
+  }
+  expect(() => check(() => 1)).toThrow(TypeError)
+})
