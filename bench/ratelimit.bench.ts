@@ -53,7 +53,7 @@ async function withOurs(
   use: (ask: Ask) => Promise<number>,
 ): Promise<number> {
   const quotas = [{ capacity: plenty, refill: plenty, perMs: 60_000 }] as const
-  await using limiter = createRateLimiter(driver, { quotas, timeoutMs: 10_000, ...options })
+  await using limiter = createRateLimiter(driver, { name: 'calls', quotas, timeoutMs: 10_000, ...options })
   return await use((key) => limiter.take(key))
 }
 

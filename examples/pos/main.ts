@@ -34,8 +34,12 @@ async function run(options: Options): Promise<void> {
   const secret = options.secret ?? (await stores.secret(randomBytes(32).toString('base64url')))
 
   const rate = options.upstreamRate
-  const alone = createRateLimiter(memoryTokenBucket(), { quotas: [{ capacity: 1, refill: rate / 4, perMs: 1_000 }] })
+  const alone = createRateLimiter(memoryTokenBucket(), {
+    name: 'upstream',
+    quotas: [{ capacity: 1, refill: rate / 4, perMs: 1_000 }],
+  })
   const limiter = createRateLimiter(stores.bucket ?? memoryTokenBucket(), {
+    name: 'upstream',
     quotas: [{ capacity: Math.max(1, Math.floor(rate / 4)), refill: rate, perMs: 1_000 }],
     // Without the store nobody knows what the other servers ask for: each then takes a quarter.
     whenStoreFails: alone,

@@ -103,7 +103,9 @@ export function createService(
     // Blocks of a hundredth: large enough to cost no trip per buyer, small enough to leave the other processes theirs.
     const tokens = Math.min(5_000, Math.floor(door.capacity / 100))
     const lease = tokens > 0 ? { lease: { tokens, leaseMs: 1_000 } } : {}
-    const limiter = createRateLimiter(stores.door(door), { quotas: [door], ...lease })
+    // Buckets of different quotas are apart.
+    const name = `door:${door.capacity}:${door.refill}:${door.perMs}:${door.initial}`
+    const limiter = createRateLimiter(stores.buckets, { name, quotas: [door], ...lease })
     doors.set(key, limiter)
     return limiter
   }

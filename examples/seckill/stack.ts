@@ -44,9 +44,7 @@ export async function openStack(
     db,
     seller: selling.seller,
     retire: (sku) => selling.retire(sku),
-    // Buckets of different quotas live under different names.
-    door: ({ capacity, refill, perMs, initial }) =>
-      redisTokenBucket(redis, { prefix: `${names.redisPrefix}door:${capacity}:${refill}:${perMs}:${initial}:` }),
+    buckets: redisTokenBucket(redis, { prefix: names.redisPrefix }),
     queue: kafkaQueue(kafka),
     names,
     check: () => (checking ??= check().finally(() => (checking = undefined))),

@@ -3,7 +3,7 @@ import { memoryQueue, type QueueDriver } from 'spillway/queue'
 import { memoryTokenBucket, type RateLimitDriver } from 'spillway/ratelimit'
 import { inTime, openDatabase } from '../shared/database.js'
 import { OptionsError } from '../shared/options.js'
-import type { Door, Options } from './options.js'
+import type { Options } from './options.js'
 import { sellEmbedded } from './strategies/embedded.js'
 import type { OpenSeller } from './strategies/seller.js'
 import { migrate, type Database, type Tables } from './tables.js'
@@ -13,7 +13,7 @@ export interface Stores {
   readonly embedded: boolean
   readonly db: Database
   readonly seller: OpenSeller
-  readonly door: (door: Door) => RateLimitDriver
+  readonly buckets: RateLimitDriver
   readonly queue: QueueDriver
   readonly names: Names
   /** Which of them answer now. */
@@ -67,14 +67,13 @@ function openFile(file: string): Database {
 
 function embedded({ data, name, strategy }: Options): Stores {
   const db = openFile(data)
-  const buckets = memoryTokenBucket()
   const selling = sellEmbedded(strategy, db)
   return {
     embedded: true,
     db,
     seller: selling.seller,
     retire: (sku) => selling.retire(sku),
-    door: () => buckets,
+    buckets: memoryTokenBucket(),
     queue: memoryQueue({ partitions }),
     names: namesOf(name),
     check: async () => ({ sqlite: await answers(() => sql`select 1`.execute(db)) }),

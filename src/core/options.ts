@@ -28,4 +28,14 @@ export function knownOptions<Options extends object>(
   return options
 }
 
+/** The same where a call cannot do without options. */
+export function requiredOptions<Options extends object>(
+  call: string,
+  options: unknown,
+  known: Known<Options>,
+): Partial<Options> {
+  if (options !== undefined) return knownOptions(call, options, known)
+  throw new TypeError(`${call}: options must be an object with ${namesOf(known)}, got undefined`)
+}
+
 const namesOf = (known: object): string => Object.keys(known).join(', ')

@@ -1,4 +1,5 @@
 import { positiveInteger, positiveNumber } from '../core/check.js'
+import { requiredOptions } from '../core/options.js'
 
 /**
  * How much a key may use: a bucket that holds `capacity` tokens and gains `refill` of them every `perMs`, continuously
@@ -16,7 +17,7 @@ export interface Quota {
    * refused. When it is below `capacity`, a bucket that has become full is remembered for one more day.
    * @defaultValue capacity
    */
-  readonly initial?: number
+  readonly initial?: number | undefined
 }
 
 /** A quota that has been checked and made ready for arithmetic in microseconds. */
@@ -85,9 +86,7 @@ const trace = 1 + 2 ** -50
 
 /** Checks a quota. `name` says in an error which one it was. */
 export function toLimit(name: string, quota: Quota): Limit {
-  if (typeof quota !== 'object' || quota === null) {
-    throw new TypeError(`${name} must be { capacity, refill, perMs }, got ${String(quota)}`)
-  }
+  requiredOptions<Quota>(name, quota, { capacity: true, refill: true, perMs: true, initial: true })
   const capacity = positiveInteger(`${name}.capacity`, quota.capacity)
   const refill = positiveNumber(`${name}.refill`, quota.refill)
   const perUs = positiveNumber(`${name}.perMs`, quota.perMs) * 1_000
@@ -201,6 +200,11 @@ export function chargeOther(other: StoredLevel, taken: number, nowUs: number): S
 export function putBack(limit: Limit, { tokens: held, sinceUs }: Level, tokens: number, leftUs: number): Level {
   const whole = leftUs * limit.tokensPerUs >= tokens
   return whole ? notAbove(limit, held + tokens, sinceUs) : notAbove(limit, held, sinceUs + Math.max(0, leftUs))
+}
+
+/** How many tokens can be taken away whether or not they are there: down to `-capacity`. */
+export function mostCharged(limit: Limit, level: Level): number {
+  return Math.max(0, available(limit, level) + limit.capacity)
 }
 
 /** How many tokens a run gets. All limits must allow each of its requests. */

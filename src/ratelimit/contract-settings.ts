@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import type { Clock } from '../core/clock.js'
 import type { Quota } from './bucket.js'
-import type { RateLimiter, RateLimiterOptions } from './ratelimit.js'
+import type { RateLimiter, RateLimiterOptions } from './types.js'
 
 export type Quotas = RateLimiterOptions['quotas']
 
 /** What a case of the contract is given. */
 export interface Bench {
   readonly clock: Clock
-  readonly limiter: (quotas: Quotas, options?: Partial<RateLimiterOptions>, place?: string) => RateLimiter
+  readonly limiter: (quotas: Quotas, options?: Partial<RateLimiterOptions>, name?: string) => RateLimiter
   readonly advance: (ms: number) => Promise<void>
 }
 

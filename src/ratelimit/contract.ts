@@ -4,13 +4,14 @@ import { WaitTimeoutError } from '../core/errors.js'
 import type { Quota } from './bucket.js'
 import { admitsBetween, type Bench, type Quotas } from './contract-settings.js'
 import type { RateLimitDriver } from './driver.js'
-import { createRateLimiter, type RateLimiter } from './ratelimit.js'
+import { createRateLimiter } from './ratelimit.js'
 import type { Decision } from './runs.js'
+import type { RateLimiter, ReservedTokens } from './types.js'
 
 /** A driver under test. */
 export interface RateLimitSubject extends AsyncDisposable {
-  /** Makes a driver over the store; `place` tells buckets apart that must not be shared, as a prefix does. */
-  readonly driver: (place: string) => RateLimitDriver
+  /** Makes a driver over the store, as each process would. */
+  readonly driver: () => RateLimitDriver
   /** Lets time pass, in the store and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
@@ -48,8 +49,9 @@ export function rateLimitContract(
         await body({
           clock,
           advance: (ms) => subject.advance(ms),
-          limiter(quotas, options = {}, place = 'a') {
-            const limiter = createRateLimiter(subject.driver(place), { quotas, timeoutMs: 30_000, clock, ...options })
+          limiter(quotas, options = {}, name = 'a') {
+            const settings = { name, quotas, timeoutMs: 30_000, clock, ...options }
+            const limiter = createRateLimiter(subject.driver(), settings)
             limiters.push(limiter)
             return limiter
           },
@@ -84,6 +86,30 @@ export function rateLimitContract(
     const keys = ['a', 'A', ...odd, `${long}a`, `${long}A`, '{'.repeat(8_192), '%7B'.repeat(2_730), '令'.repeat(2_730)]
     assert.equal(grantedOf(await Promise.all(keys.map((key) => door.take(key)))), keys.length)
     assert.equal(grantedOf(await Promise.all(keys.map((key) => door.take(key)))), 0)
+  })
+
+  check('keeps the buckets of names apart, whatever is in them', async ({ limiter }) => {
+    const pairs = [
+      ['a', 'b:c'],
+      ['a:b', 'c'],
+      ['a:{b', 'c'],
+      ['a', '{b:c'],
+      ['{a}', 'k'],
+      ['%7Ba%7D', 'k'],
+      ['a', ':k'],
+      ['a:', 'k'],
+    ] as const
+    const doors = pairs.map(([name]) => limiter([slow(1)], {}, name))
+    const takeAll = async (): Promise<number> =>
+      grantedOf(await Promise.all(pairs.map(([, key], i) => (doors[i] as RateLimiter).take(key))))
+    assert.equal(await takeAll(), pairs.length)
+    assert.equal(await takeAll(), 0)
+    const [login, api] = [limiter([slow(5)], {}, 'login'), limiter([slow(1_000)], {}, 'api')]
+    for (let n = 0; n < 5; n++) assert.equal((await login.take('ann')).allowed, true)
+    assert.deepEqual([(await login.take('ann')).allowed, (await api.take('ann')).remaining], [false, 999])
+    await login.reset('ann')
+    assert.equal((await api.peek('ann')).remaining, 999)
+    assert.equal((await limiter([slow(1_000)], {}, 'api').peek('ann')).remaining, 999)
   })
 
   check('takes all of the cost or nothing; a refusal consumes nothing', async ({ limiter }) => {
@@ -194,6 +220,80 @@ export function rateLimitContract(
     const started = limiter([slow(10, { initial: 1 })], {}, 'b')
     await started.refund('k', 4)
     assert.equal((await started.peek('k')).remaining, 5)
+  })
+
+  check(
+    'charges what is not there, and refuses until the bucket has recovered',
+    async ({ limiter, advance, clock }) => {
+      const door = limiter([{ capacity: 10, refill: 1, perMs: 100 }])
+      const startedMs = clock.nowMs()
+      await door.take('k', { cost: 8 })
+      await door.charge('k', 7)
+      const refusal = await door.take('k')
+      if (refusal.allowed) return assert.ok(clock.nowMs() - startedMs >= 600, 'allowed too early')
+      assert.equal(refusal.remaining, 0)
+      between(refusal.retryAfterMs, 600 - (clock.nowMs() - startedMs), 600)
+      between(refusal.fullInMs, 1_500 - (clock.nowMs() - startedMs), 1_500)
+      await advance(refusal.retryAfterMs)
+      assert.equal((await door.take('k')).allowed, true)
+    },
+  )
+
+  check('charges each quota down to its negative capacity at the lowest', async ({ limiter }) => {
+    const door = limiter([slow(10), slow(100)])
+    await Promise.all([door.charge('k', 5), door.charge('k', 2)])
+    assert.equal((await door.peek('k')).remaining, 3)
+    await door.charge('k', 60)
+    await door.charge('k', Number.MAX_SAFE_INTEGER)
+    await door.refund('k', 11)
+    // 11 of -10, and 11 of -100 of the wider one.
+    between(refused(await door.take('k')).retryAfterMs, 89 * hourMs, 90 * hourMs)
+    const wide = limiter([slow(10), slow(100)], {}, 'b')
+    await wide.charge('k', 60)
+    await wide.refund('k', 12)
+    assert.equal((await wide.peek('k')).remaining, 2)
+    await wide.refund('k', 1_000)
+    assert.equal((await wide.take('k', { cost: 10 })).granted, 10)
+  })
+
+  check('reserves tokens that are due later, in order', async ({ limiter }) => {
+    const door = limiter([slow(2)])
+    const dues = await Promise.all([1, 1, 1, 2].map((cost) => door.reserve('k', { cost })))
+    const dueIn = (i: number): number => (dues[i] as ReservedTokens).dueInMs
+    assert.deepEqual([dueIn(0), dueIn(1)], [0, 0])
+    between(dueIn(2), hourMs - 60_000, hourMs)
+    between(dueIn(3), 3 * hourMs - 60_000, 3 * hourMs)
+    assert.equal(await door.reserve('k', { maxWaitMs: 3 * hourMs }), undefined)
+    between(refused(await door.take('k')).retryAfterMs, 4 * hourMs - 60_000, 4 * hourMs)
+    await Promise.all([(dues[2] as ReservedTokens).cancel(), (dues[2] as ReservedTokens).cancel()])
+    await (dues[2] as ReservedTokens).cancel()
+    between(refused(await door.take('k')).retryAfterMs, 3 * hourMs - 60_000, 3 * hourMs)
+  })
+
+  check('lets those who wait behind move up when a reservation is cancelled', async ({ limiter, advance, clock }) => {
+    const door = limiter([{ capacity: 1, refill: 1, perMs: 400 }])
+    const startedMs = clock.nowMs()
+    await door.take('k')
+    const reserved = (await door.reserve('k', { cost: 1 })) as ReservedTokens
+    const waiting = door.wait('k')
+    await door.peek('k')
+    await reserved.cancel()
+    await advance(400)
+    await waiting
+    assert.ok(clock.nowMs() - startedMs >= 399, 'not before its token was there')
+    if ((await door.take('k')).allowed) assert.ok(clock.nowMs() - startedMs >= 799, 'a token too many')
+  })
+
+  check('cancels what was due already', async ({ limiter, advance }) => {
+    const door = limiter([{ capacity: 2, refill: 1, perMs: 3_600_000 }])
+    const reserved = (await door.reserve('k', { cost: 2 })) as ReservedTokens
+    await advance(50)
+    assert.equal((await door.peek('k')).remaining, 0)
+    await reserved.cancel()
+    assert.equal((await door.peek('k')).remaining, 2)
+    await reserved.cancel()
+    await door.take('k', { cost: 2 })
+    assert.equal((await door.peek('k')).remaining, 0)
   })
 
   check('resets a bucket to an unused one', async ({ limiter }) => {

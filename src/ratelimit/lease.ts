@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.js'
 import { outsideRequests } from '../core/context.js'
 import type { Trip } from '../core/group-commit.js'
 import type { Limit, Outcome } from './bucket.js'
-import type { RateLimitDriver } from './driver.js'
+import type { BucketStore } from './driver.js'
 import { fullMs, untilMs, wholeTokens, type Decision, type GiveBack, type TakeRequest } from './runs.js'
 
 /** How many takes in a row believe the last look at the clock: looking costs more than all the rest of a take. */
@@ -63,7 +63,7 @@ const newNeed = (key: string): Need => ({
 })
 
 export function createLease(options: {
-  readonly driver: RateLimitDriver
+  readonly store: BucketStore
   readonly limits: readonly Limit[]
   readonly tokens: number
   readonly leaseMs: number
@@ -72,7 +72,7 @@ export function createLease(options: {
   /** Blocks that are kept at most; with more, the one that was asked for first goes back. */
   readonly mostBlocks?: number
 }): Lease {
-  const { driver, limits, tokens, leaseMs, clock, giveBack, mostBlocks = 100_000 } = options
+  const { store, limits, tokens, leaseMs, clock, giveBack, mostBlocks = 100_000 } = options
   // In the order in which they came, which is about the order in which they end.
   const blocks = new Map<string, Block>()
   let cancelTimer: (() => void) | undefined
@@ -161,7 +161,7 @@ export function createLease(options: {
       const cost = Math.max(tokens, wanted - left - taken)
       return { key, cost, count: 1, atMost: true, withinUs: 0 }
     })
-    const outcomes = await driver.take(limits, runs, trip)
+    const outcomes = await store.take(limits, runs, trip)
     return needs.filter((need, i) => {
       const outcome = outcomes[i] as Outcome
       giveBackExpired(need)

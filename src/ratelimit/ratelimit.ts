@@ -1,14 +1,14 @@
-import { inspect } from 'node:util'
-import { durationMs, keyString, objectWith, positiveInteger } from '../core/check.js'
-import { systemClock, type Clock } from '../core/clock.js'
+import { durationMs, keyString, positiveInteger, shown } from '../core/check.js'
+import { channels } from '../core/diagnostics.js'
 import { ClosedError, StoreUnavailableError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { toLimit, type Quota } from './bucket.js'
+import { knownOptions } from '../core/options.js'
+import { checkDriver, checkedOptions, known } from './check.js'
 import type { RateLimitDriver } from './driver.js'
 import { createLease } from './lease.js'
 import {
   takeInRuns,
-  toRefunds,
+  toAdjustments,
   toRequest,
   untilMs,
   type Decision,
@@ -16,102 +16,39 @@ import {
   type Reservation,
   type TakeRequest,
 } from './runs.js'
+import type { RateLimiter, RateLimiterOptions, ReserveOptions, TakeOptions, WaitOptions } from './types.js'
 import { createWaitingLine } from './waiting-line.js'
-
-/**
- * Token buckets by key, one set of quotas for all of them. Ask `take` whether something may happen now and turn it away
- * if not; let `wait` hold it until it may. Concurrent calls share trips to the store, so one hot key costs no more than
- * many cold ones.
- *
- * Arguments are checked before anything else: a TypeError or RangeError rejects the call and nothing has changed.
- */
-export interface RateLimiter extends AsyncDisposable {
-  /**
-   * Takes `cost` tokens (a positive integer, by default 1) now, or none: what is refused consumes nothing. With `atMost`
-   * it takes as many as there are, up to `cost`. A refusal says when the same call would be allowed: not earlier, and
-   * not a microsecond later.
-   *
-   * A cost above the capacity of a quota could never be allowed and is a RangeError. What happens when the store cannot
-   * be asked is `whenStoreFails`; by default StoreUnavailableError. A call that timed out and yet took tokens gives them
-   * back when its reply comes; so much of them as would still be there had they never been taken.
-   */
-  take(key: string, options?: { readonly cost?: number; readonly atMost?: boolean }): Promise<Decision>
-  /**
-   * Takes `cost` tokens that may be due later, and sleeps until they are. Calls of one key in one process are served in
-   * the order in which they came. Throws WaitTimeoutError at once, and takes nothing, if the tokens cannot be due within
-   * `maxWaitMs` of the store's answer (by default there is no bound). When `signal` aborts, the call rejects with its
-   * reason, the tokens go back, and those who wait behind move up.
-   *
-   * When the store cannot be asked, `whenStoreFails: 'allow'` resolves, `'throw'` and `'refuse'` throw
-   * StoreUnavailableError, and another limiter waits in its place. `close` sends sleepers away with ClosedError.
-   */
-  wait(
-    key: string,
-    options?: { readonly cost?: number; readonly maxWaitMs?: number; readonly signal?: AbortSignal },
-  ): Promise<void>
-  /** What `take` of one token would decide. Takes nothing (`granted` is 0), and does not count as a use. */
-  peek(key: string): Promise<Decision>
-  /**
-   * Puts a positive number of tokens back, never above capacity: for work that was admitted and then not done. Throws
-   * StoreUnavailableError when the store fails, whatever `whenStoreFails` says.
-   */
-  refund(key: string, tokens: number): Promise<void>
-  /** Makes the key's bucket an unused one again. Throws as `refund` does. */
-  reset(key: string): Promise<void>
-  /** Gives leased tokens back, sends sleepers away, and turns later calls away with ClosedError. */
-  close(): Promise<void>
-}
-
-/** How a limiter decides. */
-export interface RateLimiterOptions {
-  /** All of them must allow, or nothing is taken from any, in one atomic step. */
-  readonly quotas: readonly [Quota, ...Quota[]]
-  /** How long a call may take to ask the store, queueing included; the sleep of `wait` is not. @defaultValue 1_000 */
-  readonly timeoutMs?: number
-  /**
-   * What holds when the store fails or is silent. `'throw'`: StoreUnavailableError. `'allow'`: a decision that grants
-   * all, with 0 remaining. `'refuse'`: one that grants nothing and says to retry after a second. A limiter: it decides.
-   * It stays the caller's to close.
-   * @defaultValue 'throw'
-   */
-  readonly whenStoreFails?: 'throw' | 'allow' | 'refuse' | RateLimiter
-  /**
-   * Takes blocks of `tokens` ahead and spends them in the process, most calls without a trip. Exact in one direction:
-   * all processes together never admit more than the quotas. A process may refuse while others hold tokens. A block is
-   * given up `leaseMs` after it was asked for (the clock is looked at every 64 takes, and by a timer): the rest goes
-   * back then and on `close`, and comes back by refill after a crash. Decisions tell what the process last saw.
-   * @defaultValue no lease
-   */
-  readonly lease?: { readonly tokens: number; readonly leaseMs: number }
-  /** For sleeps, time-outs and leases; buckets go by their store's clock. @defaultValue systemClock */
-  readonly clock?: Clock
-}
 
 /** Said after a refusal for want of a store: nothing is known, and a second is soon enough to ask again. */
 const retryWithoutStoreMs = 1_000
 
-/** Makes a limiter over a driver's buckets. Does no I/O; a wrong option is a TypeError or RangeError. */
+/**
+ * Makes a limiter over a driver's buckets. Does no I/O.
+ *
+ * @throws TypeError or RangeError for a driver that is none, an option that is not known, or a value that makes no sense.
+ */
 export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterOptions): RateLimiter {
   checkDriver(driver)
-  const { limits, timeoutMs, whenStoreFails, leaseOptions, clock } = checked(options)
+  const { name, limits, timeoutMs, whenStoreFails, leaseOptions, clock } = checkedOptions(options)
+  const store = driver.open(name)
   const largestCost = Math.min(...limits.map((limit) => limit.capacity))
   let closing: Promise<void> | undefined
 
-  const shared = { module: 'ratelimit', timeoutMs, clock }
-  const byKey = { ...shared, lane: driver.lane && (({ key }: { readonly key: string }) => driver.lane?.(key) ?? 0) }
+  const shared = { module: 'ratelimit', name, timeoutMs, clock }
+  const byKey = { ...shared, lane: store.lane && (({ key }: { readonly key: string }) => store.lane?.(key) ?? 0) }
   const takes = createGroupCommit<TakeRequest, Decision | Reservation>({
     ...byKey,
     verb: 'take',
-    run: (requests, trip) => takeInRuns(driver, limits, requests, trip),
+    run: (requests, trip) => takeInRuns(store, limits, requests, trip),
     onUnwanted({ key, signal, outcome, spent }, { granted }) {
       if (granted > 0 && !letThrough(signal)) giveBack({ key, tokens: granted, outcome, spent })
     },
   })
-  const refunds = createGroupCommit<GiveBack, void>({
+  const adjustments = createGroupCommit<GiveBack, void>({
     ...byKey,
-    verb: 'refund',
+    verb: 'adjust',
     async run(requests, trip) {
-      await driver.refund(limits, toRefunds(limits, requests), trip)
+      await store.adjust(limits, toAdjustments(limits, requests), trip)
       return requests.map(() => undefined)
     },
   })
@@ -119,11 +56,11 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
     ...byKey,
     verb: 'reset',
     async run(requests, trip) {
-      await driver.reset([...new Set(requests.map(({ key }) => key))], trip)
+      await store.reset([...new Set(requests.map(({ key }) => key))], trip)
       return requests.map(() => undefined)
     },
   })
-  const lease = leaseOptions && createLease({ ...leaseOptions, driver, limits, clock, giveBack })
+  const lease = leaseOptions && createLease({ ...leaseOptions, store, limits, clock, giveBack })
   const leases =
     lease &&
     createGroupCommit<TakeRequest, Decision>({
@@ -143,7 +80,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
 
   /** Nobody waits for it, and if it fails, refill makes up for it. */
   function giveBack(unused: GiveBack): void {
-    refunds.call(unused).catch(() => undefined)
+    adjustments.call(unused).catch(() => undefined)
   }
 
   function checkCost(cost: unknown): number {
@@ -152,19 +89,88 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
     throw new RangeError(`cost must be at most ${largestCost}, the capacity, got ${tokens}`)
   }
 
+  function tell(verb: Verb, key: string, cost: number, end: Ending): void {
+    if (!channels.rateLimitDecision.hasSubscribers) return
+    channels.rateLimitDecision.publish({ name, verb, key, cost, granted: 0, waitMs: 0, ...end })
+  }
+
+  const toldTake = (key: string, cost: number, { allowed, granted }: Decision, error?: unknown): void =>
+    tell('take', key, cost, { outcome: allowed ? 'allowed' : 'refused', granted, ...(error ? { error } : {}) })
+
   /** What holds for a decision if the store fails. */
-  function orElse(
+  async function orElse(
     decision: Promise<Decision>,
     cost: number,
     other: (limiter: RateLimiter) => Promise<Decision>,
+    end: (decision: Decision | undefined, error?: unknown) => void = () => undefined,
   ): Promise<Decision> {
-    if (whenStoreFails === 'throw') return decision
-    return decision.catch((error: unknown) => {
-      if (!(error instanceof StoreUnavailableError)) throw error
-      if (whenStoreFails === 'allow') return { allowed: true, granted: cost, remaining: 0, fullInMs: 0 }
-      if (whenStoreFails !== 'refuse') return other(whenStoreFails)
-      return { allowed: false, granted: 0, remaining: 0, retryAfterMs: retryWithoutStoreMs, fullInMs: 0 }
-    })
+    try {
+      const decided = await decision
+      end(decided)
+      return decided
+    } catch (error) {
+      if (!isStoreFailure(error)) throw error
+      if (whenStoreFails === 'throw') {
+        end(undefined, error)
+        throw error
+      }
+      const decided = await (whenStoreFails === 'allow'
+        ? ({ allowed: true, granted: cost, remaining: 0, fullInMs: 0 } as const)
+        : whenStoreFails === 'refuse'
+          ? ({ allowed: false, granted: 0, remaining: 0, retryAfterMs: retryWithoutStoreMs, fullInMs: 0 } as const)
+          : other(whenStoreFails))
+      end(decided, error)
+      return decided
+    }
+  }
+
+  /**
+   * Takes tokens that may be due later. `'leased'`: they were at hand. `'allowed'`: the store failed, and that allows. A
+   * limiter: it is to be asked in its place.
+   */
+  async function reserve(
+    verb: 'wait' | 'reserve',
+    key: string,
+    cost: number,
+    maxWaitMs: number,
+    signal?: AbortSignal,
+  ): Promise<Reservation | 'leased' | 'allowed' | RateLimiter> {
+    if (!line.has(key) && lease?.spend(key, cost)) {
+      tell(verb, key, cost, { outcome: 'allowed', granted: cost })
+      return 'leased'
+    }
+    try {
+      const withinUs = Math.floor(maxWaitMs * 1_000)
+      const request = toRequest(key, cost, { withinUs, reserve: true, signal })
+      const reservation = (await takes.call(request, signal)) as Reservation
+      const { granted } = reservation
+      if (granted > 0) tell(verb, key, cost, { outcome: 'allowed', granted, waitMs: dueInMs(reservation) })
+      else tell(verb, key, cost, { outcome: 'refused' })
+      return reservation
+    } catch (error) {
+      if (!isStoreFailure(error)) throw error
+      const allowed = whenStoreFails === 'allow'
+      if (allowed) tell(verb, key, cost, { outcome: 'allowed', granted: cost, error })
+      else tell(verb, key, cost, { outcome: 'failed', error })
+      if (whenStoreFails === 'throw' || whenStoreFails === 'refuse') throw error
+      return allowed ? 'allowed' : whenStoreFails
+    }
+  }
+
+  const dueInMs = ({ outcome, spent }: Reservation): number => untilMs(limits, outcome.levels, spent, 0)
+
+  /** Gives reserved tokens back, once; again only if that was never sent. */
+  function cancelOnce(key: string, tokens: number, inLine: () => boolean, reservation?: Reservation) {
+    let cancelling: Promise<void> | undefined
+    const { outcome, spent = 0 } = reservation ?? {}
+    const cancel = async (): Promise<void> => {
+      if (inLine()) return
+      await adjustments.call({ key, tokens, outcome, spent }).catch((error: unknown) => {
+        if (error instanceof StoreUnavailableError && error.applied === 'no') cancelling = undefined
+        throw error
+      })
+    }
+    return (): Promise<void> => (cancelling ??= cancel())
   }
 
   function close(): Promise<void> {
@@ -173,7 +179,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       const decided = Promise.all([takes.close(), resets.close(), leases?.close()])
       lease?.close()
       await decided
-      await refunds.close()
+      await adjustments.close()
     })()
     return closing
   }
@@ -182,39 +188,56 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
     take(key, options) {
       try {
         keyString('key', key)
-        const cost = options?.cost === undefined ? 1 : checkCost(options.cost)
-        const atMost = options?.atMost ?? false
-        if (typeof atMost !== 'boolean') throw new TypeError(`atMost must be a boolean, got ${String(atMost)}`)
+        const { cost: wanted, atMost = false } = knownOptions<TakeOptions>('take', options, known.take)
+        const cost = wanted === undefined ? 1 : checkCost(wanted)
+        if (typeof atMost !== 'boolean') throw new TypeError(`atMost must be a boolean, got ${shown(atMost)}`)
         const spent = lease?.spend(key, cost)
-        if (spent) return Promise.resolve(spent)
+        if (spent) {
+          toldTake(key, cost, spent)
+          return Promise.resolve(spent)
+        }
         const request = toRequest(key, cost, { atMost })
         const decision = leases ? leases.call(request) : (takes.call(request) as Promise<Decision>)
-        return orElse(decision, cost, (limiter) => limiter.take(key, options))
+        if (whenStoreFails === 'throw' && !channels.rateLimitDecision.hasSubscribers) return decision
+        return orElse(
+          decision,
+          cost,
+          (limiter) => limiter.take(key, options),
+          (decided, error) => {
+            if (decided) toldTake(key, cost, decided, error)
+            else tell('take', key, cost, { outcome: 'failed', error })
+          },
+        )
       } catch (error) {
         return failed(error)
       }
     },
-    async wait(key, options = {}) {
-      const { signal, maxWaitMs = Infinity } = options
+    async wait(key, options) {
       keyString('key', key)
-      const cost = checkCost(options.cost ?? 1)
-      const withinUs = Math.floor(durationMs('maxWaitMs', maxWaitMs) * 1_000)
+      const { cost: wanted = 1, maxWaitMs = Infinity, signal } = knownOptions<WaitOptions>('wait', options, known.wait)
+      const cost = checkCost(wanted)
+      durationMs('maxWaitMs', maxWaitMs)
       signal?.throwIfAborted()
-      if (!line.has(key) && lease?.spend(key, cost)) return
-      let reservation
-      try {
-        const request = toRequest(key, cost, { withinUs, reserve: true, signal })
-        reservation = (await takes.call(request, signal)) as Reservation
-      } catch (error) {
-        if (!(error instanceof StoreUnavailableError) || whenStoreFails === 'throw' || whenStoreFails === 'refuse') {
-          throw error
-        }
-        return whenStoreFails === 'allow' ? undefined : whenStoreFails.wait(key, options)
-      }
-      if (reservation.granted > 0) return line.sleep(key, cost, reservation, signal)
-      const { outcome, spent } = reservation
+      const reserved = await reserve('wait', key, cost, maxWaitMs, signal)
+      if (reserved === 'leased' || reserved === 'allowed') return
+      if ('wait' in reserved) return reserved.wait(key, options)
+      if (reserved.granted > 0) return line.sleep(key, cost, reserved, signal)
+      const { outcome, spent } = reserved
       const dueMs = untilMs(limits, outcome.levels, spent + cost, 0)
       throw new WaitTimeoutError(`ratelimit: ${cost} tokens are due in ${dueMs} ms, maxWaitMs is ${maxWaitMs}`)
+    },
+    async reserve(key, options) {
+      keyString('key', key)
+      const { cost: wanted = 1, maxWaitMs = Infinity } = knownOptions<ReserveOptions>('reserve', options, known.reserve)
+      const cost = checkCost(wanted)
+      durationMs('maxWaitMs', maxWaitMs)
+      const reserved = await reserve('reserve', key, cost, maxWaitMs)
+      if (reserved === 'allowed') return { dueInMs: 0, cancel: async () => undefined }
+      if (reserved === 'leased') return { dueInMs: 0, cancel: cancelOnce(key, cost, () => false) }
+      if ('reserve' in reserved) return reserved.reserve(key, options)
+      if (reserved.granted === 0) return undefined
+      const inLine = line.keep(key, cost, reserved)
+      return { dueInMs: dueInMs(reserved), cancel: cancelOnce(key, cost, inLine, reserved) }
     },
     async peek(key) {
       keyString('key', key)
@@ -226,12 +249,12 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       return { allowed: true, granted: 0, remaining: remaining + left, fullInMs }
     },
     async refund(key, tokens) {
-      await refunds.call({
-        key: keyString('key', key),
-        tokens: positiveInteger('tokens', tokens),
-        outcome: undefined,
-        spent: 0,
-      })
+      keyString('key', key)
+      await adjustments.call({ key, tokens: positiveInteger('tokens', tokens), outcome: undefined, spent: 0 })
+    },
+    async charge(key, tokens) {
+      keyString('key', key)
+      await adjustments.call({ key, tokens: -positiveInteger('tokens', tokens), outcome: undefined, spent: 0 })
     },
     async reset(key) {
       await resets.call({ key: keyString('key', key) })
@@ -242,39 +265,22 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
   }
 }
 
+type Verb = 'take' | 'wait' | 'reserve'
+
+/** How a call ended, as events tell it. */
+interface Ending {
+  readonly outcome: 'allowed' | 'refused' | 'failed'
+  readonly granted?: number
+  readonly waitMs?: number
+  readonly error?: unknown
+}
+
 const failed = async (error: unknown): Promise<never> => {
   throw error
 }
 
-const isLimiter = (value: unknown): boolean =>
-  typeof (value as RateLimiter | null)?.take === 'function' && typeof (value as RateLimiter).wait === 'function'
+/** What JavaScript throws where a program is wrong. A store that fails does not. */
+const isProgramError = (error: unknown): boolean => error instanceof TypeError || error instanceof ReferenceError
 
-function checkDriver(driver: unknown): void {
-  const wanted = 'a driver of buckets, as redisTokenBucket(redis) makes one'
-  if (isLimiter(driver)) throw new TypeError(`driver must be ${wanted}, got a limiter`)
-  objectWith('driver', driver, ['take', 'refund', 'reset'], wanted)
-}
-
-function checked(options: RateLimiterOptions) {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`options must be { quotas }, got ${String(options)}`)
-  }
-  const { quotas, timeoutMs = 1_000, whenStoreFails = 'throw', lease, clock = systemClock } = options
-  if (!Array.isArray(quotas)) throw new TypeError(`quotas must be an array, got ${typeof quotas}`)
-  if (quotas.length === 0) throw new RangeError('quotas must not be empty')
-  if (!['throw', 'allow', 'refuse'].includes(whenStoreFails as string) && !isLimiter(whenStoreFails)) {
-    throw new TypeError(
-      `whenStoreFails must be 'throw', 'allow', 'refuse' or a limiter, got ${inspect(whenStoreFails)}`,
-    )
-  }
-  return {
-    limits: (quotas as readonly Quota[]).map((quota, i) => toLimit(`quotas[${i}]`, quota)),
-    timeoutMs: durationMs('timeoutMs', timeoutMs, 1),
-    whenStoreFails,
-    leaseOptions: lease && {
-      tokens: positiveInteger('lease.tokens', lease.tokens),
-      leaseMs: durationMs('lease.leaseMs', lease.leaseMs, 1),
-    },
-    clock,
-  }
-}
+const isStoreFailure = (error: unknown): boolean =>
+  error instanceof StoreUnavailableError && !isProgramError(error.cause)

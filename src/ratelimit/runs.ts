@@ -1,6 +1,6 @@
 import type { Trip } from '../core/group-commit.js'
 import { available, untilUs, type Level, type Limit, type Outcome, type Run } from './bucket.js'
-import type { RateLimitDriver, Refund } from './driver.js'
+import type { Adjustment, BucketStore } from './driver.js'
 
 /** What a limiter decided. Times are milliseconds, exact to the microsecond. */
 export type Decision =
@@ -65,6 +65,7 @@ export const toRequest = (
 /** Tokens that go back. */
 export interface GiveBack {
   readonly key: string
+  /** Below 0 where a charge takes them away. */
   readonly tokens: number
   /** For tokens that nobody used: the answer to the run that took them. */
   readonly outcome: Outcome | undefined
@@ -81,15 +82,15 @@ interface OpenRun extends Run {
   whole: number
 }
 
-/** Carries requests to the driver as runs, and makes each request's answer of its run's. */
+/** Carries requests to the store as runs, and makes each request's answer of its run's. */
 export async function takeInRuns(
-  driver: RateLimitDriver,
+  store: BucketStore,
   limits: readonly Limit[],
   requests: readonly TakeRequest[],
   trip: Trip,
 ): Promise<(Decision | Reservation)[]> {
   const { runs, runOf } = joined(requests)
-  const outcomes = await driver.take(limits, runs, trip)
+  const outcomes = await store.take(limits, runs, trip)
   runs.forEach((run, i) => {
     const outcome = outcomes[i] as Outcome
     run.outcome = outcome
@@ -165,10 +166,11 @@ const untilAfter = (limit: Limit, level: Level, spent: number, tokens: number): 
   untilUs(limit, { tokens: level.tokens - spent, sinceUs: level.sinceUs }, tokens)
 
 /** Joins what goes back to one bucket from one run, and says until when it is worth anything. */
-export function toRefunds(limits: readonly Limit[], requests: readonly GiveBack[]): Refund[] {
+export function toAdjustments(limits: readonly Limit[], requests: readonly GiveBack[]): Adjustment[] {
   const sums = new Map<Outcome | string, { -readonly [Field in keyof GiveBack]: GiveBack[Field] }>()
   for (const request of requests) {
-    const of = request.outcome ?? request.key
+    // Tokens that are put back and tokens that are taken away do not cancel out: a bucket holds no more than its capacity.
+    const of = request.outcome ?? `${request.tokens < 0 ? '-' : '+'}${request.key}`
     const sum = sums.get(of)
     if (sum) {
       sum.tokens += request.tokens

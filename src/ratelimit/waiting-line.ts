@@ -4,24 +4,27 @@ import { outsideRequests } from '../core/context.js'
 import type { Limit } from './bucket.js'
 import { untilMs, type GiveBack, type Reservation } from './runs.js'
 
-/** A call that sleeps until its tokens are due. */
-interface Sleeper {
+/** A place for tokens that are due later. */
+interface Place {
   readonly reservation: Reservation
   readonly decidedMs: number
   readonly cost: number
   /** `total` of its line when it came. */
   readonly totalBefore: number
-  before: Sleeper | undefined
-  behind: Sleeper | undefined
+  before: Place | undefined
+  behind: Place | undefined
   /** Tokens of those who left from between the one before it and itself. */
   skipped: number
-  /** Ends the sleep, with an error if there is one. */
-  readonly wake: (error?: Error) => void
+  /** Ends the sleep of the call that waits, with an error if there is one. Absent: nobody waits. */
+  readonly wake: ((error?: Error) => void) | undefined
+  left: boolean
 }
 
 interface Line {
-  head: Sleeper | undefined
-  tail: Sleeper | undefined
+  head: Place | undefined
+  tail: Place | undefined
+  /** How many calls sleep in it. */
+  sleepers: number
   /** Tokens of those who left from in front of the head, since the line began. */
   ahead: number
   /** Those, and all that are `skipped` in the line. */
@@ -30,15 +33,17 @@ interface Line {
 }
 
 /**
- * Lets calls sleep until their tokens are due, in order within a key: none wakes before the one in front of it. When one
- * leaves, its tokens come to those behind it, who move up. To come and to leave takes the same time however many sleep.
+ * Keeps reserved tokens in order until they are due: within a key, none is due before the one in front of it. When one is
+ * given up, its tokens come to those behind it, who move up. To come and to leave takes the same time however many there are.
  */
 export interface WaitingLine {
-  /** Sleeps. An abort rejects with the signal's reason, and `giveBack` has been called. */
+  /** Sleeps until the tokens are due. An abort rejects with the signal's reason, and `giveBack` has been called. */
   sleep(key: string, cost: number, reservation: Reservation, signal: AbortSignal | undefined): Promise<void>
-  /** Whether anyone sleeps for `key`. */
+  /** Keeps a place that nobody sleeps for. Returns what gives it up; false if it was due already, or given up. */
+  keep(key: string, cost: number, reservation: Reservation): () => boolean
+  /** Whether any tokens of `key` are not due yet. */
   has(key: string): boolean
-  /** Sends everyone away with `error`, and gives their tokens back. */
+  /** Sends all sleepers away with `error`, and gives their tokens back. */
   dismiss(error: Error): void
 }
 
@@ -52,7 +57,7 @@ export function createWaitingLine(options: {
   let dismissed: Error | undefined
 
   /** When the head's tokens are due: what those gave back who left from in front of it after it was served is its own. */
-  function dueMs({ reservation: { outcome, spent }, decidedMs, totalBefore }: Sleeper, { ahead }: Line): number {
+  function dueMs({ reservation: { outcome, spent }, decidedMs, totalBefore }: Place, { ahead }: Line): number {
     return decidedMs + untilMs(limits, outcome.levels, spent - (ahead - totalBefore), 0)
   }
 
@@ -63,23 +68,47 @@ export function createWaitingLine(options: {
     for (let head = line.head; head; head = line.head) {
       const leftMs = dueMs(head, line) - clock.nowMs()
       if (leftMs > 0) {
-        line.cancelTimer = outsideRequests(() => clock.after(leftMs, () => serve(key, line)))
+        const unref = line.sleepers === 0
+        line.cancelTimer = outsideRequests(() => clock.after(leftMs, () => serve(key, line), unref))
         return
       }
       remove(line, head)
-      head.wake()
+      head.wake?.()
     }
     lines.delete(key)
   }
 
-  function append(line: Line, sleeper: Sleeper): void {
-    sleeper.before = line.tail
-    if (line.tail) line.tail.behind = sleeper
-    else line.head = sleeper
-    line.tail = sleeper
+  function join(key: string, cost: number, reservation: Reservation, wake: Place['wake']): () => boolean {
+    let line = lines.get(key)
+    if (!line) {
+      line = { head: undefined, tail: undefined, sleepers: 0, ahead: 0, total: 0, cancelTimer: undefined }
+      lines.set(key, line)
+    }
+    const joined = line
+    const place: Place = {
+      reservation,
+      decidedMs: clock.nowMs(),
+      cost,
+      totalBefore: joined.total,
+      before: joined.tail,
+      behind: undefined,
+      skipped: 0,
+      wake,
+      left: false,
+    }
+    if (joined.tail) joined.tail.behind = place
+    else joined.head = place
+    joined.tail = place
+    if (wake) joined.sleepers++
+    // Also for the first sleeper, who keeps the timer of those for whom nobody waits.
+    if (joined.head === place || (wake && joined.sleepers === 1)) serve(key, joined)
+    return () => leave(key, joined, place)
   }
 
-  function remove(line: Line, { before, behind, skipped }: Sleeper): void {
+  function remove(line: Line, place: Place): void {
+    const { before, behind, skipped, wake } = place
+    place.left = true
+    if (wake) line.sleepers--
     if (before) before.behind = behind
     else line.head = behind
     if (behind) {
@@ -95,19 +124,22 @@ export function createWaitingLine(options: {
     behind.skipped = 0
   }
 
-  function leave(key: string, line: Line, sleeper: Sleeper): void {
-    const { behind } = sleeper
+  function leave(key: string, line: Line, place: Place): boolean {
+    if (place.left) return false
+    const { behind } = place
     if (behind) {
-      sleeper.skipped += sleeper.cost
-      line.total += sleeper.cost
+      place.skipped += place.cost
+      line.total += place.cost
     }
-    const wasHead = line.head === sleeper
-    remove(line, sleeper)
-    giveBackAll(key, sleeper)
-    if (wasHead) serve(key, line)
+    const wasHead = line.head === place
+    remove(line, place)
+    giveBackAll(key, place)
+    // The timer is the head's, and of another kind once nobody sleeps.
+    if (wasHead || (place.wake && line.sleepers === 0)) serve(key, line)
+    return true
   }
 
-  function giveBackAll(key: string, { cost, reservation: { outcome, spent } }: Sleeper): void {
+  function giveBackAll(key: string, { cost, reservation: { outcome, spent } }: Place): void {
     giveBack({ key, tokens: cost, outcome, spent })
   }
 
@@ -119,43 +151,28 @@ export function createWaitingLine(options: {
         throw dismissed ?? (signal?.reason as Error)
       }
       await new Promise<void>((resolve, reject) => {
-        let line = lines.get(key)
-        if (!line) {
-          line = { head: undefined, tail: undefined, ahead: 0, total: 0, cancelTimer: undefined }
-          lines.set(key, line)
-        }
-        const joined = line
-        const sleeper: Sleeper = {
-          reservation,
-          decidedMs: clock.nowMs(),
-          cost,
-          totalBefore: joined.total,
-          before: undefined,
-          behind: undefined,
-          skipped: 0,
-          wake(error) {
-            unwatch?.()
-            if (error === undefined) resolve()
-            else reject(error)
-          },
-        }
         const unwatch =
           signal &&
           onAbort(signal, () => {
-            leave(key, joined, sleeper)
-            sleeper.wake(signal.reason as Error)
+            if (leave()) reject(signal.reason as Error)
           })
-        append(joined, sleeper)
-        if (joined.head === sleeper) serve(key, joined)
+        const leave = join(key, cost, reservation, (error) => {
+          unwatch?.()
+          if (error === undefined) resolve()
+          else reject(error)
+        })
       })
     },
+    keep: (key, cost, reservation) => join(key, cost, reservation, undefined),
     dismiss(error) {
       dismissed = error
       for (const [key, line] of lines) {
         line.cancelTimer?.()
-        for (let sleeper = line.head; sleeper; sleeper = sleeper.behind) {
-          giveBackAll(key, sleeper)
-          sleeper.wake(error)
+        for (let place = line.head; place; place = place.behind) {
+          place.left = true
+          if (!place.wake) continue
+          giveBackAll(key, place)
+          place.wake(error)
         }
       }
       lines.clear()

@@ -10,14 +10,14 @@ describeWithServices('what redisTokenBucket keeps', ['redis'], ({ redis: server 
   const redis = new Redis(server.url)
   afterAll(() => redis.disconnect())
   const over = (prefix: string, quotas: RateLimiterOptions['quotas']): RateLimiter =>
-    createRateLimiter(redisTokenBucket(redis, { prefix }), { quotas, timeoutMs: 30_000 })
+    createRateLimiter(redisTokenBucket(redis, { prefix }), { name: 'calls', quotas, timeoutMs: 30_000 })
 
   it('is one small key for each bucket, whose braces are the hash tag alone', async () => {
     const prefix = `${uniqueName('keys')}:`
     await using limiter = over(prefix, [{ capacity: 2, refill: 1, perMs: hourMs }])
     await Promise.all(['plain', 'a}b{c', '100%'].map((key) => limiter.take(key)))
     const keys = (await redis.keys(`${prefix}*`)).filter((key) => !key.includes(':once:'))
-    expect(keys.sort()).toEqual([`${prefix}{100%25}`, `${prefix}{a%7Db%7Bc}`, `${prefix}{plain}`])
+    expect(keys.sort()).toEqual([`${prefix}calls:{100%25}`, `${prefix}calls:{a%7Db%7Bc}`, `${prefix}calls:{plain}`])
     for (const key of keys) expect(await redis.strlen(key)).toBe(24)
   })
 
@@ -25,15 +25,15 @@ describeWithServices('what redisTokenBucket keeps', ['redis'], ({ redis: server 
     const prefix = `${uniqueName('keys')}:`
     await using full = over(`${prefix}full:`, [{ capacity: 5, refill: 1, perMs: 60_000 }])
     await full.take('k', { cost: 3 })
-    const fullMs = await redis.pttl(`${prefix}full:{k}`)
+    const fullMs = await redis.pttl(`${prefix}full:calls:{k}`)
     expect(fullMs).toBeLessThanOrEqual(180_001)
     expect(fullMs).toBeGreaterThan(120_000)
     await full.refund('k', 3)
-    expect(await redis.exists(`${prefix}full:{k}`)).toBe(0)
+    expect(await redis.exists(`${prefix}full:calls:{k}`)).toBe(0)
 
     await using sale = over(`${prefix}sale:`, [{ capacity: 500_000, refill: 1, perMs: 1, initial: 50_000 }])
     await sale.take('k')
-    const saleMs = await redis.pttl(`${prefix}sale:{k}`)
+    const saleMs = await redis.pttl(`${prefix}sale:calls:{k}`)
     expect(saleMs).toBeLessThanOrEqual(450_002 + 86_400_000)
     expect(saleMs).toBeGreaterThan(390_000 + 86_400_000)
   })
@@ -44,9 +44,9 @@ describeWithServices('what redisTokenBucket keeps', ['redis'], ({ redis: server 
     await limiter.peek('k')
     expect(await redis.keys(`${prefix}*`)).toEqual([])
     await limiter.take('k')
-    const before = await redis.getBuffer(`${prefix}{k}`)
+    const before = await redis.getBuffer(`${prefix}calls:{k}`)
     expect((await limiter.take('k')).allowed).toBe(false)
-    expect(await redis.getBuffer(`${prefix}{k}`)).toEqual(before)
+    expect(await redis.getBuffer(`${prefix}calls:{k}`)).toEqual(before)
   })
 
   it('leaves for calls that are sent twice one small key for each front, for 20 seconds', async () => {

@@ -10,7 +10,7 @@ const onRealTime = (connect: () => Redis | Cluster): void =>
     const redis = connect()
     const prefix = uniqueName('contract')
     return {
-      driver: (place) => redisTokenBucket(redis, { prefix: `${prefix}:${place}:` }),
+      driver: () => redisTokenBucket(redis, { prefix }),
       // A timer may fire a little early by the server's clock.
       advance: (ms) => sleep(ms + 5),
       [Symbol.asyncDispose]: async () => redis.disconnect(),

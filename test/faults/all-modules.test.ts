@@ -19,7 +19,7 @@ const timeoutMs = 30_000
 /** One object of every kind over a client, each under names of its own. */
 async function oneOfEach(redis: Redis, prefix: string) {
   const flushed: string[] = []
-  const limiter = createRateLimiter(redisTokenBucket(redis, { prefix }), { quotas, timeoutMs })
+  const limiter = createRateLimiter(redisTokenBucket(redis, { prefix }), { name: 'calls', quotas, timeoutMs })
   const lock = createLock(redisLock(redis), { timeoutMs })
   const rooms = createReadWriteLock(redisLock(redis), { timeoutMs })
   const seats = createSemaphore(redisLock(redis), { permits: 2, timeoutMs })
@@ -122,7 +122,11 @@ describeWithServices('all modules', ['redis'], ({ redis: server }) => {
       })()
 
     it.each(limitDrivers)('limiter.wait, %s', async (_, driver) => {
-      const limiter = createRateLimiter(driver(), { quotas: [{ capacity: 1, refill: 1, perMs: 60_000 }], timeoutMs })
+      const limiter = createRateLimiter(driver(), {
+        name: 'calls',
+        quotas: [{ capacity: 1, refill: 1, perMs: 60_000 }],
+        timeoutMs,
+      })
       await limiter.take('a')
       await fifty((signal) => limiter.wait('a', { signal }))
       await fifty((signal, i) => limiter.wait(`b${i}`, { signal }).then(() => limiter.wait(`b${i}`, { signal })))

@@ -137,7 +137,7 @@ describeWithServices(
     it('admits no more than the quota', async () => {
       const prefix = `${uniqueName('limit')}:`
       const quotas = [{ capacity: 500, refill: 1, perMs: 3_600_000 }] as const
-      const limiter = createRateLimiter(redisTokenBucket(connect(), { prefix }), { quotas, timeoutMs })
+      const limiter = createRateLimiter(redisTokenBucket(connect(), { prefix }), { name: 'calls', quotas, timeoutMs })
       const moving = travels(calculateSlot(`${prefix}{user}`))
       let admitted = 0
       let refused = 0

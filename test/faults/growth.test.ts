@@ -46,7 +46,7 @@ describeWithServices(
     /** Full again at once, and so as good as unused. */
     const quotas = [{ capacity: 10, refill: 10, perMs: 1 }] as const
     it.each(buckets)('of a limiter in %s', async (_, driver) => {
-      const limiter = createRateLimiter(driver(), { quotas, timeoutMs })
+      const limiter = createRateLimiter(driver(), { name: 'calls', quotas, timeoutMs })
       onTestFinished(() => limiter.close())
       await leavesNothing(
         async (key) => expect((await limiter.take(key)).allowed).toBe(true),
@@ -55,7 +55,12 @@ describeWithServices(
     })
 
     it.each(buckets)('of a limiter with leases in %s', async (_, driver) => {
-      const limiter = createRateLimiter(driver(), { quotas, timeoutMs, lease: { tokens: 5, leaseMs: 100 } })
+      const limiter = createRateLimiter(driver(), {
+        name: 'calls',
+        quotas,
+        timeoutMs,
+        lease: { tokens: 5, leaseMs: 100 },
+      })
       onTestFinished(() => limiter.close())
       await leavesNothing(
         async (key) => expect((await limiter.take(key)).allowed).toBe(true),

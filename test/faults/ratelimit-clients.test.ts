@@ -18,7 +18,7 @@ async function decides(client: Redis | Cluster): Promise<void> {
   onTestFinished(() => client.disconnect())
   const prefix = `${uniqueName('client')}:`
   const driver = redisTokenBucket(client, { prefix })
-  const options = { quotas: [{ capacity: 5, refill: 1, perMs: hourMs }], timeoutMs: 30_000 } as const
+  const options = { name: 'calls', quotas: [{ capacity: 5, refill: 1, perMs: hourMs }], timeoutMs: 30_000 } as const
   await using limiter = createRateLimiter(driver, options)
   const keys = Array.from({ length: 60 }, (_, i) => `user-${i}`)
   const all = <T>(call: (key: string) => Promise<T>): Promise<T[]> => Promise.all(keys.map(call))

@@ -90,7 +90,7 @@ function herds(make: (options?: object) => RateLimiter): void {
 const over =
   (driver: () => RateLimitDriver) =>
   (options: object = {}): RateLimiter =>
-    createRateLimiter(driver(), { quotas: [quota], timeoutMs: 60_000, ...options })
+    createRateLimiter(driver(), { name: 'calls', quotas: [quota], timeoutMs: 60_000, ...options })
 
 describe('a herd of 20,000 calls, in memory:', () => herds(over(() => memoryTokenBucket())))
 

@@ -13,7 +13,7 @@ describeWithServices(
     const direct = new Redis(server.url)
     afterAll(() => direct.disconnect())
     const over = (redis: Redis, prefix: string): RateLimiter =>
-      createRateLimiter(redisTokenBucket(redis, { prefix }), { quotas, timeoutMs: 30_000 })
+      createRateLimiter(redisTokenBucket(redis, { prefix }), { name: 'calls', quotas, timeoutMs: 30_000 })
 
     const everyCall = (limiter: RateLimiter, key: string): [string, Promise<unknown>][] => [
       ['take', limiter.take(key)],
@@ -38,6 +38,7 @@ describeWithServices(
       expect((await limiter.peek('k')).remaining).toBe(3)
       // A bucket that others wrote would be written by a refusal; it is refused all the same.
       await using faster = createRateLimiter(redisTokenBucket(direct, { prefix }), {
+        name: 'calls',
         quotas: [{ capacity: 5, refill: 2, perMs: 3_600_000 }],
         timeoutMs: 30_000,
       })
@@ -92,6 +93,7 @@ describeWithServices(
       onTestFinished(() => redis.disconnect())
       await using limiter = over(redis, prefix)
       await using other = createRateLimiter(redisTokenBucket(redis, { prefix }), {
+        name: 'calls',
         quotas: [...quotas, { capacity: 9, refill: 1, perMs: 86_400_000 }],
         timeoutMs: 30_000,
       })

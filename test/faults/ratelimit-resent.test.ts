@@ -36,7 +36,7 @@ describeWithServices(
       redis.on('error', () => undefined)
       const prefix = `${uniqueName('resent')}:`
       const over = (client: Redis, more: Partial<RateLimiterOptions> = {}): RateLimiter =>
-        createRateLimiter(redisTokenBucket(client, { prefix }), { quotas, timeoutMs: 60_000, ...more })
+        createRateLimiter(redisTokenBucket(client, { prefix }), { name: 'calls', quotas, timeoutMs: 60_000, ...more })
       const limiter = over(redis, options)
       const other = over(direct)
       onTestFinished(async () => {
@@ -107,7 +107,11 @@ describeWithServices('on a Cluster', ['redis-cluster'], ({ 'redis-cluster': serv
   describe.each([[undefined], ['{shop}:'], ['a{b'], ['a}b{c}{d'], ['%{']])('with the prefix %s', (start) => {
     it('every call has its latch in its slot', async () => {
       const prefix = `${start ?? ''}${uniqueName('latch')}:`
-      await using limiter = createRateLimiter(redisTokenBucket(redis, { prefix }), { quotas, timeoutMs: 60_000 })
+      await using limiter = createRateLimiter(redisTokenBucket(redis, { prefix }), {
+        name: 'calls',
+        quotas,
+        timeoutMs: 60_000,
+      })
       const keys = Array.from({ length: 300 }, (_, i) => `${i}${'{x}'.repeat(i % 4)}`)
       for (let n = 0; n < 2; n++) {
         const decisions = await Promise.all(keys.map((key) => limiter.take(key)))

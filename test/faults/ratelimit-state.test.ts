@@ -19,14 +19,14 @@ describeWithServices('a bucket in Redis', ['redis'], ({ redis: server }) => {
   const redis = new Redis(server.url)
   afterAll(() => redis.disconnect())
   const over = (prefix: string, quotas: RateLimiterOptions['quotas']): RateLimiter =>
-    createRateLimiter(redisTokenBucket(redis, { prefix }), { quotas, timeoutMs: 60_000 })
+    createRateLimiter(redisTokenBucket(redis, { prefix }), { name: 'calls', quotas, timeoutMs: 60_000 })
 
   describe('of the version before', () => {
     /** Takes one token as that version did; answers what it took. */
     const takeAsBefore = async (prefix: string, quotas: readonly Quota[]): Promise<number> => {
       const limits = quotas.map((quota) => toLimit('quota', quota))
       const args = limits.flatMap(({ capacity, tokensPerUs, initial }) => [capacity, tokensPerUs, initial])
-      const key = `${prefix}{k}`
+      const key = `${prefix}calls:{k}`
       return (
         (await redis.eval(takeBefore, 1, key, '', limits.length, ...args, 1, 0, 0, 1, 1)) as number[]
       )[0] as number
@@ -104,7 +104,7 @@ describeWithServices('a bucket in Redis', ['redis'], ({ redis: server }) => {
     it.each(strangers)('is empty, and gains from then on: %s', async (_, write) => {
       const prefix = `${uniqueName('stranger')}:`
       await using limiter = over(prefix, [{ capacity: 10, refill: 1, perMs: 100 }])
-      await write(`${prefix}{k}`)
+      await write(`${prefix}calls:{k}`)
       const startedMs = performance.now()
       const decisions = await Promise.all(['other', 'k', 'k', 'another'].map((key) => limiter.take(key)))
       expect(decisions.map((one) => one.granted)).toEqual([1, 0, 0, 1])
@@ -113,17 +113,17 @@ describeWithServices('a bucket in Redis', ['redis'], ({ redis: server }) => {
       const { granted } = await limiter.take('k', { cost: 10, atMost: true })
       expect(granted).toBeGreaterThanOrEqual(2)
       expect(granted).toBeLessThanOrEqual((performance.now() - startedMs) / 100 + 1)
-      expect(await redis.pttl(`${prefix}{k}`)).toBeGreaterThan(0)
+      expect(await redis.pttl(`${prefix}calls:{k}`)).toBeGreaterThan(0)
     })
 
     it.each(strangers)('can be looked at, refunded and reset: %s', async (_, write) => {
       const prefix = `${uniqueName('stranger')}:`
       await using limiter = over(prefix, [slow])
-      await write(`${prefix}{k}`)
+      await write(`${prefix}calls:{k}`)
       expect((await limiter.peek('k')).remaining).toBe(0)
       await limiter.refund('k', 3)
       expect((await limiter.peek('k')).remaining).toBe(3)
-      await write(`${prefix}{l}`)
+      await write(`${prefix}calls:{l}`)
       await limiter.reset('l')
       expect((await limiter.peek('l')).remaining).toBe(10)
     })

@@ -59,6 +59,7 @@ describeWithServices(
     ]
     const limiterOver = (redis: Redis, prefix: string, options: Partial<RateLimiterOptions> = {}): RateLimiter =>
       createRateLimiter(redisTokenBucket(redis, { prefix }), {
+        name: 'calls',
         quotas: [{ capacity: 10, refill: 1, perMs: hourMs }],
         timeoutMs,
         ...options,
@@ -124,7 +125,10 @@ describeWithServices(
     ] as const)('decides by whenStoreFails: %s', async (policy, decision) => {
       await using proxy = await startProxy(server)
       await proxy.refuse()
-      const fallback = createRateLimiter(memoryTokenBucket(), { quotas: [{ capacity: 1, refill: 1, perMs: hourMs }] })
+      const fallback = createRateLimiter(memoryTokenBucket(), {
+        name: 'calls',
+        quotas: [{ capacity: 1, refill: 1, perMs: hourMs }],
+      })
       const whenStoreFails = policy === 'a limiter' ? fallback : policy
       const limiter = limiterOver(behind(proxy), uniqueName('policy'), { whenStoreFails })
       expect(await limiter.take('k')).toMatchObject(decision)
@@ -262,6 +266,7 @@ describeWithServices(
       }
       for (const [i, some] of quotas.entries()) {
         const limiter = createRateLimiter(redisTokenBucket(direct, { prefix: `${prefix}:${i}:` }), {
+          name: 'calls',
           quotas: some,
           timeoutMs: 30_000,
         })

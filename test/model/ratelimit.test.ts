@@ -3,14 +3,14 @@ import { Redis } from 'ioredis'
 import { afterAll, expect, it } from 'vitest'
 import type { Trip } from '../../src/core/group-commit.js'
 import { toLimit, untilUs, type Level, type Limit, type Quota, type Run } from '../../src/ratelimit/bucket.js'
-import { memoryTokenBucket, type RateLimitDriver } from '../../src/ratelimit/index.js'
-import { redisTokenBucketAt } from '../../src/ratelimit/redis/index.js'
+import { memoryTokenBucket, type BucketStore } from '../../src/ratelimit/index.js'
+import { redisBuckets } from '../../src/ratelimit/redis/driver.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { inLanes } from '../support/together.js'
 
 type Command =
   | { readonly verb: 'take'; readonly runs: readonly Run[] }
-  | { readonly verb: 'refund'; readonly key: string; readonly tokens: number; readonly leftUs: number | undefined }
+  | { readonly verb: 'adjust'; readonly key: string; readonly tokens: number; readonly leftUs: number | undefined }
   | { readonly verb: 'reset'; readonly key: string }
   | { readonly verb: 'pass'; readonly us: number }
   | { readonly verb: 'change'; readonly quotas: readonly Quota[] }
@@ -58,11 +58,11 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     }),
   },
   {
-    weight: 1,
+    weight: 2,
     arbitrary: fc.record({
-      verb: fc.constant('refund' as const),
+      verb: fc.constant('adjust' as const),
       key: fc.constantFrom(...keys),
-      tokens: fc.integer({ min: 1, max: 300_000 }),
+      tokens: fc.oneof(fc.integer({ min: 1, max: 300_000 }), fc.integer({ min: -300_000, max: -1 })),
       leftUs: fc.option(fc.oneof(fc.integer({ min: -hourUs, max: hourUs }), fc.nat(500 * hourUs)), { nil: undefined }),
     }),
   },
@@ -77,22 +77,18 @@ const looks: readonly Run[] = keys.map((key) => ({ key, cost: 0, count: 1, atMos
 const untilFullUs = (limit: Limit | undefined, level: Level): number =>
   limit ? untilUs(limit, level, limit.capacity) : 0
 
-async function answer(
-  driver: RateLimitDriver,
-  limits: readonly Limit[],
-  given: Command,
-  nowUs: number,
-): Promise<unknown> {
+async function answer(driver: BucketStore, limits: readonly Limit[], given: Command, nowUs: number): Promise<unknown> {
   if (given.verb === 'take') {
     const fits = ({ cost }: Run): boolean => limits.every(({ capacity }) => cost <= capacity)
     const runs = given.runs.filter(fits)
     return runs.length > 0 ? driver.take(limits, runs, trip) : []
   }
-  if (given.verb === 'refund') {
-    const { leftUs } = given
+  if (given.verb === 'adjust') {
+    const { leftUs, tokens } = given
     // The quotas have ends of their own.
-    const fullAtUs = leftUs === undefined ? undefined : limits.map((_, i) => nowUs + Math.trunc(leftUs / (i + 1)))
-    await driver.refund(limits, [{ ...given, fullAtUs }], trip)
+    const fullAtUs =
+      leftUs === undefined || tokens < 0 ? undefined : limits.map((_, i) => nowUs + Math.trunc(leftUs / (i + 1)))
+    await driver.adjust(limits, [{ ...given, fullAtUs }], trip)
   }
   if (given.verb === 'reset') await driver.reset([given.key], trip)
   return driver.take(limits, looks, trip)
@@ -118,9 +114,9 @@ describeWithServices(
           let limits = first.map((one, i) => toLimit(`${i}`, one))
           let before = limits
           const clock = { nowMs: () => nowUs / 1_000, wallMs: () => 0, after: () => () => undefined }
-          const memory = memoryTokenBucket({ clock })
+          const memory = memoryTokenBucket({ clock }).open('model')
           const prefix = uniqueName('model')
-          const inRedis = redisTokenBucketAt(redis, { prefix }, () => nowUs)
+          const inRedis = redisBuckets(redis, { prefix }, () => nowUs).open('model')
           const bucketsInRedis = async (): Promise<string[]> =>
             (await redis.keys(`${prefix}*`)).filter((key) => !key.includes(':once:'))
           // A clock that is set back does not bring back what has expired.

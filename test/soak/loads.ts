@@ -46,8 +46,9 @@ const pick = ({ random }: LoadContext, count: number): number => Math.floor(rand
 
 async function limiterLoad(context: LoadContext): Promise<Load> {
   const driver = redisTokenBucket(context.redis, { prefix: `${context.name}:` })
-  const limiter = createRateLimiter(driver, { quotas: [soakQuota] })
+  const limiter = createRateLimiter(driver, { name: 'calls', quotas: [soakQuota] })
   const leased = createRateLimiter(driver, {
+    name: 'calls',
     quotas: [{ capacity: 1_000, refill: 1_000, perMs: 1_000 }],
     lease: { tokens: 20, leaseMs: 200 },
   })

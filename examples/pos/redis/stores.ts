@@ -47,7 +47,7 @@ export async function openRedis(urls: readonly string[], name: string): Promise<
   }
   return {
     sessionStores,
-    bucket: redisTokenBucket(redis, { prefix: `${name}:upstream:` }),
+    bucket: redisTokenBucket(redis, { prefix: `${name}:` }),
     tier: (what) => redisTier(redis, { prefix: `${name}:${what}:` }),
     answers: () => someNodeAnswers(redis),
     close: async () => redis.disconnect(),

@@ -1,8 +1,10 @@
 import { positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
+import { knownOptions } from '../../core/options.js'
 import {
   chargeOther,
   grant,
+  mostCharged,
   putBack,
   rememberUs,
   staysRefused,
@@ -12,7 +14,7 @@ import {
   type Limit,
   type StoredLevel,
 } from '../bucket.js'
-import type { RateLimitDriver } from '../driver.js'
+import type { BucketStore, RateLimitDriver } from '../driver.js'
 
 interface Bucket {
   readonly levels: readonly StoredLevel[]
@@ -20,24 +22,40 @@ interface Bucket {
   readonly forgetAtUs: number
 }
 
+/** How buckets are kept in memory. */
+export interface MemoryTokenBucketOptions {
+  /** Of each name. A positive integer. @defaultValue 1_000_000 */
+  readonly maxKeys?: number | undefined
+  /** @defaultValue systemClock */
+  readonly clock?: Clock | undefined
+}
+
 /**
  * Buckets in the memory of this process: for one process, for tests, and as the fallback of a shared limiter. A bucket
- * that has been full and idle is forgotten. At `maxKeys` (a positive integer) the one idle for longest goes, full or
- * not, so that a flood of keys cannot exhaust the memory; some 300 bytes each are needed, and the key's own.
+ * that has been full and idle is forgotten. At `maxKeys` the one of its name that was idle for longest goes, full or not,
+ * so that a flood of keys cannot exhaust the memory; some 300 bytes each are needed, and the key's own.
  *
- * Every call makes its own, empty set of buckets. Limiters of other things use other ones; a limiter with changed quotas
- * goes on with the tokens that are there.
+ * Every call makes its own, empty set of buckets. A limiter with changed quotas goes on with the tokens that are there.
  */
-export function memoryTokenBucket(
-  options: {
-    /** @defaultValue 1_000_000 */
-    readonly maxKeys?: number
-    /** @defaultValue systemClock */
-    readonly clock?: Clock
-  } = {},
-): RateLimitDriver {
-  const { clock = systemClock } = options
-  const maxKeys = positiveInteger('maxKeys', options.maxKeys ?? 1_000_000)
+export function memoryTokenBucket(options?: MemoryTokenBucketOptions): RateLimitDriver {
+  const known = { maxKeys: true, clock: true } as const
+  const { maxKeys = 1_000_000, clock = systemClock } = knownOptions<MemoryTokenBucketOptions>(
+    'memoryTokenBucket',
+    options,
+    known,
+  )
+  positiveInteger('maxKeys', maxKeys)
+  const stores = new Map<string, BucketStore>()
+  return {
+    open(name) {
+      let store = stores.get(name)
+      if (!store) stores.set(name, (store = bucketsOf(maxKeys, clock)))
+      return store
+    },
+  }
+}
+
+function bucketsOf(maxKeys: number, clock: Clock): BucketStore {
   // In the order of their last use: a bucket that is used moves to the end.
   const buckets = new Map<string, Bucket>()
   const nowUs = (): number => Math.round(clock.nowMs() * 1_000)
@@ -102,17 +120,21 @@ export function memoryTokenBucket(
         return { taken, levels, atUs }
       })
     },
-    async refund(limits, refunds, trip) {
+    async adjust(limits, adjustments, trip) {
       trip.sending()
       const atUs = nowUs()
-      for (const { key, tokens, fullAtUs } of refunds) {
+      for (const { key, tokens, fullAtUs } of adjustments) {
         const bucket = find(key, atUs)
         if (fullAtUs && (!bucket || fullAtUs.every((us) => us <= atUs))) continue
         const { levels, others } = viewOf(limits, bucket?.levels, atUs)
-        const after = levels.map((level, i) =>
-          putBack(limits[i] as Limit, level, tokens, (fullAtUs?.[i] ?? Infinity) - atUs),
-        )
-        write(limits, key, bucket, after, others, 0, atUs)
+        const away = Math.max(0, -tokens)
+        const after = levels.map((level, i) => {
+          const limit = limits[i] as Limit
+          if (away === 0) return putBack(limit, level, tokens, (fullAtUs?.[i] ?? Infinity) - atUs)
+          // `write` takes all of it away, so what is beyond the most is added before.
+          return { ...level, tokens: level.tokens + Math.max(0, away - mostCharged(limit, level)) }
+        })
+        write(limits, key, bucket, after, others, away, atUs)
       }
     },
     async reset(keys, trip) {

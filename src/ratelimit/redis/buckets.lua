@@ -1,5 +1,5 @@
 -- Carries out runs on buckets, in order: takes tokens for equal requests, all or nothing over the bucket's quotas, or
--- puts tokens back. Sent twice it acts once.
+-- puts tokens back or takes them away whether or not they are there. Sent twice it acts once.
 --
 -- KEYS[1]   latch: the number and the answer of the last call that changed something; calls of one latch follow each other
 -- KEYS[n]   bucket of run n - 1: per quota three doubles (tokens, atUs, tokensPerUs), then those of quotas that the writer
@@ -7,9 +7,9 @@
 -- ARGV[1]   number of this call
 -- ARGV[2]   nowUs, '' in production: the server's clock; set only by the model tests
 -- ARGV[3]   how many quotas; ARGV[4...] per quota: capacity, tokensPerUs, initial
--- ARGV[n]   then sections of runs of one kind, in the order of KEYS: cost (0 looks, -1 puts back), 1 or 0 for at most,
---           withinUs or Infinity, how many runs; then for each run how many requests, or how many tokens to put back and
---           per quota fullAtUs or Infinity
+-- ARGV[n]   then sections of runs of one kind, in the order of KEYS: cost (0 looks, -1 adjusts), 1 or 0 for at most,
+--           withinUs or Infinity, how many runs; then for each run how many requests, or how many tokens to put back
+--           (below 0: to take away) and per quota fullAtUs or Infinity
 -- returns   nowUs, then per run: tokens taken, and per quota tokens and sinceUs from before the run; nothing at all if a
 --           later call of the latch has been carried out
 local call, pcall = redis.call, redis.pcall
@@ -168,7 +168,17 @@ while run <= #KEYS do
       n = n + 2
     end
 
-    if cost < 0 then
+    if cost < 0 and tonumber(ARGV[arg]) < 0 then
+      local away = -tonumber(ARGV[arg])
+      for q = 1, quotas do
+        -- Down to -capacity: `write` takes all of it away, so what is beyond that is added before.
+        local most = max(0, tokens[q] + earned(rate[q], sinceUs[q]) + capacity[q])
+        tokens[q] = tokens[q] + max(0, away - most)
+      end
+      changed = true
+      write(key, away, call)
+      arg = arg + 1 + quotas
+    elseif cost < 0 then
       local back, worth = tonumber(ARGV[arg]), false
       for q = 1, quotas do
         local leftUs = (tonumber(ARGV[arg + q]) or huge) - nowUs

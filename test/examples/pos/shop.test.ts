@@ -27,7 +27,7 @@ const open = async (options: Partial<ShopOptions> = {}) => {
 const clientOf = (url: string, perSecond = 1_000) => {
   const quotas = [{ capacity: Math.max(1, perSecond / 4), refill: perSecond, perMs: 1_000 }] as const
   const patience = { attempts: 3, backoff: constantBackoff(50) }
-  return createShopClient(url, createRateLimiter(memoryTokenBucket(), { quotas }), patience)
+  return createShopClient(url, createRateLimiter(memoryTokenBucket(), { name: 'calls', quotas }), patience)
 }
 
 describe('the products', () => {

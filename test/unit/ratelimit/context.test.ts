@@ -17,26 +17,39 @@ function setUp() {
     return answer
   }
   const driver: RateLimitDriver = {
-    take: (...args) => noted(below.take(...args)),
-    refund: (...args) => noted(below.refund(...args)),
-    reset: (...args) => noted(below.reset(...args)),
+    open(name) {
+      const store = below.open(name)
+      return {
+        take: (...args) => noted(store.take(...args)),
+        adjust: (...args) => noted(store.adjust(...args)),
+        reset: (...args) => noted(store.reset(...args)),
+      }
+    },
   }
   const clock: Clock = {
     ...systemClock,
-    after: (delayMs, run) =>
-      systemClock.after(delayMs, () => {
-        woken.push(requests.getStore())
-        run()
-      }),
+    after: (delayMs, run, unref) =>
+      systemClock.after(
+        delayMs,
+        () => {
+          woken.push(requests.getStore())
+          run()
+        },
+        unref,
+      ),
   }
   return { asked, woken, driver, clock }
 }
 
 it('asks the store, and sets its timers, in the context of no caller', async () => {
   const { asked, woken, driver, clock } = setUp()
-  const leased = createRateLimiter(driver, { quotas, clock, lease: { tokens: 2, leaseMs: 60 } })
-  const plain = createRateLimiter(driver, { quotas, clock })
-  const slow = createRateLimiter(memoryTokenBucket(), { quotas: [{ ...quotas[0], perMs: 3_600_000 }], clock })
+  const leased = createRateLimiter(driver, { name: 'calls', quotas, clock, lease: { tokens: 2, leaseMs: 60 } })
+  const plain = createRateLimiter(driver, { name: 'calls', quotas, clock })
+  const slow = createRateLimiter(memoryTokenBucket(), {
+    name: 'calls',
+    quotas: [{ ...quotas[0], perMs: 3_600_000 }],
+    clock,
+  })
   await requests.run('first', async () => {
     await leased.take('k')
     await plain.wait('w', { cost: 10 })
@@ -57,21 +70,24 @@ it('asks the store, and sets its timers, in the context of no caller', async () 
   await Promise.all([leased.close(), plain.close(), slow.close()])
   expect(asked.length).toBeGreaterThan(8)
   expect(new Set(asked)).toEqual(new Set([undefined]))
-  expect(woken.length).toBeGreaterThan(2)
+  // One of the lease and one of the line at the least: on a busy machine one timer serves several.
+  expect(woken.length).toBeGreaterThanOrEqual(2)
   expect(new Set(woken)).toEqual(new Set([undefined]))
 })
 
 it("goes on in the caller's own context, also where another limiter decides", async () => {
   const { driver } = setUp()
   const failing: RateLimitDriver = {
-    ...driver,
-    take: async (_limits, _runs, trip) => {
-      trip.sending()
-      throw new Error('LOADING')
-    },
+    open: (name) => ({
+      ...driver.open(name),
+      take: async (_limits, _runs, trip) => {
+        trip.sending()
+        throw new Error('LOADING')
+      },
+    }),
   }
   const seen: (string | undefined)[] = []
-  const other = createRateLimiter(memoryTokenBucket(), { quotas })
+  const other = createRateLimiter(memoryTokenBucket(), { name: 'calls', quotas })
   const whenStoreFails = {
     ...other,
     take: async (...args: Parameters<typeof other.take>) => {
@@ -83,7 +99,7 @@ it("goes on in the caller's own context, also where another limiter decides", as
       return other.wait(...args)
     },
   }
-  const limiter = createRateLimiter(failing, { quotas, whenStoreFails })
+  const limiter = createRateLimiter(failing, { name: 'calls', quotas, whenStoreFails })
   await Promise.all(
     ['one', 'two', 'three'].map((name) =>
       requests.run(name, async () => {

@@ -16,7 +16,7 @@ function setUp(options: Partial<RateLimiterOptions> = {}) {
   const clock = virtualClock()
   const driver = heldDriver(memoryTokenBucket({ clock }))
   const over = (more: Partial<RateLimiterOptions> = {}) =>
-    createRateLimiter(driver, { quotas: [quick], clock, ...options, ...more })
+    createRateLimiter(driver, { name: 'calls', quotas: [quick], clock, ...options, ...more })
   const [limiter, other] = [over(), over()]
   /** Has a take done that is answered only when the driver is released, after its caller has timed out. */
   async function late(cost: number): Promise<void> {
@@ -38,7 +38,7 @@ describe('what is given back', () => {
     expect((await other.take('k', { cost: 10 })).granted).toBe(10)
     driver.release()
     await settle()
-    expect(driver.sent).toContain('refund')
+    expect(driver.sent).toContain('adjust')
     expect(await there()).toBe(0)
     await clock.advance(1)
     expect(await there()).toBe(1)

@@ -8,6 +8,7 @@ import { expect, it } from 'vitest'
 it('takes', async () => {
   // #region taking
   await using limiter = createRateLimiter(memoryTokenBucket(), {
+    name: 'calls',
     quotas: [{ capacity: 20, refill: 10, perMs: 1_000 }], // bursts of 20, then 10 a second
   })
 
@@ -24,6 +25,7 @@ it('is made over Redis', async () => {
   // #region redis
   const redis = new Redis(url, clientOptions)
   const perUser = createRateLimiter(redisTokenBucket(redis, { prefix: 'shop:user:' }), {
+    name: 'calls',
     quotas: [
       { capacity: 20, refill: 10, perMs: 1_000 },
       { capacity: 1_000, refill: 1_000, perMs: 86_400_000 },
@@ -31,6 +33,7 @@ it('is made over Redis', async () => {
     timeoutMs: 200,
   })
   const door = createRateLimiter(redisTokenBucket(redis, { prefix: 'shop:sale:' }), {
+    name: 'calls',
     quotas: [{ capacity: 500_000, refill: 1, perMs: 1, initial: 50_000 }],
   })
   // #endregion redis
@@ -52,6 +55,7 @@ async function sendSome(limiter: RateLimiter, mails: readonly string[], send: (m
 
 it('takes at most what there is, and gives back what was not used', async () => {
   await using limiter = createRateLimiter(memoryTokenBucket(), {
+    name: 'calls',
     quotas: [{ capacity: 5, refill: 1, perMs: 3_600_000 }],
   })
   await limiter.take('mail', { cost: 2 })
@@ -76,6 +80,7 @@ const fetchText = async (url: string, _signal: AbortSignal): Promise<string> => 
 
 it('waits', async () => {
   await using limiter = createRateLimiter(memoryTokenBucket(), {
+    name: 'calls',
     quotas: [{ capacity: 1, refill: 1, perMs: 3_600_000 }],
   })
   const { signal } = new AbortController()
@@ -87,6 +92,7 @@ it('leases', async () => {
   const driver = memoryTokenBucket()
   // #region lease
   const limiter = createRateLimiter(driver, {
+    name: 'calls',
     quotas: [{ capacity: 100_000, refill: 50_000, perMs: 1_000 }],
     lease: { tokens: 2_000, leaseMs: 200 },
   })
@@ -101,9 +107,11 @@ it('goes on without its store', async () => {
   const processes = 4
   // #region fallback
   const alone = createRateLimiter(memoryTokenBucket(), {
+    name: 'calls',
     quotas: [{ capacity: 20 / processes, refill: 10 / processes, perMs: 1_000 }],
   })
   const limiter = createRateLimiter(redisTokenBucket(redis), {
+    name: 'calls',
     quotas: [{ capacity: 20, refill: 10, perMs: 1_000 }],
     timeoutMs: 100,
     whenStoreFails: alone,

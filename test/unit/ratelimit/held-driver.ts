@@ -1,4 +1,4 @@
-import type { RateLimitDriver } from '../../../src/ratelimit/index.js'
+import type { BucketStore, RateLimitDriver } from '../../../src/ratelimit/index.js'
 
 /** A store that can be told to fail or to fall silent, before or after a request has reached it. */
 export interface HeldDriver extends RateLimitDriver {
@@ -16,9 +16,9 @@ export interface HeldDriver extends RateLimitDriver {
 export function heldDriver(below: RateLimitDriver): HeldDriver {
   let held: (() => void)[] = []
   const through =
-    <Args extends unknown[], Result>(verb: 'take' | 'refund' | 'reset', call: (...args: Args) => Promise<Result>) =>
+    <Args extends unknown[], Result>(verb: 'take' | 'adjust' | 'reset', call: (...args: Args) => Promise<Result>) =>
     async (...args: Args): Promise<Result> => {
-      const trip = args.at(-1) as Parameters<RateLimitDriver['reset']>[1]
+      const trip = args.at(-1) as Parameters<BucketStore['reset']>[1]
       if (driver.state === 'unreachable') {
         await new Promise<void>((resolve) => trip.signal.addEventListener('abort', () => resolve()))
         trip.signal.throwIfAborted()
@@ -37,9 +37,14 @@ export function heldDriver(below: RateLimitDriver): HeldDriver {
       for (const go of held) go()
       held = []
     },
-    take: through('take', (...args) => below.take(...args)),
-    refund: through('refund', (...args) => below.refund(...args)),
-    reset: through('reset', (...args) => below.reset(...args)),
+    open(name) {
+      const store = below.open(name)
+      return {
+        take: through('take', (...args) => store.take(...args)),
+        adjust: through('adjust', (...args) => store.adjust(...args)),
+        reset: through('reset', (...args) => store.reset(...args)),
+      }
+    },
   }
   return driver
 }

@@ -23,8 +23,8 @@ function setUp({
 }: Partial<RateLimiterOptions> = {}) {
   const clock = virtualClock()
   const driver = heldDriver(memoryTokenBucket({ clock }))
-  const leased = (): RateLimiter => createRateLimiter(driver, { quotas, clock, lease, ...options })
-  const plain = createRateLimiter(driver, { quotas, clock })
+  const leased = (): RateLimiter => createRateLimiter(driver, { name: 'calls', quotas, clock, lease, ...options })
+  const plain = createRateLimiter(driver, { name: 'calls', quotas, clock })
   const inStore = async (): Promise<number> => (await plain.peek('k')).remaining
   const trips = (): number => driver.sent.splice(0).length
   return { clock, driver, leased, limiter: leased(), inStore, trips }
@@ -146,7 +146,7 @@ describe('lease', () => {
     await limiter.close()
     expect(await inStore()).toBe(96)
     expect(clock.pending).toBe(0)
-    expect(driver.sent.filter((verb) => verb === 'refund')).toHaveLength(1)
+    expect(driver.sent.filter((verb) => verb === 'adjust')).toHaveLength(1)
   })
 
   it('keeps keys apart', async () => {
@@ -232,7 +232,7 @@ describe('lease', () => {
     const clock = virtualClock()
     const returned: string[] = []
     const lease = createLease({
-      driver: memoryTokenBucket({ clock }),
+      store: memoryTokenBucket({ clock }).open('calls'),
       limits: [toLimit('quota', hundred)],
       tokens: 3,
       leaseMs: 1_000,

@@ -13,11 +13,19 @@ const tenASecond: Quota = { capacity: 10, refill: 10, perMs: 1_000 }
 function setUp(quotas: RateLimiterOptions['quotas'] = [tenASecond], options: Partial<RateLimiterOptions> = {}) {
   const clock = virtualClock()
   const driver = memoryTokenBucket({ clock })
-  return { clock, driver, limiter: createRateLimiter(driver, { quotas, clock, ...options }) }
+  return { clock, driver, limiter: createRateLimiter(driver, { name: 'calls', quotas, clock, ...options }) }
 }
 
 describe('createRateLimiter', () => {
   it.each([
+    [{ name: undefined }, TypeError, 'name'],
+    [{ name: '' }, RangeError, 'name'],
+    [{ name: 5 }, TypeError, 'name'],
+    [{ maxWait: 5 }, TypeError, 'there is no option "maxWait", only name, quotas, timeoutMs'],
+    [{ lease: { tokens: 1, leaseMs: 1, ms: 1 } }, TypeError, '"ms"'],
+    [{ lease: 5 }, TypeError, 'lease'],
+    [{ quotas: [{ ...tenASecond, per: 1 }] }, TypeError, 'quotas[0]: there is no option "per"'],
+    [{ quotas: [null] }, TypeError, 'quotas[0]'],
     [{ quotas: [] }, RangeError, 'quotas'],
     [{ quotas: undefined }, TypeError, 'quotas'],
     [{ quotas: [tenASecond, { ...tenASecond, refill: 0 }] }, RangeError, 'quotas[1].refill'],
@@ -30,7 +38,8 @@ describe('createRateLimiter', () => {
     [{ lease: { tokens: 1, leaseMs: 0 } }, RangeError, 'lease.leaseMs'],
     [{ lease: { tokens: 1 } }, TypeError, 'lease.leaseMs'],
   ])('turns %o away', (wrong, error, named) => {
-    const make = () => createRateLimiter(memoryTokenBucket(), { quotas: [tenASecond], ...wrong } as never)
+    const make = () =>
+      createRateLimiter(memoryTokenBucket(), { name: 'calls', quotas: [tenASecond], ...wrong } as never)
     expect(make).toThrow(error)
     expect(make).toThrow(named)
   })
@@ -44,7 +53,7 @@ describe('createRateLimiter', () => {
     [memoryTokenBucket, 'memoryTokenBucket'],
     [setUp().limiter, 'a limiter'],
   ])('turns a driver away that is none, and names it: %#', (wrong, named) => {
-    const make = () => createRateLimiter(wrong as never, { quotas: [tenASecond] })
+    const make = () => createRateLimiter(wrong as never, { name: 'calls', quotas: [tenASecond] })
     expect(make).toThrow(TypeError)
     expect(make).toThrow(/driver must be a driver of buckets/)
     expect(make).toThrow(named)
@@ -63,7 +72,7 @@ describe('createRateLimiter', () => {
 describe('arguments', () => {
   const { limiter, clock } = setUp()
   const any = limiter as unknown as Record<
-    'take' | 'wait' | 'peek' | 'refund' | 'reset',
+    'take' | 'wait' | 'reserve' | 'peek' | 'refund' | 'charge' | 'reset',
     (...args: unknown[]) => Promise<unknown>
   >
 
@@ -81,6 +90,17 @@ describe('arguments', () => {
     ['take', ['k', { cost: 11 }], RangeError, '11'],
     ['take', ['k', { cost: 11, atMost: true }], RangeError, '11'],
     ['take', ['k', { atMost: 'yes' }], TypeError, 'atMost'],
+    ['take', ['k', { tokens: 5 }], TypeError, '"tokens", only cost, atMost'],
+    ['take', ['k', 5], TypeError, 'options must be an object with cost, atMost, got 5'],
+    ['wait', ['k', { maxWait: 5 }], TypeError, '"maxWait", only cost, maxWaitMs, signal'],
+    ['reserve', ['k', { signal: undefined }], TypeError, '"signal", only cost, maxWaitMs'],
+    ['reserve', ['k', { cost: 11 }], RangeError, '11'],
+    ['reserve', ['k', { maxWaitMs: -1 }], RangeError, 'maxWaitMs'],
+    ['charge', ['k', 0], RangeError, 'tokens'],
+    ['charge', ['k', -3], RangeError, 'tokens'],
+    ['charge', ['k', 0.5], RangeError, 'tokens'],
+    ['charge', ['k', NaN], RangeError, 'tokens'],
+    ['charge', ['', 1], RangeError, 'key'],
     ['wait', ['', {}], RangeError, 'key'],
     ['wait', ['k', { cost: 11 }], RangeError, '11'],
     ['wait', ['k', { maxWaitMs: -1 }], RangeError, 'maxWaitMs'],

@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { StoreUnavailableError } from '../../../src/core/errors.js'
-import { createRateLimiter, memoryTokenBucket, type RateLimiterOptions } from '../../../src/ratelimit/index.js'
+import {
+  createRateLimiter,
+  memoryTokenBucket,
+  type RateLimitDriver,
+  type RateLimiterOptions,
+} from '../../../src/ratelimit/index.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { heldDriver } from './held-driver.js'
 
@@ -9,7 +14,7 @@ const quotas: RateLimiterOptions['quotas'] = [{ capacity: 5, refill: 1, perMs: 6
 function setUp(whenStoreFails?: RateLimiterOptions['whenStoreFails']) {
   const clock = virtualClock()
   const driver = heldDriver(memoryTokenBucket({ clock }))
-  const options = { quotas, clock, ...(whenStoreFails === undefined ? {} : { whenStoreFails }) }
+  const options = { name: 'calls', quotas, clock, ...(whenStoreFails === undefined ? {} : { whenStoreFails }) }
   return { clock, driver, limiter: createRateLimiter(driver, options) }
 }
 
@@ -56,7 +61,7 @@ describe('whenStoreFails', () => {
 
   it('another limiter decides in its place', async () => {
     const clock = virtualClock()
-    const other = createRateLimiter(memoryTokenBucket({ clock }), { quotas, clock })
+    const other = createRateLimiter(memoryTokenBucket({ clock }), { name: 'calls', quotas, clock })
     const { take, peek, wait } = await decide(other)
     expect(take).toMatchObject({ allowed: true, granted: 2, remaining: 3 })
     expect(peek).toMatchObject({ allowed: true, remaining: 3 })
@@ -69,6 +74,7 @@ describe('whenStoreFails', () => {
   it('lets a wait wait with the other limiter, by its own bounds', async () => {
     const clock = virtualClock()
     const other = createRateLimiter(memoryTokenBucket({ clock }), {
+      name: 'calls',
       quotas: [{ capacity: 1, refill: 1, perMs: 100 }],
       clock,
     })
@@ -166,5 +172,22 @@ describe('a store that does not answer', () => {
     expect(closed).toBe(false)
     await clock.advance(1)
     await Promise.all([failed, closing])
+  })
+
+  it('is not for errors of the program', async () => {
+    const clock = virtualClock()
+    const below = memoryTokenBucket({ clock })
+    const broken: RateLimitDriver = {
+      open: (name) => ({ ...below.open(name), take: async () => (undefined as unknown as []).at(0) as never }),
+    }
+    for (const whenStoreFails of ['allow', 'refuse', setUp().limiter] as const) {
+      const limiter = createRateLimiter(broken, { name: 'calls', quotas, clock, whenStoreFails })
+      for (const call of [limiter.take('k'), limiter.wait('k'), limiter.peek('k'), limiter.reserve('k')]) {
+        await expect(call).rejects.toMatchObject({
+          code: 'ERR_STORE_UNAVAILABLE',
+          cause: expect.any(TypeError) as Error,
+        })
+      }
+    }
   })
 })

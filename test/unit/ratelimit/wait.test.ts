@@ -10,7 +10,7 @@ function setUp(quotas: RateLimiterOptions['quotas'] = [{ capacity: 2, refill: 1,
   const clock = virtualClock()
   const startMs = clock.nowMs()
   const driver = heldDriver(memoryTokenBucket({ clock }))
-  const limiter = createRateLimiter(driver, { quotas, clock })
+  const limiter = createRateLimiter(driver, { name: 'calls', quotas, clock })
   const woken: [string, number][] = []
   const wait = (name: string, options?: Parameters<typeof limiter.wait>[1]): Promise<void> =>
     limiter.wait('k', options).then(() => void woken.push([name, clock.nowMs() - startMs]))
@@ -108,7 +108,7 @@ describe('wait', () => {
     driver.state = 'serving'
     driver.release()
     await clock.advance(0)
-    expect(driver.sent).toEqual(['take', 'refund'])
+    expect(driver.sent).toEqual(['take', 'adjust'])
     expect((await limiter.peek('k')).remaining).toBe(2)
   })
 
@@ -137,7 +137,7 @@ describe('wait', () => {
     await closing
     await Promise.all(waits.slice(0, 2))
     expect(clock.pending).toBe(0)
-    const next = createRateLimiter(driver, { quotas: [{ capacity: 2, refill: 1, perMs: 100 }], clock })
+    const next = createRateLimiter(driver, { name: 'calls', quotas: [{ capacity: 2, refill: 1, perMs: 100 }], clock })
     expect(await next.take('k')).toMatchObject({ allowed: false, retryAfterMs: 100 })
   })
 
