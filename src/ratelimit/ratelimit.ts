@@ -94,8 +94,10 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
     channels.rateLimitDecision.publish({ name, verb, key, cost, granted: 0, waitMs: 0, ...end })
   }
 
-  const toldTake = (key: string, cost: number, { allowed, granted }: Decision, error?: unknown): void =>
+  function tellTake(key: string, cost: number, { allowed, granted }: Decision, error?: unknown): void {
+    if (!channels.rateLimitDecision.hasSubscribers) return
     tell('take', key, cost, { outcome: allowed ? 'allowed' : 'refused', granted, ...(error ? { error } : {}) })
+  }
 
   /** What holds for a decision if the store fails. */
   async function orElse(
@@ -193,7 +195,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
         if (typeof atMost !== 'boolean') throw new TypeError(`atMost must be a boolean, got ${shown(atMost)}`)
         const spent = lease?.spend(key, cost)
         if (spent) {
-          toldTake(key, cost, spent)
+          tellTake(key, cost, spent)
           return Promise.resolve(spent)
         }
         const request = toRequest(key, cost, { atMost })
@@ -204,7 +206,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
           cost,
           (limiter) => limiter.take(key, options),
           (decided, error) => {
-            if (decided) toldTake(key, cost, decided, error)
+            if (decided) tellTake(key, cost, decided, error)
             else tell('take', key, cost, { outcome: 'failed', error })
           },
         )
