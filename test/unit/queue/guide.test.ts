@@ -1,6 +1,6 @@
 import Database from 'libsql'
 import { Kysely, SqliteDialect, type Transaction } from 'kysely'
-import { constantBackoff, StoreUnavailableError } from 'spillway'
+import { constantBackoff, jsonCodec, StoreUnavailableError, type Codec } from 'spillway'
 import { memoryQueue, startConsumer, startPublisher, type Message } from 'spillway/queue'
 import { sqlInbox } from 'spillway/queue/sql'
 import { expect, it, onTestFinished } from 'vitest'
@@ -136,4 +136,15 @@ it('publishes again what is unknown', async () => {
   // #endregion again
   await publishForSure(order)
   expect(attempts).toBeGreaterThan(1)
+})
+
+it('reads a message without a value', async () => {
+  // #region tombstones
+  const codec: Codec<Order | undefined> = {
+    ...jsonCodec<Order | undefined>(),
+    decode: (bytes) => (bytes.length === 0 ? undefined : (JSON.parse(Buffer.from(bytes).toString()) as Order)),
+  }
+  // #endregion tombstones
+  expect(codec.decode(new Uint8Array())).toBeUndefined()
+  expect(codec.decode(Buffer.from('{"buyer":"ann"}'))).toEqual({ buyer: 'ann' })
 })
