@@ -1,5 +1,6 @@
 // Writes the tested code into the guides: what stands between `// #region name` and `// #endregion name` of a test goes
-// into the block under `<!-- snippet path#name -->`. With --check it writes nothing, and fails if a guide differs.
+// into the block under `<!-- snippet path#name -->`. The README gets its figures from bench/RESULTS.md. With --check nothing is
+// written, and a page that differs is a failure.
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { format, resolveConfig } from 'prettier'
@@ -21,11 +22,18 @@ async function region(path, name) {
   return (await format(text, { ...settings, parser: path.endsWith('.js') ? 'babel' : 'typescript' })).trimEnd()
 }
 
-const guides = (await readdir(new URL('docs/guides/', root))).filter((name) => name.endsWith('.md'))
+const read = (path) => readFile(new URL(path, root), 'utf8')
 const wrong = []
-for (const name of guides) {
-  const file = new URL(`docs/guides/${name}`, root)
-  const before = await readFile(file, 'utf8')
+
+async function put(path, before, after) {
+  if (after === before) return
+  if (values.check) wrong.push(path)
+  else await writeFile(new URL(path, root), after)
+}
+
+for (const name of await readdir(new URL('docs/guides/', root))) {
+  const path = `docs/guides/${name}`
+  const before = await read(path)
   const found = [...before.matchAll(marker)]
   const blocks = await Promise.all(found.map(([, path, part]) => region(path, part)))
   let n = 0
@@ -34,12 +42,40 @@ for (const name of guides) {
     return `<!-- snippet ${path}#${part} -->\n\n\`\`\`${language}\n${blocks[n++]}\n\`\`\`\n`
   })
   const untested = (after.match(code) ?? []).length - found.length
-  if (untested > 0) throw new Error(`docs/guides/${name} has ${untested} blocks of code that no test runs`)
-  if (after === before) continue
-  if (values.check) wrong.push(name)
-  else await writeFile(file, after)
+  if (untested > 0) throw new Error(`${path} has ${untested} blocks of code that no test runs`)
+  await put(path, before, after)
 }
+
+/** What the README shows: the case and the peer of a row of bench/RESULTS.md. */
+const shown = [
+  ['take, one key, 512 callers', 'rate-limiter-flexible Redis'],
+  ['take, 100,000 keys, 512 callers', 'rate-limiter-flexible Redis'],
+  ['take, one key, 512 callers, leased', 'rate-limiter-flexible Redis'],
+  ['one hot key, 64 callers', 'redlock'],
+  ['one hot key, 4 processes × 16 callers', 'Redisson'],
+  ['hit in memory, 64 callers', 'BentoCache'],
+  ['hit in Redis, 512 callers', 'BentoCache'],
+  ['stock, selling, 512 callers', 'one EVALSHA per order'],
+  ['stock, sold out, gate, 512 callers', 'one EVALSHA per order'],
+  ['publish one message, 512 callers', 'kafkajs, one send per message'],
+  ['consume, handleBatch', 'kafkajs eachBatch'],
+  ['consume with sqlInbox, batches of up to 1,000', 'one transaction per message'],
+]
+const results = await read('bench/RESULTS.md')
+const rows = shown.map(([what, peer]) => {
+  const row = results.split('\n').find((line) => line.startsWith(`| ${what} |`) && line.includes(`| ${peer}: `))
+  if (!row) throw new Error(`bench/RESULTS.md has no row of "${what}" beside "${peer}"`)
+  const [, ours, theirs, unit, ratio] = row.split('|').slice(1).map((cell) => cell.trim())
+  return `| ${what} | ${ours} ${unit} | ${theirs} | ${ratio} |`
+})
+const head = '| | spillway | beside it | ratio |\n| - | - | - | - |\n'
+const table = (await format(`${head}${rows.join('\n')}`, { ...settings, parser: 'markdown' })).trimEnd()
+const readme = await read('README.md')
+const figures = /<!-- figures -->\n[\s\S]*?<!-- \/figures -->/
+if (!figures.test(readme)) throw new Error('README.md has no place for its figures')
+await put('README.md', readme, readme.replace(figures, () => `<!-- figures -->\n\n${table}\n\n<!-- /figures -->`))
+
 if (wrong.length > 0) {
-  console.error(`The code in ${wrong.join(', ')} is not that of the tests: npm run snippets`)
+  console.error(`${wrong.join(', ')}: not what the tests and the results say. Run: npm run snippets`)
   process.exitCode = 1
 }
