@@ -33,8 +33,13 @@ export default defineConfig((options) => [
     ],
     outDir: 'dist',
     clean: true,
-    sourcemap: true,
-    dts: options.dts !== false,
+    // What is shipped is not minified: a stack trace names readable lines without a map.
+    sourcemap: false,
+    // The declarations need names that a project may not have asked for: AsyncDisposable in an older target, AbortSignal and
+    // Buffer where `types` is empty (TypeScript 7's default).
+    dts: options.dts !== false && {
+      banner: '/// <reference lib="esnext.disposable" />\n/// <reference types="node" />',
+    },
   },
   {
     ...program,

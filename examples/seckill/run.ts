@@ -16,7 +16,9 @@ export function announce(url: string, how: string, { strategy }: Pick<Options, '
 
 /** Sale, rush and audit in the terminal; the program's exit code is the rush's. */
 export async function rushAndEnd(options: Options, url: string, stop: () => Promise<void>): Promise<void> {
-  const code = await rushInTerminal(['--url', url, '--requests', `${options.rush}`, '--units', `${options.units}`])
+  const rush = rushInTerminal(['--url', url, '--requests', `${options.rush}`, '--units', `${options.units}`])
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => rush.stop())
+  const code = await rush.exitCode
   await stop()
   process.exit(code)
 }

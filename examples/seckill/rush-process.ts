@@ -51,7 +51,9 @@ export function createRushRunner(): RushRunner {
       if (running(state)) return undefined
       state = { id: randomUUID(), saleId, state: 'running', requests, done: 0, perSecond: 0 }
       const args = ['--url', url, '--sale', saleId, '--requests', `${requests}`, '--connections', `${connections}`]
-      child = spawn(process.execPath, [rushProgram, ...args, '--json-progress'], { stdio: ['ignore', 'pipe', 'pipe'] })
+      child = spawn(process.execPath, [rushProgram, ...args, '--json-progress'], {
+        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      })
       follow(child).catch((error: unknown) => {
         state = { ...(state as RushState), state: 'failed', error: String(error) }
       })
@@ -73,9 +75,11 @@ function advanced(before: RushState, progress: RushProgress): RushState {
   }
 }
 
-/** Runs a rush with its progress in this terminal; resolves with its exit code. */
-export async function rushInTerminal(args: readonly string[]): Promise<number> {
-  const program = spawn(process.execPath, [rushProgram, ...args], { stdio: 'inherit' })
-  const [code] = (await once(program, 'exit')) as [number | null]
-  return code ?? 1
+/** Runs a rush with its progress in this terminal. `stop` ends the orders early; the audit follows. */
+export function rushInTerminal(args: readonly string[]): { readonly exitCode: Promise<number>; stop(): void } {
+  const program = spawn(process.execPath, [rushProgram, ...args], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
+  return {
+    exitCode: once(program, 'exit').then(([code]: (number | null)[]) => code ?? 1),
+    stop: () => void program.kill('SIGTERM'),
+  }
 }

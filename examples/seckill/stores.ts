@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import { memoryQueue, type QueueDriver } from 'spillway/queue'
 import { memoryTokenBucket, type RateLimitDriver } from 'spillway/ratelimit'
-import { inTime, openDatabase } from '../shared/database.js'
+import { DatabaseInUse, inTime, openDatabase } from '../shared/database.js'
 import { OptionsError } from '../shared/options.js'
 import type { Options } from './options.js'
 import { sellEmbedded } from './strategies/embedded.js'
@@ -61,7 +61,8 @@ function openFile(file: string): Database {
   try {
     return openDatabase<Tables>({ file })
   } catch (error) {
-    throw new OptionsError(`--data ${error instanceof Error ? error.message : String(error)}`)
+    const hint = error instanceof DatabaseInUse ? '. Is one running? Choose another with --data, and with --port' : ''
+    throw new OptionsError(`--data ${error instanceof Error ? error.message : String(error)}${hint}`)
   }
 }
 

@@ -48,8 +48,7 @@ function giveUpSilent(connection: Connection): void {
 
 /** Opens a SQLite file for this process alone. */
 function openFile(file: string): Libsql.Database {
-  if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true })
-  const database = new Libsql(file)
+  const database = createFile(file)
   try {
     // The write-ahead log with FULL keeps what was committed over a power cut, and costs one sync per transaction.
     for (const pragma of ['locking_mode = EXCLUSIVE', 'journal_mode = WAL', 'synchronous = FULL']) {
@@ -59,10 +58,28 @@ function openFile(file: string): Libsql.Database {
     return database
   } catch (error) {
     database.close()
-    throw new Error(`${file} cannot be opened: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    })
+    throw cannotOpen(file, error)
   }
+}
+
+function createFile(file: string): Libsql.Database {
+  try {
+    if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true })
+    return new Libsql(file)
+  } catch (error) {
+    throw cannotOpen(file, error)
+  }
+}
+
+function cannotOpen(file: string, cause: unknown): Error {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  if (why.includes('locked')) return new DatabaseInUse(`${file} is in use by another process`, { cause })
+  return new Error(`${file} cannot be opened for writing: ${why}`, { cause })
+}
+
+/** Another process has the file open. */
+export class DatabaseInUse extends Error {
+  override readonly name = 'DatabaseInUse'
 }
 
 const awayCodes = new Set([

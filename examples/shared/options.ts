@@ -43,6 +43,10 @@ export const listOption = (text: string | undefined): string[] =>
 /** What somebody can mend without reading the program is said in a line. */
 export function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
+  const { code, address, port } = error as { code?: unknown; address?: unknown; port?: unknown }
+  if (code === 'EADDRINUSE') {
+    return `Port ${String(port)} of ${String(address)} is in use. Is one running? Choose another with --port.`
+  }
   const outside = error instanceof OptionsError || 'code' in error || error.name.startsWith('KafkaJS')
   return outside ? error.message || String((error as { code?: unknown }).code) : (error.stack ?? error.message)
 }

@@ -23,7 +23,7 @@ async function newest(path: string): Promise<number> {
   return Math.max(mtimeMs, ...(await Promise.all(times)))
 }
 
-async function isStale(): Promise<boolean> {
+async function isStale(products: readonly string[]): Promise<boolean> {
   try {
     const changed = Math.max(...(await Promise.all(sources.map((path) => newest(join(root, path))))))
     const built = await Promise.all(products.map(async (path) => (await stat(join(root, path))).mtimeMs))
@@ -47,12 +47,16 @@ async function locked(work: () => Promise<void>): Promise<void> {
   await work().finally(() => rmdir(lock))
 }
 
-/** Builds the library and the programs if what is built is older than the source; test processes that ask at once build once. */
-export async function ensureBuilt(): Promise<void> {
-  if (!(await isStale())) return
+/**
+ * Builds the library and the programs if what is built is older than the source; test processes that ask at once build once.
+ * With `types` the declarations are built as well, which takes half a minute.
+ */
+export async function ensureBuilt({ types = false } = {}): Promise<void> {
+  const wanted = types ? [...products, 'dist/index.d.ts'] : products
+  if (!(await isStale(wanted))) return
   await locked(async () => {
-    if (!(await isStale())) return
+    if (!(await isStale(wanted))) return
     const tsup = join(root, 'node_modules', 'tsup', 'dist', 'cli-default.js')
-    await promisify(execFile)(process.execPath, [tsup, '--silent', '--no-dts'], { cwd: root })
+    await promisify(execFile)(process.execPath, [tsup, '--silent', ...(types ? [] : ['--no-dts'])], { cwd: root })
   })
 }

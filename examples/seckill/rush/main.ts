@@ -21,6 +21,9 @@ async function main(args: readonly string[]): Promise<number> {
   const stop = new AbortController()
   process.once('SIGINT', () => stop.abort())
   process.once('SIGTERM', () => stop.abort())
+  // The service that started it is gone: there is nothing to rush, and nobody to tell.
+  process.once('disconnect', () => process.exit(1))
+  process.channel?.unref()
   const bar = progressBar(process.stderr)
   const onProgress = (progress: RushProgress): void => {
     if (options.jsonProgress) process.stdout.write(`${JSON.stringify(progress)}\n`)

@@ -12,14 +12,16 @@ const LABELS: Readonly<Record<string, string>> = {
 const inMs = (ms: number): string => `${ms.toLocaleString('en', { maximumSignificantDigits: 3 })} ms`
 const labelOf = (status: string): string => LABELS[status] ?? status
 
-export function progressLine({ state, requests, done, perSecond, outcomes, audit }: RushProgress): ProgressLine {
+export function progressLine(progress: RushProgress): ProgressLine {
+  const { state, requests, done, errors, perSecond, outcomes, audit } = progress
   const share = requests === 0 ? 0 : done / requests
   if (state !== 'running') {
     const rest = audit === undefined ? '' : `, ${count(audit.lag)} to go, ${count(audit.rows)} orders in the database`
     return { share, text: `auditing${rest}`, milestone: audit?.settled ?? false }
   }
   const accepted = count(outcomes['202'] ?? 0)
-  return { share, text: `${count(done)} answered  ${count(perSecond)}/s  ${accepted} accepted` }
+  const unanswered = errors === 0 ? '' : `  ${count(errors)} not answered`
+  return { share, text: `${count(done - errors)} answered  ${count(perSecond)}/s  ${accepted} accepted${unanswered}` }
 }
 
 /** What the terminal shows at the end. */

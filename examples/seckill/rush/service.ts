@@ -1,6 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { SaleAudit } from './types.js'
 
+/** Nobody listens at the service's address for so long: it does not come back. */
+const goneAfterMs = 10_000
+
+const isRefused = (error: unknown): boolean =>
+  error instanceof Error && (error.cause as { code?: unknown } | undefined)?.code === 'ECONNREFUSED'
+
 /** The few questions a rush has for the service it rushes. */
 export function sellingService(url: string) {
   const ask = async <T>(path: string, init?: RequestInit): Promise<T> => {
@@ -27,7 +33,10 @@ export function sellingService(url: string) {
       return (await ask<{ sold: number }>(`${salePath(saleId)}/level`)).sold
     },
 
-    /** Asks until the audit has settled or time is up, and answers the last look. Failed looks are tried again. */
+    /**
+     * Asks until the audit has settled, time is up, or the service has been gone for ten seconds, and answers the last
+     * look. Failed looks are tried again.
+     */
     async settledAudit(
       saleId: string,
       timeoutMs: number,
@@ -35,15 +44,20 @@ export function sellingService(url: string) {
     ): Promise<SaleAudit | undefined> {
       const endsAt = performance.now() + timeoutMs
       let last: SaleAudit | undefined
+      let goneSinceMs: number | undefined
       for (;;) {
         try {
           last = await ask<SaleAudit>(`${salePath(saleId)}/audit`)
+          goneSinceMs = undefined
           onLook(last)
           if (last.settled) return last
-        } catch {
+        } catch (error) {
           // The service may be starting again; the last look stands until there is another.
+          if (isRefused(error)) goneSinceMs ??= performance.now()
+          else goneSinceMs = undefined
         }
-        if (performance.now() >= endsAt) return last
+        const nowMs = performance.now()
+        if (nowMs >= endsAt || nowMs - (goneSinceMs ?? nowMs) > goneAfterMs) return last
         await sleep(300)
       }
     },

@@ -341,6 +341,19 @@ describe('the program', () => {
   it('does not share its file', async () => {
     const { ended, output } = await runProgram('--data', join(folder, 'sales.db'))
     expect(await ended).toBe(2)
-    expect(output.err).toContain('locked')
+    expect(output.err).toMatch(/--data \S+sales\.db is in use by another process\. Is one running\? .*--data.*--port/)
+  })
+
+  it('does not share its port', async () => {
+    const port = new URL(service.url).port
+    const { ended, output } = await runProgram('--data', join(folder, 'other.db'), '--port', port)
+    expect(await ended).toBe(1)
+    expect(output.err).toContain(`Port ${port} of 127.0.0.1 is in use. Is one running? Choose another with --port.`)
+  })
+
+  it('says that it cannot write its file', async () => {
+    const { ended, output } = await runProgram('--data', '/proc/nobody/writes/here.db')
+    expect(await ended).toBe(2)
+    expect(output.err).toContain('--data /proc/nobody/writes/here.db cannot be opened for writing: ')
   })
 })

@@ -1,12 +1,16 @@
+import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { projectPath } from '../../../examples/shared/files.js'
 import { readOptions } from '../../../examples/seckill/rush/options.js'
 import { rush, type RushProgress, type RushResult, type SaleAudit } from '../../../examples/seckill/rush/rush.js'
+import { freePort } from '../../services/net.js'
+import { until } from '../../support/until.js'
 import { openSale, runRush, startSeckill } from './program.js'
 
 describe('a rush of the embedded service', () => {
@@ -75,6 +79,28 @@ describe('a rush of the embedded service', () => {
   })
 })
 
+describe('a rush in the terminal of its service', () => {
+  it.each(['SIGTERM', 'SIGKILL'] as const)('ends with the service at %s', async (signal) => {
+    const folder = await mkdtemp(join(tmpdir(), 'spillway-rush-'))
+    onTestFinished(() => rm(folder, { recursive: true, force: true }))
+    const port = await freePort()
+    const main = projectPath('build/examples/seckill/main.js')
+    const args = ['--port', `${port}`, '--data', join(folder, 'sales.db'), '--rush', '5000000']
+    const program = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    onTestFinished(() => void program.kill('SIGKILL'))
+    let said = ''
+    for (const stream of [program.stdout, program.stderr]) {
+      stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
+    }
+    await until(async () => /[1-9]\d* answered/.test(said), 'the rush to be under way')
+    program.kill(signal)
+    // Both write to these pipes, which end when nobody is left who could.
+    await once(program, 'close')
+    if (signal === 'SIGTERM') expect(said).toContain('The sale held')
+    await expect(fetch(`http://127.0.0.1:${port}/health`)).rejects.toThrow()
+  })
+})
+
 /** A service that answers orders and audits as it is told: what a rush must notice, a right service does not do. */
 async function startLiar(answers: { order: (n: number) => number; audit: Partial<SaleAudit> }) {
   let orders = 0
@@ -124,6 +150,16 @@ describe('a rush notices', () => {
     const url = await startLiar({ order: ten, audit: { settled: false, lag: 3 } })
     expect(await problems(url)).toEqual(['the audit did not settle in time (lag 3)'])
   })
+  it('a service that is gone, and does not ask it for long', async () => {
+    const url = await startLiar({ order: ten, audit: { settled: false } })
+    const startedMs = performance.now()
+    const gone = rush({ url, ...small, auditTimeoutMs: 600_000 }, ({ state }) => {
+      if (state === 'auditing') for (const server of liars.splice(0)) server.close().closeAllConnections()
+    })
+    expect((await gone).ok).toBe(false)
+    expect(performance.now() - startedMs).toBeLessThan(300_000)
+  })
+
   it('an accepted order that was not sold', async () => {
     const url = await startLiar({ order: (n) => (n <= 11 ? 202 : 409), audit: {} })
     expect(await problems(url)).toEqual(['11 orders were accepted, but 10 units were sold'])
