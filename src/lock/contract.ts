@@ -15,9 +15,9 @@ export interface LockSubject extends AsyncDisposable {
   /** Lets time pass, in the backend and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
   /** How long a hold lasts without renewal, where the backend and not `ttlMs` decides. @defaultValue `ttlMs` */
-  readonly heldMs?: number
+  readonly heldMs?: number | undefined
 }
 
 const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }

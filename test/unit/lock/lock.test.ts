@@ -543,8 +543,8 @@ it('has the defaults that are documented', async () => {
 it('tells who listens of grants, releases and losses', async () => {
   const events: string[] = []
   const listen = (message: unknown): void => {
-    const { event, fencingToken } = message as LockHoldEvent
-    events.push(`${event} ${fencingToken}`)
+    const { outcome, fencingToken } = message as LockHoldEvent
+    events.push(`${outcome} ${fencingToken}`)
   }
   subscribe('spillway:lock.hold', listen)
   try {

@@ -30,7 +30,7 @@ describe('what is no driver, or no client, is refused when the lock is made, and
   const notDrivers: [unknown, string][] = [
     [undefined, 'undefined'],
     [null, 'null'],
-    [client, 'got the Redis client itself'],
+    [client, 'got a Redis client'],
     [redisLock, 'Function: redisLock'],
     ['redis://localhost', '"redis://localhost"'],
     [{ url: 'redis://localhost' }, 'url'],
