@@ -256,7 +256,7 @@ describe('what a gatekeeper keeps', () => {
     const driver = watchedDriver(clock)
     const pages = async function* (): AsyncGenerator<OrdersPage> {}
     const backend = { sell: driver.sell.bind(driver), level: driver.level.bind(driver), pages }
-    const keeper = createGatekeeper(2, backend, clock)
+    const keeper = createGatekeeper(2, backend, () => undefined, clock)
     const sell = (name: string, orderId = 'a') =>
       keeper.sell([{ sku: name, orderId, quantity: 1, buyer: undefined }], trip)
     const change = (name: string, one: StockChange) => driver.adjust(name, [one], trip)
