@@ -7,7 +7,12 @@ import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
 
 const [, , what = '', address = ''] = process.argv
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
-const codeOf = (error: { readonly code: string }): string => error.code
+/** The code of the error with which a call fails. */
+const failureOf = (call: Promise<unknown>): Promise<string> =>
+  call.then(
+    () => 'none',
+    (error: { readonly code: string }) => error.code,
+  )
 
 async function heldInMemory(): Promise<void> {
   const driver = memoryLock()
@@ -18,10 +23,8 @@ async function heldInMemory(): Promise<void> {
 async function waitsInMemory(): Promise<void> {
   const [here, there] = [createLock(memoryLock()), createLock(memoryLock())]
   for (const lock of [here, there]) await lock.acquire('a')
-  const codes = [here.acquire('a', { maxWaitMs: 200 }), there.run('a', () => 1, { maxWaitMs: 300 })].map((call) =>
-    call.catch(codeOf),
-  )
-  print((await Promise.all(codes)).join(' '))
+  const calls = [here.acquire('a', { maxWaitMs: 200 }), there.run('a', () => 1, { maxWaitMs: 300 })]
+  print((await Promise.all(calls.map(failureOf))).join(' '))
 }
 
 /** Held, and waited for once, so that there is a connection that listens; then the client goes. */
@@ -30,7 +33,7 @@ async function heldInRedis(end: (redis: Redis) => unknown): Promise<void> {
   const lock = createLock(redisLock(redis), { timeoutMs: 30_000 })
   const elsewhere = createLock(redisLock(redis), { timeoutMs: 30_000 })
   await lock.acquire(`${what} ${process.pid}`)
-  print(String(await elsewhere.acquire(`${what} ${process.pid}`, { maxWaitMs: 300 }).catch(codeOf)))
+  print(await failureOf(elsewhere.acquire(`${what} ${process.pid}`, { maxWaitMs: 300 })))
   await end(redis)
 }
 

@@ -43,7 +43,7 @@ it('takes options that are undefined as absent ones', async () => {
   const maybe = undefined as number | undefined
   const lock = createLock(memoryLock({ clock: undefined }), { name: undefined, ttlMs: maybe, timeoutMs: maybe })
   await using lease = await lock.acquire('a', { signal: maybeSignal, ttlMs: undefined, maxWaitMs: maybe })
-  await using inner = await lock.acquire('a', { reenter: lease as Lease | undefined, renew: undefined })
+  await using inner = await lock.acquire('a', { reenter: lease, renew: undefined })
   expect(inner.fencingToken).toBe(1n)
   const semaphore = createSemaphore(memoryLock(), { permits: 1, clock: undefined, localHandovers: undefined })
   await using permit = await semaphore.tryAcquire('a', { permits: maybe })

@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import { expect, it, onTestFinished } from 'vitest'
 import { root } from '../../../repo/files.js'
 
-const { resolve } = createRequire(import.meta.url)
+const require = createRequire(import.meta.url)
 
 /** What `redlockLock([])` throws in a program that has installed this version of the package. */
 async function thrownWith(redlock: string): Promise<string> {
@@ -32,13 +32,13 @@ async function thrownWith(redlock: string): Promise<string> {
 }
 
 it('says which version is needed, and how to install it, where the latest of npm is installed', async () => {
-  const said = await thrownWith(dirname(resolve('redlock4')))
+  const said = await thrownWith(dirname(require.resolve('redlock4')))
   expect(said).toMatch(/^Error: redlockLock needs redlock \^5\.0\.0-beta\.2/)
   expect(said).toContain('npm install redlock@5.0.0-beta.2')
 })
 
 it('takes the version that is needed', async () => {
   // Its `main` is dist/cjs/index.js.
-  const said = await thrownWith(join(dirname(resolve('redlock')), '../..'))
+  const said = await thrownWith(join(dirname(require.resolve('redlock')), '../..'))
   expect(said).toBe('RangeError: nodes must be at least one Redis client, got none')
 })
