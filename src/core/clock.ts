@@ -48,13 +48,13 @@ export const blockedMs = 5
  * could not read its sockets, once and `delayMs` at most; an answer that lies there, or was held up, then still counts.
  * What has to end on time whatever lies there, such as a hold, takes `clock.after`.
  */
-export function callTimeout(clock: Clock, delayMs: number, run: () => void): () => void {
+export function callTimeout(clock: Clock, delayMs: number, run: () => void, unref = false): () => void {
   const dueMs = clock.nowMs() + delayMs
   let cancel = clock.after(delayMs, () => {
     const lateMs = clock.nowMs() - dueMs
-    if (lateMs > blockedMs) cancel = clock.after(Math.min(lateMs, delayMs), run)
+    if (lateMs > blockedMs) cancel = clock.after(Math.min(lateMs, delayMs), run, unref)
     else run()
-  })
+  }, unref)
   return () => cancel()
 }
 

@@ -39,7 +39,10 @@ export interface LockHoldEvent {
   readonly name: string
   readonly kind: 'mutex' | 'read-write' | 'semaphore'
   readonly key: string
-  /** `refused`: `tryAcquire` found it held. `gave-up`: a waiter left, at `maxWaitMs`, by its signal or at `close`. */
+  /**
+   * `refused`: `tryAcquire` found it held. `gave-up`: a waiter left, at `maxWaitMs`, by its signal or at `close`. `failed`: the
+   * store did, at a try, a wait or a release; that of a release comes after its `released`.
+   */
   readonly outcome: 'granted' | 'refused' | 'gave-up' | 'failed' | 'released' | 'lost'
   readonly fencingToken: bigint | undefined
   /** How long the call waited, where it has ended so. */

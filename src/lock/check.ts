@@ -1,7 +1,8 @@
 import { durationMs, keyString, nonNegativeInteger, objectWith, positiveInteger, shown } from '../core/check.js'
 import { systemClock } from '../core/clock.js'
+import { knownOptions, type Known } from '../core/options.js'
 import type { LockDriver, LockKind } from './driver.js'
-import type { HoldOptions, LockOptions } from './types.js'
+import type { HoldOptions, LockOptions, SemaphoreOptions, WaitOptions } from './types.js'
 
 /** A fencing token has room for so many hand-overs where it is made of a number that the backend counts. */
 const mostHandovers = 2 ** 20 - 1
@@ -20,36 +21,64 @@ export function ttlOf(name: string, value: unknown): number {
   return Math.floor(ms)
 }
 
-/** A driver, and options that are an object, or absent. */
-export function checkedDriver(driver: LockDriver, options: unknown): void {
-  const wanted = 'a lock driver such as memoryLock() or redisLock(redis)'
-  // Clients of ioredis do not tell what they are.
-  if (typeof (driver as { readonly evalsha?: unknown } | null | undefined)?.evalsha === 'function') {
-    throw new TypeError(`the driver must be ${wanted}, got the Redis client itself`)
-  }
-  objectWith('the driver', driver, ['commit'], wanted)
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`the options of a lock must be an object, got ${shown(options)}`)
-  }
+/** Refuses what is no driver, such as a client, and names what came. */
+export function checkedDriver(call: string, driver: LockDriver): void {
+  objectWith(`${call}: the driver`, driver, ['commit'], 'a lock driver such as memoryLock() or redisLock(redis)')
+}
+
+const lockOptions: Known<LockOptions> = { name: true, ttlMs: true, timeoutMs: true, localHandovers: true, clock: true }
+
+/** The options of a factory, all of which it knows. */
+export function knownLockOptions(call: string, options: unknown): Partial<LockOptions> {
+  return knownOptions<LockOptions>(call, options, lockOptions)
+}
+
+export function knownSemaphoreOptions(options: unknown): Partial<SemaphoreOptions> {
+  return knownOptions<SemaphoreOptions>('createSemaphore', options, { ...lockOptions, permits: true })
+}
+
+const hold: Known<HoldOptions> = { ttlMs: true, renew: true, reenter: true }
+const holdAndWait: Known<HoldOptions & WaitOptions> = { ...hold, maxWaitMs: true, signal: true }
+// Only the calls of a semaphore name a number of permits.
+const holdPermits = { permits: true, ...hold } as const
+const holdPermitsAndWait = { permits: true, ...holdAndWait } as const
+
+/** The options of `tryAcquire`, all of which it knows. */
+export function knownHoldOptions(kind: LockKind, options: unknown): HoldOptions {
+  return knownOptions<HoldOptions>('tryAcquire', options, kind === 'semaphore' ? holdPermits : hold)
+}
+
+/** The options of `acquire` and `run`, all of which they know. */
+export function knownWaitOptions(kind: LockKind, call: string, options: unknown): HoldOptions & WaitOptions {
+  const known = kind === 'semaphore' ? holdPermitsAndWait : holdAndWait
+  return knownOptions<HoldOptions & WaitOptions>(call, options, known)
+}
+
+/** A signal, or `undefined` if there is none. */
+export function checkedSignal(value: AbortSignal | undefined): AbortSignal | undefined {
+  return value && objectWith('signal', value, ['throwIfAborted', 'addEventListener'], 'an AbortSignal')
 }
 
 export function renewsOf({ renew = true }: HoldOptions): boolean {
-  if (typeof renew !== 'boolean') throw new TypeError(`renew must be a boolean, got ${String(renew)}`)
+  if (typeof renew !== 'boolean') throw new TypeError(`renew must be a boolean, got ${shown(renew)}`)
   return renew
 }
 
-export function checkedOptions(options: LockOptions) {
+export function checkedOptions(kind: LockKind, options: LockOptions) {
   const { localHandovers = 0, clock = systemClock } = options
   if (nonNegativeInteger('localHandovers', localHandovers) > mostHandovers) {
     throw new RangeError(`localHandovers must be at most ${mostHandovers}, got ${localHandovers}`)
   }
   return {
+    name: keyString('name', options.name ?? defaultNames[kind]),
     ttlMs: ttlOf('ttlMs', options.ttlMs ?? 30_000),
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
     localHandovers,
     clock,
   }
 }
+
+const defaultNames = { mutex: 'lock', 'read-write': 'read-write-lock', semaphore: 'semaphore' } as const
 
 /** A number of permits that can be granted at all. */
 export function permitsOf(value: unknown, of: number): number {

@@ -15,9 +15,9 @@ export interface LockSubject extends AsyncDisposable {
   /** Lets time pass, in the backend and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
   /** How long a hold lasts without renewal, where the backend and not `ttlMs` decides. @defaultValue `ttlMs` */
-  readonly heldMs?: number
+  readonly heldMs?: number | undefined
 }
 
 const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
@@ -227,6 +227,16 @@ export function lockContract(
     await using _free = await held(elsewhere.tryAcquire(key))
   })
 
+  check('runs a body that is synchronous', async ({ lock, elsewhere }) => {
+    assert.equal(await lock.run(key, (lease) => lease.key), key)
+    const failure = new Error('the body failed at once')
+    const failing = lock.run(key, () => {
+      throw failure
+    })
+    await assert.rejects(failing, (error) => error === failure)
+    assert.equal(await elsewhere.run(key, () => 'value', { maxWaitMs: 30_000 }), 'value')
+  })
+
   check('passes a key on inside the process so often as it may, then lets others in', async (bench) => {
     const lock = bench.another({ localHandovers: 2 })
     const order: string[] = []
@@ -332,6 +342,7 @@ export function lockContract(
     await assert.rejects(lock.acquire(key, { renew: 1 as unknown as boolean }), TypeError)
     await assert.rejects(lock.acquire(key, { reenter: {} as Lease }), TypeError)
     await assert.rejects(lock.run(key, 'body' as never), TypeError)
+    await assert.rejects(lock.acquire(key, { maxWait: 300 } as object), /there is no option "maxWait"/)
     await using _lease = await held(elsewhere.tryAcquire(key))
   })
 

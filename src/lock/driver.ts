@@ -46,23 +46,23 @@ export interface LockReply {
   /** Of `acquire`: granted. Of `renew`: still held. Of `release`: it was held until now. */
   readonly ok: boolean
   /** When `acquire` or `renew` is `ok`: the backend keeps the hold for so long, at least, from when the command was sent. */
-  readonly heldMs?: number
+  readonly heldMs?: number | undefined
   /** Of a grant: the first of its fencing tokens; `undefined` where there are none. */
   readonly token?: bigint | undefined
   /** Of a refusal: trying again may help after so long, even if `watch` is silent. */
-  readonly retryAfterMs?: number
+  readonly retryAfterMs?: number | undefined
   /**
    * Of a refusal of `next`: the release woke so many others. If the key has one permit, all of them shall have had it before
    * this front tries again: it lets them try first, at each release that `watch` tells of. Those who do not come are
    * `absent` for a while.
    */
-  readonly others?: number
+  readonly others?: number | undefined
   /** Of a refusal: the claim was withdrawn before this try arrived. A new claim may be granted. */
-  readonly withdrawn?: boolean
+  readonly withdrawn?: boolean | undefined
   /** Of a refusal: the claim keeps a place in the backend until it is released. */
-  readonly queued?: boolean
+  readonly queued?: boolean | undefined
   /** Of a release with `next`: the answer to that. */
-  readonly next?: LockReply
+  readonly next?: LockReply | undefined
 }
 
 /**
@@ -74,6 +74,8 @@ export interface LockDriver {
   readonly fences: boolean
   /** Whether it knows read-write locks and semaphores. */
   readonly shares: boolean
+  /** Holds last as long as a session of the driver, whatever the TTL of a claim. @defaultValue false */
+  readonly holdsBySession?: boolean | undefined
   /** @throws RangeError for a key that the backend cannot lock. */
   checkKey?(kind: LockKind, key: string): void
   /** Commands of different lanes never come in one batch. Absent: all may. */

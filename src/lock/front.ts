@@ -2,11 +2,19 @@ import { randomUUID } from 'node:crypto'
 import { durationMs } from '../core/check.js'
 import { keepContext, outsideRequests } from '../core/context.js'
 import { channels, type LockHoldEvent } from '../core/diagnostics.js'
-import { ClosedError, StoreUnavailableError } from '../core/errors.js'
+import { ClosedError, StoreUnavailableError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { checkedDriver, checkedKey, checkedOptions, renewsOf, ttlOf } from './check.js'
+import {
+  checkedKey,
+  checkedOptions,
+  checkedSignal,
+  knownHoldOptions,
+  knownWaitOptions,
+  renewsOf,
+  ttlOf,
+} from './check.js'
 import type { Claim, LockCommand, LockDriver, LockKind, LockReply } from './driver.js'
-import { Grant, type Hold, type TellIn } from './grant.js'
+import { Grant, type Hold, type Observation } from './grant.js'
 import { createKeeper, type Answer } from './keeper.js'
 import { HeldLease, type LeaseHome } from './lease.js'
 import {
@@ -31,7 +39,13 @@ import type { Waiter, Wish } from './waiters.js'
  */
 export interface Front {
   tryAcquire(key: string, permits: number, options?: HoldOptions): Promise<HeldLease | null>
-  acquire(key: string, permits: number, options?: HoldOptions & WaitOptions): Promise<HeldLease>
+  /** `call` is what messages name. */
+  acquire(
+    key: string,
+    permits: number,
+    options?: HoldOptions & WaitOptions,
+    call?: 'acquire' | 'run',
+  ): Promise<HeldLease>
   close(): Promise<void>
 }
 
@@ -42,9 +56,8 @@ interface Tried {
 }
 
 export function createFront(driver: LockDriver, kind: LockKind, of: number, options: LockOptions): Front {
-  checkedDriver(driver, options)
-  const { ttlMs: defaultTtlMs, timeoutMs, localHandovers, clock } = checkedOptions(options)
-  const name = randomUUID()
+  const { name, ttlMs: defaultTtlMs, timeoutMs, localHandovers, clock } = checkedOptions(kind, options)
+  const id = randomUUID()
   const lines = new Map<string, Line>()
   /** What has to end before the last trip can leave. */
   const busy = new Set<Promise<unknown>>()
@@ -53,6 +66,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
 
   const trips = createGroupCommit<{ readonly command: LockCommand; sentMs: number }, LockReply>({
     module: 'lock',
+    name,
     verb: kind,
     timeoutMs,
     clock,
@@ -68,9 +82,10 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
   })
   const keeper = createKeeper({
     clock,
+    bySession: driver.holdsBySession === true,
     renew: (claim) => send({ verb: 'renew', claim }),
     onLost(hold) {
-      tellCaller(hold.grant, 'lost')
+      tellLost(hold.grant)
       // It may still be there: renewal was refused for want of an answer, or a session outlives what it was to hold.
       withdraw(hold.claim)
       giveBack(lineOf(hold.claim.key), hold)
@@ -97,21 +112,47 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     track(send({ verb: 'release', claim })).catch(() => undefined)
   }
 
-  function tell({ hold, token }: Grant, event: LockHoldEvent['event']): void {
+  type Outcome = LockHoldEvent['outcome']
+
+  function publish(key: string, outcome: Outcome, more: Partial<LockHoldEvent>): void {
+    channels.lockHold.publish({ name, kind, key, outcome, fencingToken: undefined, ...more })
+  }
+
+  /** Tells of a call that got nothing. */
+  function tellEnd(key: string, outcome: Outcome, observation: Observation | undefined, error?: unknown): void {
     if (!channels.lockHold.hasSubscribers) return
-    channels.lockHold.publish({ kind, key: hold.claim.key, event, fencingToken: token })
+    const waited = observation && { waitedMs: clock.nowMs() - observation.askedMs }
+    publish(key, outcome, { ...waited, ...(error === undefined ? {} : { error }) })
   }
 
   /** Tells in the context of the call that was granted, although another call, or a timer, brings it about. */
-  function tellCaller(grant: Grant, event: 'granted' | 'lost'): void {
+  function tellIn(observation: Observation | undefined, tell: () => void): void {
+    if (observation) observation.tellIn(tell)
+    else outsideRequests(tell)
+  }
+
+  function tellGranted({ hold, token, observation }: Grant): void {
     if (!channels.lockHold.hasSubscribers) return
-    const run = (): void => tell(grant, event)
-    if (grant.tellIn) grant.tellIn(run)
-    else outsideRequests(run)
+    const waited = observation && { waitedMs: (observation.grantedMs = clock.nowMs()) - observation.askedMs }
+    tellIn(observation, () => publish(hold.claim.key, 'granted', { fencingToken: token, ...waited }))
+  }
+
+  function heldFor({ token, observation }: Grant): Partial<LockHoldEvent> {
+    const grantedMs = observation?.grantedMs
+    return { fencingToken: token, ...(grantedMs === undefined ? {} : { heldMs: clock.nowMs() - grantedMs }) }
+  }
+
+  function tellReleased(grant: Grant): void {
+    if (channels.lockHold.hasSubscribers) publish(grant.hold.claim.key, 'released', heldFor(grant))
+  }
+
+  function tellLost(grant: Grant): void {
+    if (!channels.lockHold.hasSubscribers) return
+    tellIn(grant.observation, () => publish(grant.hold.claim.key, 'lost', { ...heldFor(grant), error: grant.loss }))
   }
 
   function newClaim(key: string, { permits, ttlMs }: Wish, waits: boolean): Claim {
-    return { kind, key, front: name, number: ++claims, permits, of, ttlMs, tokens: 1 + localHandovers, waits }
+    return { kind, key, front: id, number: ++claims, permits, of, ttlMs, tokens: 1 + localHandovers, waits }
   }
 
   function lineOf(key: string): Line {
@@ -140,7 +181,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     }
     line.used += claim.permits
     noteGrant(line, clock)
-    tellCaller(hold.grant, 'granted')
+    tellGranted(hold.grant)
     return hold.grant
   }
 
@@ -229,12 +270,12 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     if (--grant.leases > 0) return true
     const line = lineOf(hold.claim.key)
     const head = line.waiters.first
-    tell(grant, 'released')
+    tellReleased(grant)
     if (head && mayPass(hold, head)) {
       hold.handovers++
       const token = hold.firstToken === undefined ? undefined : hold.firstToken + BigInt(hold.handovers)
-      hold.grant = new Grant(hold, token, head.tellIn)
-      tellCaller(hold.grant, 'granted')
+      hold.grant = new Grant(hold, token, head.observation)
+      tellGranted(hold.grant)
       line.waiters.remove(head)
       head.resolve(hold.grant)
       return true
@@ -262,6 +303,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
       return reply.ok
     } catch (error) {
       if (next) withdraw(next)
+      tellEnd(claim.key, 'failed', undefined, error)
       throw error
     } finally {
       line.used -= claim.permits
@@ -289,27 +331,42 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
 
   function wishOf(permits: number, options: HoldOptions): Wish {
     const ttlMs = options.ttlMs === undefined ? defaultTtlMs : ttlOf('ttlMs', options.ttlMs)
-    const tellIn: TellIn = channels.lockHold.hasSubscribers ? keepContext((tell: () => void) => tell()) : undefined
-    return { permits, ttlMs, renews: renewsOf(options), tellIn }
+    return { permits, ttlMs, renews: renewsOf(options), observation: observed() }
+  }
+
+  function observed(): Observation | undefined {
+    if (!channels.lockHold.hasSubscribers) return undefined
+    return { tellIn: keepContext((tell: () => void) => tell()), askedMs: clock.nowMs(), grantedMs: undefined }
   }
 
   const closed = (verb: string): ClosedError => new ClosedError(`lock: ${verb} after close`)
 
-  async function tryAcquire(key: string, permits: number, options: HoldOptions = {}): Promise<HeldLease | null> {
+  async function tryAcquire(
+    key: string,
+    permits: number,
+    options: HoldOptions | undefined,
+    call: 'tryAcquire' | 'acquire' = 'tryAcquire',
+  ): Promise<HeldLease | null> {
     checkedKey(driver, kind, key)
-    const wish = wishOf(permits, options)
-    if (closing) throw closed('tryAcquire')
-    if (options.reenter !== undefined) return reentered(key, permits, options.reenter)
+    const known = call === 'tryAcquire' ? knownHoldOptions(kind, options) : (options ?? {})
+    const wish = wishOf(permits, known)
+    if (closing) throw closed(call)
+    if (known.reenter !== undefined) return reentered(key, permits, known.reenter)
+    const refuse = (): null => {
+      if (call === 'tryAcquire') tellEnd(key, 'refused', wish.observation)
+      return null
+    }
     const { waiters, used } = lineOf(key)
-    if (waiters.size > 0 || used + permits > of) return null
+    if (waiters.size > 0 || used + permits > of) return refuse()
     const claim = newClaim(key, wish, false)
     try {
       const answer = await send({ verb: 'acquire', claim })
-      if (!answer.reply.ok) return null
-      if (closing) throw closed('tryAcquire')
+      if (!answer.reply.ok) return refuse()
+      if (closing) throw closed(call)
       return newLease(key, held(lineOf(key), claim, answer, wish))
     } catch (error) {
       if (!(error instanceof StoreUnavailableError && error.applied === 'no')) withdraw(claim)
+      tellEnd(key, error instanceof ClosedError ? 'gave-up' : 'failed', wish.observation, error)
       throw error
     } finally {
       // Not the line of the start: it may have been let go since, and another have taken its place.
@@ -317,23 +374,37 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     }
   }
 
-  async function acquire(key: string, permits: number, options: HoldOptions & WaitOptions = {}): Promise<HeldLease> {
+  async function acquire(
+    key: string,
+    permits: number,
+    options: (HoldOptions & WaitOptions) | undefined,
+    call: 'acquire' | 'run' = 'acquire',
+  ): Promise<HeldLease> {
     checkedKey(driver, kind, key)
-    const { signal, maxWaitMs = Infinity } = options
-    const wish = wishOf(permits, options)
+    const known = knownWaitOptions(kind, call, options)
+    const { signal, maxWaitMs = Infinity, reenter } = known
+    const wish = wishOf(permits, known)
     durationMs('maxWaitMs', maxWaitMs)
-    signal?.throwIfAborted()
-    if (closing) throw closed('acquire')
-    if (options.reenter !== undefined) return reentered(key, permits, options.reenter)
+    checkedSignal(signal)?.throwIfAborted()
+    if (closing) throw closed(call)
+    if (reenter !== undefined) return reentered(key, permits, reenter)
     if (maxWaitMs === 0) {
-      const lease = await track(tryAcquire(key, permits, options))
-      if (!lease) throw waitedTooLong(key, maxWaitMs)
-      return lease
+      const lease = await track(tryAcquire(key, permits, known, 'acquire'))
+      if (lease) return lease
+      const error = waitedTooLong(key, maxWaitMs)
+      tellEnd(key, 'gave-up', wish.observation, error)
+      throw error
     }
     const line = lineOf(key)
     const served = queueUp(line, wish, { clock, maxWaitMs, signal, onLeave: () => tidy(line) })
     beginContending(line)
-    return newLease(key, await served)
+    try {
+      return newLease(key, await served)
+    } catch (error) {
+      const left = error instanceof WaitTimeoutError || error instanceof ClosedError || signal?.aborted
+      tellEnd(key, left ? 'gave-up' : 'failed', wish.observation, error)
+      throw error
+    }
   }
 
   /** A holder may still be at work: it is told before its key can be granted to the next. */
@@ -355,7 +426,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
 
   function end(hold: Hold): void {
     keeper.end(hold, 'the lock was closed')
-    tellCaller(hold.grant, 'lost')
+    tellLost(hold.grant)
     track(giveUp(lineOf(hold.claim.key), hold, undefined)).catch(() => undefined)
   }
 

@@ -15,14 +15,21 @@ export interface Hold {
   renewAtMs: number
   /** How often it was passed on. */
   handovers: number
+  /** Why the last try to renew it failed, if it did. */
+  failure: unknown
   /** Who has it now. */
   grant: Grant
   /** Looks at the clock, and declares the hold lost if its time is over. The same function for all holds. */
   readonly isHeld: (hold: Hold) => boolean
 }
 
-/** Runs what tells of a grant in the async context of the call that it was granted to; `undefined` while nobody listens. */
-export type TellIn = ((tell: () => void) => void) | undefined
+/** What events say of a call. Made for calls that begin while somebody listens to `spillway:lock.hold`. */
+export interface Observation {
+  /** Runs what tells of the call in its async context. */
+  readonly tellIn: (tell: () => void) => void
+  readonly askedMs: number
+  grantedMs: number | undefined
+}
 
 /** A hold while one caller has it; leases that re-enter share it. */
 export class Grant {
@@ -34,7 +41,7 @@ export class Grant {
   constructor(
     readonly hold: Hold,
     readonly token: bigint | undefined,
-    readonly tellIn: TellIn,
+    readonly observation: Observation | undefined,
   ) {}
 
   /**
@@ -60,8 +67,9 @@ export class Grant {
     return this.lost
   }
 
-  lose(why: string): void {
-    this.lost = new LockLostError(`lock: the hold of ${JSON.stringify(this.hold.claim.key)} ended: ${why}`)
+  lose(why: string, cause?: unknown): void {
+    const message = `lock: the hold of ${JSON.stringify(this.hold.claim.key)} ended: ${why}`
+    this.lost = new LockLostError(message, cause === undefined ? undefined : { cause })
     this.abort?.(this.lost)
   }
 }

@@ -1,6 +1,6 @@
 export type { Claim, LockCommand, LockDriver, LockKind, LockReply } from './driver.js'
 export { createLock, createReadWriteLock, createSemaphore } from './lock.js'
-export { memoryLock } from './memory/index.js'
+export { memoryLock, type MemoryLockOptions } from './memory/index.js'
 export type {
   HoldOptions,
   Lease,

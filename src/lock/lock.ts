@@ -1,5 +1,5 @@
-import { positiveInteger } from '../core/check.js'
-import { checkedDriver, permitsOf, sharing } from './check.js'
+import { positiveInteger, shown } from '../core/check.js'
+import { checkedDriver, knownLockOptions, knownSemaphoreOptions, permitsOf, sharing } from './check.js'
 import type { LockDriver } from './driver.js'
 import { createFront, type Front } from './front.js'
 import { HeldLease } from './lease.js'
@@ -14,8 +14,8 @@ function lockOver(front: Front, permits: number): Lock {
     tryAcquire: (key, options) => front.tryAcquire(key, permits, options),
     acquire: (key, options) => front.acquire(key, permits, options),
     async run(key, body, options) {
-      if (typeof body !== 'function') throw new TypeError(`body must be a function, got ${typeof body}`)
-      const lease = await front.acquire(key, permits, options)
+      if (typeof body !== 'function') throw new TypeError(`run: body must be a function, got ${shown(body)}`)
+      const lease = await front.acquire(key, permits, options, 'run')
       try {
         HeldLease.assertHeld(lease)
         return await body(lease)
@@ -32,10 +32,12 @@ function lockOver(front: Front, permits: number): Lock {
  * Mutual exclusion over `driver`: `memoryLock()` within a process, `redisLock`, `redlockLock` or `zookeeperLock` among
  * many. Does no I/O by itself.
  *
- * @throws TypeError or RangeError for options that make no sense.
+ * @throws TypeError for what is no lock driver and for options that are not known, TypeError or RangeError for values that
+ * make no sense.
  */
-export function createLock(driver: LockDriver, options: LockOptions = {}): Lock {
-  return lockOver(createFront(driver, 'mutex', 1, options), 1)
+export function createLock(driver: LockDriver, options?: LockOptions): Lock {
+  checkedDriver('createLock', driver)
+  return lockOver(createFront(driver, 'mutex', 1, knownLockOptions('createLock', options)), 1)
 }
 
 /**
@@ -44,10 +46,11 @@ export function createLock(driver: LockDriver, options: LockOptions = {}): Lock 
  *
  * @throws TypeError for a driver that cannot share (Redlock).
  */
-export function createReadWriteLock(driver: LockDriver, options: LockOptions = {}): ReadWriteLock {
-  checkedDriver(driver, options)
+export function createReadWriteLock(driver: LockDriver, options?: LockOptions): ReadWriteLock {
+  checkedDriver('createReadWriteLock', driver)
   sharing(driver, 'A read-write lock')
-  const front = createFront(driver, 'read-write', everyReader, options)
+  const known = knownLockOptions('createReadWriteLock', options)
+  const front = createFront(driver, 'read-write', everyReader, known)
   const close = (): Promise<void> => front.close()
   return { read: lockOver(front, 1), write: lockOver(front, everyReader), close, [Symbol.asyncDispose]: close }
 }
@@ -58,14 +61,15 @@ export function createReadWriteLock(driver: LockDriver, options: LockOptions = {
  * @throws TypeError for a driver that cannot share (Redlock), RangeError for permits that are no positive integer.
  */
 export function createSemaphore(driver: LockDriver, options: SemaphoreOptions): Semaphore {
-  checkedDriver(driver, options)
+  checkedDriver('createSemaphore', driver)
   sharing(driver, 'A semaphore')
-  const of = positiveInteger('permits', options.permits)
-  const front = createFront(driver, 'semaphore', of, options)
+  const known = knownSemaphoreOptions(options)
+  const of = positiveInteger('permits', known.permits)
+  const front = createFront(driver, 'semaphore', of, known)
   const close = (): Promise<void> => front.close()
   return {
-    tryAcquire: async (key, options = {}) => front.tryAcquire(key, permitsOf(options.permits, of), options),
-    acquire: async (key, options = {}) => front.acquire(key, permitsOf(options.permits, of), options),
+    tryAcquire: async (key, options) => front.tryAcquire(key, permitsOf(options?.permits, of), options),
+    acquire: async (key, options) => front.acquire(key, permitsOf(options?.permits, of), options),
     close,
     [Symbol.asyncDispose]: close,
   }

@@ -39,22 +39,22 @@ export interface HoldOptions {
    * the session time-out decides instead.
    * @defaultValue `ttlMs` of the lock, by default 30_000
    */
-  readonly ttlMs?: number
+  readonly ttlMs?: number | undefined
   /** Extends the hold every third of its TTL. Without it the hold is lost when the TTL has passed. @defaultValue true */
-  readonly renew?: boolean
+  readonly renew?: boolean | undefined
   /**
    * A lease of the same key from the same lock that is still held: the new lease joins its hold, at once and without a
    * trip, and the key is freed when all leases of the hold are released.
    */
-  readonly reenter?: Lease
+  readonly reenter?: Lease | undefined
 }
 
 /** How to wait. */
 export interface WaitOptions {
   /** WaitTimeoutError when so much time has passed; 0 tries once. @defaultValue Infinity */
-  readonly maxWaitMs?: number
+  readonly maxWaitMs?: number | undefined
   /** Leaves when it aborts; the call rejects with the signal's reason. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Mutual exclusion by key. Most callers want {@link Lock.run}. */
@@ -69,10 +69,10 @@ export interface Lock extends AsyncDisposable {
    */
   acquire(key: string, options?: HoldOptions & WaitOptions): Promise<Lease>
   /**
-   * Acquires, runs `body`, releases. `body` is not begun on a hold that has run out. Its value or error is the call's,
-   * whatever becomes of the release.
+   * Acquires, runs `body`, releases. `body` may be synchronous. It is not begun on a hold that has run out. Its value or
+   * error is the call's, whatever becomes of the release.
    */
-  run<T>(key: string, body: (lease: Lease) => Promise<T>, options?: HoldOptions & WaitOptions): Promise<T>
+  run<T>(key: string, body: (lease: Lease) => Promise<T> | T, options?: HoldOptions & WaitOptions): Promise<T>
   /**
    * Rejects waiters with ClosedError, and ends what is still held: the `signal` of each lease aborts (LockLostError)
    * before `close` returns its promise, and its key is freed after that. Does not wait for bodies of `run` to return.
@@ -82,18 +82,24 @@ export interface Lock extends AsyncDisposable {
 
 /** Options of every kind of lock. */
 export interface LockOptions {
+  /**
+   * What metrics and events call the lock. It sets no keys apart: locks over the same keys exclude each other whatever
+   * their names.
+   * @defaultValue `'lock'`, `'read-write-lock'` or `'semaphore'`
+   */
+  readonly name?: string | undefined
   /** @defaultValue 30_000 */
-  readonly ttlMs?: number
+  readonly ttlMs?: number | undefined
   /** How long the backend may take to answer one call; waiting for others is not counted. @defaultValue 1_000 */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /**
    * How many times in a row one process may pass a key between its own callers, with no trip to the backend, before it
    * lets other processes in. Every hand-over has a fencing token of its own.
    * @defaultValue 0
    */
-  readonly localHandovers?: number
+  readonly localHandovers?: number | undefined
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 /**
@@ -110,9 +116,9 @@ export interface ReadWriteLock extends AsyncDisposable {
 /** A number of permits by key. A lease holds one or more of them. */
 export interface Semaphore extends AsyncDisposable {
   /** Tries once. `null` when too few permits are left, or when somebody in this process waits for some already. */
-  tryAcquire(key: string, options?: HoldOptions & { readonly permits?: number }): Promise<Lease | null>
+  tryAcquire(key: string, options?: HoldOptions & { readonly permits?: number | undefined }): Promise<Lease | null>
   /** Waits for `permits` permits, 1 by default, all or none. Rejects as {@link Lock.acquire} does. */
-  acquire(key: string, options?: HoldOptions & WaitOptions & { readonly permits?: number }): Promise<Lease>
+  acquire(key: string, options?: HoldOptions & WaitOptions & { readonly permits?: number | undefined }): Promise<Lease>
   /** Ends waits and holds, as {@link Lock.close} does. */
   close(): Promise<void>
 }

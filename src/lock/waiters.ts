@@ -1,11 +1,11 @@
-import type { Grant, TellIn } from './grant.js'
+import type { Grant, Observation } from './grant.js'
 
 /** What a caller asks for, checked. */
 export interface Wish {
   readonly permits: number
   readonly ttlMs: number
   readonly renews: boolean
-  readonly tellIn: TellIn
+  readonly observation: Observation | undefined
 }
 
 /** A caller that waits. It is its own place in the list. */
@@ -13,21 +13,21 @@ export class Waiter implements Wish {
   readonly permits: number
   readonly ttlMs: number
   readonly renews: boolean
-  readonly tellIn: TellIn
+  readonly observation: Observation | undefined
   /** Neighbours in the list, which nobody but {@link Waiters} changes. */
   previous: Waiter | undefined
   next: Waiter | undefined
   list: Waiters | undefined
 
   constructor(
-    { permits, ttlMs, renews, tellIn }: Wish,
+    { permits, ttlMs, renews, observation }: Wish,
     readonly resolve: (grant: Grant) => void,
     readonly reject: (error: Error) => void,
   ) {
     this.permits = permits
     this.ttlMs = ttlMs
     this.renews = renews
-    this.tellIn = tellIn
+    this.observation = observation
   }
 }
 

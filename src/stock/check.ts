@@ -1,16 +1,31 @@
-import { keyString, objectWith, positiveInteger, shown } from '../core/check.js'
+import { durationMs, keyString, objectWith, optionalFunction, positiveInteger, shown } from '../core/check.js'
+import { systemClock } from '../core/clock.js'
+import { knownOptions, type Known } from '../core/options.js'
 import type { SaleRequest, StockDriver } from './driver.js'
 import type { Order, StockOptions } from './types.js'
 
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
 
+const knownOfOrder: Known<Order> = { orderId: true, sku: true, quantity: true, buyer: true }
+const knownOfBuyer: Known<NonNullable<Order['buyer']>> = { id: true, limit: true }
+
+/** Compared one by one: a gate answers millions of orders a second, and to look each name up would cost it a third more. */
+function hasKnownNames(order: Order): boolean {
+  for (const name in order) {
+    if (name !== 'sku' && name !== 'orderId' && name !== 'quantity' && name !== 'buyer') return false
+  }
+  return true
+}
+
 /** Checks the parts that every order has, and says how many units it is for. */
 export function checkedQuantity(order: Order): number {
   if (!isObject(order)) throw new TypeError(`order must be an object, got ${shown(order)}`)
+  if (!hasKnownNames(order)) knownOptions('sell', order, knownOfOrder)
   keyString('sku', order.sku)
   keyString('orderId', order.orderId)
   if (order.buyer !== undefined) {
     if (!isObject(order.buyer)) throw new TypeError(`buyer must be an object, got ${shown(order.buyer)}`)
+    knownOptions('sell: buyer', order.buyer, knownOfBuyer)
     keyString('buyer.id', order.buyer.id)
     positiveInteger('buyer.limit', order.buyer.limit)
   }
@@ -31,15 +46,40 @@ export function unitsChange(quantity: unknown): number {
 
 const verbs: readonly (keyof StockDriver)[] = ['adjust', 'sell', 'level', 'orders', 'find']
 
-/** Refuses what is no driver, such as a client. */
+/** Refuses what is no driver, such as a client, and names what came. */
 export const checkedDriver = (driver: StockDriver): StockDriver =>
-  objectWith('driver', driver, verbs, 'a StockDriver, such as memoryStock() or redisStock(redis)')
+  objectWith('createStock: the driver', driver, verbs, 'a StockDriver, such as memoryStock() or redisStock(redis)')
 
-/** Refuses a way of selling that does not exist. */
-export function checkedOptions(options: StockOptions): void {
-  if (!isObject(options)) throw new TypeError(`options must be an object, got ${shown(options)}`)
-  const mode = (options.local as { mode?: unknown } | undefined)?.mode
-  if (options.local !== undefined && mode !== 'gate') {
-    throw new TypeError(`local.mode must be 'gate', the only one supported, got ${String(mode)}`)
+const knownOfStock: Known<StockOptions> = {
+  name: true,
+  timeoutMs: true,
+  local: true,
+  onBackgroundError: true,
+  clock: true,
+}
+
+export function checkedOptions(options: StockOptions | undefined) {
+  const known = knownOptions<StockOptions>('createStock', options, knownOfStock)
+  const { local, clock = systemClock, onBackgroundError } = known
+  return {
+    name: keyString('name', known.name ?? 'stock'),
+    timeoutMs: durationMs('timeoutMs', known.timeoutMs ?? 1_000, 1),
+    gateUnits: local === undefined ? undefined : checkedGate(local),
+    onBackgroundError: optionalFunction('onBackgroundError', onBackgroundError),
+    clock,
   }
+}
+
+/** The units of a gate. Refuses a way of selling that does not exist. */
+function checkedGate(local: NonNullable<StockOptions['local']>): number {
+  const { mode } = isObject(local) ? (local as { readonly mode?: unknown }) : {}
+  if (mode !== 'gate') throw new TypeError(`local.mode must be 'gate', the only one supported, got ${shown(mode)}`)
+  knownOptions('createStock: local', local, { mode: true, units: true })
+  return positiveInteger('local.units', local.units)
+}
+
+/** The id of a restock, if it has one. */
+export function restockId(options: unknown): string | undefined {
+  const { id } = knownOptions<{ readonly id?: string | undefined }>('restock', options, { id: true })
+  return id === undefined ? undefined : keyString('id', id)
 }

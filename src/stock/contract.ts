@@ -12,11 +12,11 @@ export interface StockSubject extends AsyncDisposable {
   /** Makes a driver; all of a subject's drivers have the same units, as those of several processes do. */
   readonly driver: () => StockDriver
   /** Runs the suite through the gate. @defaultValue every order goes to the backend */
-  readonly local?: StockOptions['local']
+  readonly local?: StockOptions['local'] | undefined
   /** Lets time pass, in the store and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 const many = (count: number, prefix = 'order'): Order[] =>

@@ -1,3 +1,4 @@
+import type { BackgroundReport } from '../core/background.js'
 import { exponentialBackoff } from '../core/backoff.js'
 import { tickReader, type Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
@@ -44,7 +45,14 @@ interface Kept {
   failedLoads: number
 }
 
-export function createGatekeeper(units: number, backend: Backend, clock: Clock): Gatekeeper {
+/** A trip that asks, as a part of one that sends: when it leaves, that one has not left yet. */
+export const questionOf = (trip: Trip): Trip => ({
+  signal: trip.signal,
+  sending: () => undefined,
+  blames: (why) => trip.blames?.(why),
+})
+
+export function createGatekeeper(units: number, backend: Backend, report: BackgroundReport, clock: Clock): Gatekeeper {
   const nowMs = tickReader(clock)
   /** In the order of their last use. Only SKUs that the backend has said to be on sale are here. */
   const gates = new Map<string, Kept>()
@@ -60,11 +68,9 @@ export function createGatekeeper(units: number, backend: Backend, clock: Clock):
   }
 
   /** Whether the SKU is on sale. */
-  async function ask(sku: string, kept: Kept, signal: AbortSignal): Promise<boolean> {
+  async function ask(sku: string, kept: Kept, trip: Trip): Promise<boolean> {
     const askedAtMs = clock.nowMs()
-    // Asking sends no order, so the trip of the orders has not left yet.
-    const question: Trip = { signal, sending: () => undefined }
-    const state = await backend.level(sku, { below: units, forMs: closedMs }, question).catch(notAsked)
+    const state = await backend.level(sku, { below: units, forMs: closedMs }, questionOf(trip)).catch(notAsked)
     if (!state) return false
     kept.gate.learn(state, askedAtMs)
     const fetches = kept.gate.lacksIds(state) && state.recorded <= mostIds && askedAtMs >= kept.loadAtMs
@@ -83,8 +89,10 @@ export function createGatekeeper(units: number, backend: Backend, clock: Clock):
       kept.gate.cover(state, ids)
       kept.loadAtMs = -Infinity
       kept.failedLoads = 0
-    } catch {
+    } catch (error) {
       kept.loadAtMs = clock.nowMs() + pauseMs(++kept.failedLoads)
+      // Anything else means that the sale ended on the way, or that the stock was closed.
+      if (error instanceof StoreUnavailableError) report(error)
     }
   }
 
@@ -127,7 +135,7 @@ export function createGatekeeper(units: number, backend: Backend, clock: Clock):
       }
       const before = judge()
       if (requests.some((request) => before(request) === 'ask')) {
-        if (!(await ask(sku, kept, trip.signal))) {
+        if (!(await ask(sku, kept, trip))) {
           gates.delete(sku)
           return requests.map(() => notOpen)
         }

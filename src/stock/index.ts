@@ -7,6 +7,6 @@ export type {
   StockDriver,
   StockState,
 } from './driver.js'
-export { memoryStock } from './memory/index.js'
+export { memoryStock, type MemoryStockOptions } from './memory/index.js'
 export { createStock } from './stock.js'
 export type { Order, RecordedOrder, SaleResult, Stock, StockLevel, StockOptions } from './types.js'

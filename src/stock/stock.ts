@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { durationMs, keyString, positiveInteger } from '../core/check.js'
-import { sleep, systemClock } from '../core/clock.js'
+import { backgroundReporter } from '../core/background.js'
+import { keyString, positiveInteger } from '../core/check.js'
+import { sleep } from '../core/clock.js'
+import { channels, type StockOrderEvent } from '../core/diagnostics.js'
 import { ClosedError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { checkedDriver, checkedOptions, checkedQuantity, saleRequest, unitsChange } from './check.js'
+import { checkedDriver, checkedOptions, checkedQuantity, restockId, saleRequest, unitsChange } from './check.js'
 import type { OrdersPage, SaleRequest, StockChange, StockChanged, StockDriver, StockState } from './driver.js'
-import { createGatekeeper } from './gatekeeper.js'
-import type { RecordedOrder, SaleResult, Stock, StockOptions } from './types.js'
+import { createGatekeeper, questionOf } from './gatekeeper.js'
+import type { Order, RecordedOrder, SaleResult, Stock, StockOptions } from './types.js'
 
 /** Calls in one trip. More make a trip that keeps everybody else of the backend waiting for milliseconds. */
 const mostInTrip = 1_000
@@ -19,23 +21,24 @@ const nothingToRemove: StockChanged = { outcome: 'done', available: 0, onSaleInM
 /**
  * Stock over `driver`: `memoryStock()` within one process, `redisStock(redis)` for many. Does no I/O by itself.
  *
- * @throws TypeError or RangeError for options that make no sense.
+ * @throws TypeError for what is no stock driver and for options that are not known, TypeError or RangeError for values that
+ * make no sense.
  */
-export function createStock(driver: StockDriver, options: StockOptions = {}): Stock {
+export function createStock(driver: StockDriver, options?: StockOptions): Stock {
   checkedDriver(driver)
-  checkedOptions(options)
-  const { local, clock = systemClock } = options
-  const timeoutMs = durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1)
-  const trips = { module: 'stock', timeoutMs, clock }
+  const { name, timeoutMs, gateUnits, onBackgroundError, clock } = checkedOptions(options)
+  const trips = { module: 'stock', name, timeoutMs, clock }
   let closed = false
 
-  const gatekeeper = local
-    ? createGatekeeper(
-        positiveInteger('local.units', local.units),
-        { sell: (...args) => driver.sell(...args), level: (...args) => driver.level(...args), pages: pagesOf },
-        clock,
-      )
-    : undefined
+  const gatekeeper =
+    gateUnits === undefined
+      ? undefined
+      : createGatekeeper(
+          gateUnits,
+          { sell: (...args) => driver.sell(...args), level: (...args) => driver.level(...args), pages: pagesOf },
+          backgroundReporter('stock', onBackgroundError, clock),
+          clock,
+        )
 
   const sales = createGroupCommit<SaleRequest, SaleResult>({
     ...trips,
@@ -64,7 +67,7 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       const { sku, kind } = requests[0] as Change
       if (kind !== 'remove') return driver.adjust(sku, requests as readonly StockChange[], trip)
       // Removals name the sale that they end. Reading which it is sends none of them.
-      const state = await driver.level(sku, undefined, { signal: trip.signal, sending: () => undefined })
+      const state = await driver.level(sku, undefined, questionOf(trip))
       if (!state) return requests.map(() => nothingToRemove)
       const { epoch } = state
       const [changed] = await driver.adjust(sku, [{ kind, epoch }], trip)
@@ -123,6 +126,30 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
     if (onSaleInMs > 0) await sleep(Math.min(onSaleInMs, leftMs), { clock })
   }
 
+  // Not an async function: a refusal by the gate, millions of times a second, makes no promise of its own.
+  function answerTo(order: Order, quantity: number): Promise<SaleResult> {
+    const refusal = gatekeeper?.refusal(order.sku, order.orderId, quantity)
+    return refusal ?? sales.call(saleRequest(order, quantity))
+  }
+
+  /** As `answerTo`, and tells who listens. */
+  async function observedAnswerTo(order: Order, quantity: number): Promise<SaleResult> {
+    const { sku, orderId } = order
+    const startedMs = clock.nowMs()
+    const publish = (outcome: StockOrderEvent['outcome'], more?: { readonly error: unknown }): void => {
+      const durationMs = clock.nowMs() - startedMs
+      channels.stockOrder.publish({ name, sku, orderId, quantity, outcome, durationMs, ...more })
+    }
+    try {
+      const result = await answerTo(order, quantity)
+      publish(result.ok ? (result.replayed ? 'replayed' : 'sold') : result.reason)
+      return result
+    } catch (error) {
+      publish('failed', { error })
+      throw error
+    }
+  }
+
   const close = async (): Promise<void> => {
     closed = true
     await Promise.all([sales, levels, changes, pages, finds].map((one) => one.close()))
@@ -138,9 +165,9 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       await whenOnSale(changed, startedMs)
       return changed.outcome === 'done'
     },
-    async restock(sku, quantity, { id = randomUUID() } = {}) {
+    async restock(sku, quantity, options) {
       keyString('sku', sku)
-      keyString('id', id)
+      const id = restockId(options) ?? randomUUID()
       unitsChange(quantity)
       const startedMs = clock.nowMs()
       const changed = await changes.call({ sku, kind: 'restock', id, quantity })
@@ -150,13 +177,11 @@ export function createStock(driver: StockDriver, options: StockOptions = {}): St
       }
       await whenOnSale(changed, startedMs)
     },
-    // Not an async function: a refusal by the gate, millions of times a second, makes no promise of its own.
     sell(order) {
       try {
         const quantity = checkedQuantity(order)
         if (closed) throw new ClosedError('stock: sell after close')
-        const refusal = gatekeeper?.refusal(order.sku, order.orderId, quantity)
-        return refusal ?? sales.call(saleRequest(order, quantity))
+        return channels.stockOrder.hasSubscribers ? observedAnswerTo(order, quantity) : answerTo(order, quantity)
       } catch (error) {
         return rejected(error)
       }

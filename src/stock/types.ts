@@ -1,3 +1,4 @@
+import type { BackgroundListener } from '../core/background.js'
 import type { Clock } from '../core/clock.js'
 
 /** One buyer's wish for units of one SKU. */
@@ -9,9 +10,9 @@ export interface Order {
   readonly orderId: string
   readonly sku: string
   /** Units, all of them or none. @defaultValue 1 */
-  readonly quantity?: number
+  readonly quantity?: number | undefined
   /** Caps what one buyer gets of this SKU at `limit` units, counted in the step that sells. */
-  readonly buyer?: { readonly id: string; readonly limit: number }
+  readonly buyer?: { readonly id: string; readonly limit: number } | undefined
 }
 
 /**
@@ -49,7 +50,7 @@ export interface RecordedOrder {
   readonly quantity: number
   readonly state: 'held' | 'sold'
   /** The buyer, if the order named one. */
-  readonly buyerId?: string
+  readonly buyerId?: string | undefined
 }
 
 /**
@@ -73,7 +74,7 @@ export interface Stock extends AsyncDisposable {
    * Resolves when the units are on sale in every process. RangeError, and nothing changed, if fewer unsold units are left
    * than are to go, or if the SKU is not on sale.
    */
-  restock(sku: string, quantity: number, options?: { readonly id?: string }): Promise<void>
+  restock(sku: string, quantity: number, options?: { readonly id?: string | undefined }): Promise<void>
   /**
    * Sells in one step: counts the units, checks the buyer's limit and records the order id, or does none of it. Safe to
    * repeat: the same id sells once. OrderConflictError if the id is known with another quantity, or with another buyer.
@@ -98,8 +99,10 @@ export interface Stock extends AsyncDisposable {
 
 /** Settings of `createStock`. */
 export interface StockOptions {
+  /** What metrics and events call the stock. It sets no SKUs apart. @defaultValue `'stock'` */
+  readonly name?: string | undefined
   /** How long any one call may take, waiting for its trip included. @defaultValue 1_000 */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /**
    * `gate` lets `units` units' worth of orders through to the backend, which decides each of them; then it asks what is
    * left. While nothing is left (or less than an order wants) the process answers sold out by itself, except to an id
@@ -109,7 +112,13 @@ export interface StockOptions {
    *
    * @defaultValue every order goes to the backend, in shared trips
    */
-  readonly local?: { readonly mode: 'gate'; readonly units: number }
+  readonly local?: { readonly mode: 'gate'; readonly units: number } | undefined
+  /**
+   * Told of faults that no call can be told of: with `local`, the recorded order ids could not be read. Until they are,
+   * each order of a sold-out SKU costs a round trip, and its answer is as right as before.
+   * @defaultValue a process warning
+   */
+  readonly onBackgroundError?: BackgroundListener | undefined
   /** Where time comes from. @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }

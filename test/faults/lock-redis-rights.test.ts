@@ -84,6 +84,23 @@ describeWithServices(
         expect(warnings).toHaveLength(3)
       })
 
+      it('tells a listener instead of warning, of each refusal once', async () => {
+        const told: string[] = []
+        const onBackgroundError = (error: unknown): void => void told.push((error as Error).message)
+        const [quiet, loud] = [await as('~*', '+@all', 'resetchannels'), connect(server)]
+        const [here, there] = [make(redisLock(quiet, { onBackgroundError })), make(redisLock(loud))]
+        for (let round = 0; round < 3; round++) {
+          const key = uniqueName('key')
+          const lease = await there.acquire(key)
+          const waiting = here.acquire(key)
+          await until(() => told.some((text) => text.includes('listen for releases')))
+          await lease.release()
+          await (await waiting).release()
+        }
+        expect(told.filter((text) => text.includes('publish releases'))).toHaveLength(1)
+        expect(warnings).toEqual([])
+      })
+
       it('is granted to a waiter that polls because no connection is left to listen on', async () => {
         const [redis, other] = [connect(server), connect(server)]
         const [here, there] = [make(redisLock(redis)), make(redisLock(other))]

@@ -41,3 +41,22 @@ it('offers only what exists', () => {
   expectTypeOf(stock).toExtend<AsyncDisposable>()
   expect(Object.keys(stock).sort()).toEqual(['close', 'find', 'level', 'open', 'orders', 'remove', 'restock', 'sell'])
 })
+
+it('takes what is undefined as absent', async () => {
+  const maybe = undefined as number | undefined
+  const stock = createStock(memoryStock({ clock: undefined }), {
+    name: undefined,
+    timeoutMs: maybe,
+    local: undefined,
+    onBackgroundError: undefined,
+  })
+  await stock.open('a', 3)
+  await stock.restock('a', 1, { id: undefined })
+  expect(await stock.sell({ sku: 'a', orderId: 'b', quantity: maybe, buyer: undefined })).toMatchObject({ ok: true })
+  redisStock(new Redis({ ...offline, lazyConnect: true }), { prefix: undefined })
+  const never = (): void => {
+    // @ts-expect-error -- quantity
+    void stock.sell({ sku: 'a', orderId: 'b', qty: 3 })
+  }
+  expectTypeOf(never).toBeFunction()
+})

@@ -1,5 +1,12 @@
 import { systemClock, type Clock } from '../../core/clock.js'
+import { knownOptions } from '../../core/options.js'
 import { holderOf, type Claim, type LockCommand, type LockDriver, type LockKind, type LockReply } from '../driver.js'
+
+/** Options of locks within a process. */
+export interface MemoryLockOptions {
+  /** @defaultValue systemClock */
+  readonly clock?: Clock | undefined
+}
 
 interface Held {
   readonly permits: number
@@ -32,7 +39,8 @@ const placeName = (kind: LockKind, key: string): string => `${kind} ${key}`
  * Locks within one process: the embedded default, and the readable specification of what a driver does. Lock objects over
  * one of these exclude each other, as those of different processes do.
  */
-export function memoryLock({ clock = systemClock }: { readonly clock?: Clock } = {}): LockDriver {
+export function memoryLock(options?: MemoryLockOptions): LockDriver {
+  const { clock = systemClock } = knownOptions<MemoryLockOptions>('memoryLock', options, { clock: true })
   const places = new Map<string, Place>()
   const watchers = new Map<string, Map<() => void, string>>()
   let lastToken = 0n

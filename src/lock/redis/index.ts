@@ -1,5 +1,7 @@
-import { durationMs, objectWith, shown } from '../../core/check.js'
+import { backgroundReporter, type BackgroundListener } from '../../core/background.js'
+import { durationMs, objectWith, optionalFunction, shown } from '../../core/check.js'
 import { StoreUnavailableError } from '../../core/errors.js'
+import { knownOptions } from '../../core/options.js'
 import { checkRedisClient, keyPrefixOf, redisLane } from '../../core/redis-client.js'
 import { integerReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runScript } from '../../core/redis-script.js'
@@ -42,6 +44,12 @@ export interface RedisLockOptions {
    * @defaultValue Infinity
    */
   readonly counterTtlMs?: number | undefined
+  /**
+   * Told of faults that no call can be told of: Redis lets nobody listen for releases, or publish them (its user may not,
+   * or it has no connection to spare). Then waiters poll, twice a second.
+   * @defaultValue a process warning
+   */
+  readonly onBackgroundError?: BackgroundListener | undefined
 }
 
 /**
@@ -57,12 +65,23 @@ export interface RedisLockOptions {
  *
  * @throws TypeError for what is no client of ioredis or iovalkey, TypeError or RangeError for options that make no sense.
  */
-export function redisLock(redis: RedisLockClient, options: RedisLockOptions = {}): LockDriver {
+export function redisLock(redis: RedisLockClient, options?: RedisLockOptions): LockDriver {
   checkRedisClient('the client of redisLock', redis)
   objectWith('the client of redisLock', redis, ['duplicate'], 'a Redis or Cluster of ioredis')
-  const { prefix, counterMs } = checkedOptions(options)
+  const { prefix, counterMs, onBackgroundError } = checkedOptions(options)
   const keyPrefix = keyPrefixOf(redis)
   const wakeups = wakeupsOf(redis)
+  const report = onBackgroundError ? backgroundReporter('lock', onBackgroundError) : wakeups.warn
+  let unpublished: string | undefined
+
+  /** What a release tells, each refusal once. */
+  function published(why: string | undefined): void {
+    wakeups.published(why)
+    if (why !== undefined && why !== unpublished) {
+      report(new Error(`waiters poll, for Redis refuses to publish releases: ${why}`))
+    }
+    unpublished = why
+  }
 
   const channelOf = (kind: LockKind, key: string): string =>
     kind === 'mutex' ? mutexChannel(keyPrefix + prefix + key) : `${keyPrefix}${sharedName(kind, prefix + key)}:channel`
@@ -130,26 +149,29 @@ export function redisLock(redis: RedisLockClient, options: RedisLockOptions = {}
       const { keys, args } = requestOf(parts, claim)
       const script = claim.kind === 'mutex' ? mutexScript : permitsScript
       const reply = listReply(await runScript(redis, script, keys, args, trip), parts.length * 2)
-      return toReplies(commands, reply, (why) => wakeups.published(why))
+      return toReplies(commands, reply, published)
     },
-    watch: ({ kind, key, front }, wake) => wakeups.watch(channelOf(kind, key), front, wake),
+    watch: ({ kind, key, front }, wake) => wakeups.watch(channelOf(kind, key), { front, report, wake }),
     async rest() {
       wakeups.rest()
     },
   }
 }
 
-function checkedOptions(options: RedisLockOptions): { readonly prefix: string; readonly counterMs: number } {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`the options of redisLock must be an object, got ${shown(options)}`)
-  }
-  const { prefix = '', counterTtlMs = Infinity } = options
+function checkedOptions(options: RedisLockOptions | undefined) {
+  const known = { prefix: true, counterTtlMs: true, onBackgroundError: true } as const
+  const {
+    prefix = '',
+    counterTtlMs = Infinity,
+    onBackgroundError,
+  } = knownOptions<RedisLockOptions>('redisLock', options, known)
   if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${shown(prefix)}`)
   if (!(prefix as unknown as { isWellFormed(): boolean }).isWellFormed()) {
     throw new RangeError(`prefix must be well-formed Unicode, got ${shown(prefix)}`)
   }
   const counterMs = Math.floor(durationMs('counterTtlMs', counterTtlMs, 1))
-  return { prefix, counterMs: counterMs > longestCounterMs ? 0 : counterMs }
+  optionalFunction('onBackgroundError', onBackgroundError)
+  return { prefix, counterMs: counterMs > longestCounterMs ? 0 : counterMs, onBackgroundError }
 }
 
 function toReplies(

@@ -1,4 +1,4 @@
-import { backgroundReporter } from '../../core/background.js'
+import { backgroundReporter, type BackgroundReport } from '../../core/background.js'
 import { systemClock, type Clock } from '../../core/clock.js'
 import { outsideRequests } from '../../core/context.js'
 import { keepListening, listenTo, type Listening, type RedisSubscribable } from '../../core/redis-subscriber.js'
@@ -6,9 +6,16 @@ import { keepListening, listenTo, type Listening, type RedisSubscribable } from 
 /** What a lock needs of a Redis client: it opens another connection like it, to be woken on. */
 export type RedisLockClient = RedisSubscribable
 
+/** Who waits for messages of a channel. */
+interface Waiting {
+  readonly front: string
+  readonly wake: () => void
+  /** Told when nobody can be woken. */
+  readonly report: BackgroundReport
+}
+
 interface Channel {
-  /** Whom to wake, and for which front. */
-  readonly wakes: Map<() => void, string>
+  readonly waiting: Set<Waiting>
   /** The server has confirmed the subscription, and messages arrive. */
   heard: boolean
   listening: Listening | undefined
@@ -17,14 +24,16 @@ interface Channel {
 /** Wakes waiters by messages of Redis: one subscription for a channel, however many wait, and one connection for all. */
 export interface Wakeups {
   /**
-   * Calls `wake` for every message, and whenever some may have been missed: once the subscription stands, and again and
+   * Calls `wake` of `waiting` for every message, and whenever some may have been missed: once the subscription stands, and again and
    * again while it does not.
    */
-  watch(channel: string, front: string, wake: () => void): () => void
+  watch(channel: string, waiting: Waiting): () => void
   /** Whether the channel is heard for this front and for no other: then its message reaches nobody else from here. */
   hearsFor(front: string, channel: string): boolean
   /** Whether Redis took the last message of a release; `why` not. Until it does, waiters of this client poll. */
   published(why: string | undefined): void
+  /** Warns for all locks over the client that have no listener of their own. */
+  readonly warn: BackgroundReport
   /** Gives the connection up that is kept for the next wait, if nobody waits. */
   rest(): void
 }
@@ -45,7 +54,7 @@ export function wakeupsOf(redis: RedisLockClient): Wakeups {
 
 function createWakeups(redis: RedisLockClient, clock: Clock = systemClock): Wakeups {
   const channels = new Map<string, Channel>()
-  const report = backgroundReporter('lock', undefined, clock)
+  const warn = backgroundReporter('lock', undefined, clock)
   let isMuted = false
   /** A connection for each wait would cost more than the wait. */
   let letConnectionGo: (() => void) | undefined
@@ -53,15 +62,15 @@ function createWakeups(redis: RedisLockClient, clock: Clock = systemClock): Wake
   let checkedSinceMs: number | undefined
 
   /** The first to be woken is the first to try, so each time it is another one. */
-  function wakeAll({ wakes }: Channel): void {
-    const all = [...wakes]
-    for (const [wake] of all) wake()
+  function wakeAll({ waiting }: Channel): void {
+    const all = [...waiting]
+    for (const { wake } of all) wake()
     const [first] = all
-    if (first && wakes.delete(first[0])) wakes.set(...first)
+    if (first && waiting.delete(first)) waiting.add(first)
   }
 
   function open(name: string): Channel {
-    const channel: Channel = { wakes: new Map(), heard: false, listening: undefined }
+    const channel: Channel = { waiting: new Set(), heard: false, listening: undefined }
     channels.set(name, channel)
     letConnectionGo ??= outsideRequests(() => keepListening(redis))
     channel.listening = outsideRequests(() =>
@@ -78,7 +87,8 @@ function createWakeups(redis: RedisLockClient, clock: Clock = systemClock): Wake
             channel.heard = false
           },
           refused(error) {
-            report(new Error(`waiters poll, for Redis lets nobody listen for releases: ${error.message}`))
+            const fault = new Error(`waiters poll, for Redis lets nobody listen for releases: ${error.message}`)
+            for (const report of new Set([...channel.waiting].map((one) => one.report))) report(fault)
           },
         },
         clock,
@@ -122,21 +132,21 @@ function createWakeups(redis: RedisLockClient, clock: Clock = systemClock): Wake
   }
 
   return {
-    watch(name, front, wake) {
+    warn,
+    watch(name, waiting) {
       const channel = channels.get(name) ?? open(name)
-      if (channel.heard) wake()
-      channel.wakes.set(wake, front)
+      if (channel.heard) waiting.wake()
+      channel.waiting.add(waiting)
       return () => {
-        if (channel.wakes.delete(wake) && channel.wakes.size === 0) close(name, channel)
+        if (channel.waiting.delete(waiting) && channel.waiting.size === 0) close(name, channel)
       }
     },
     hearsFor(front, name) {
       const channel = channels.get(name)
-      return channel?.heard === true && [...channel.wakes.values()].every((other) => other === front)
+      return channel?.heard === true && [...channel.waiting].every((other) => other.front === front)
     },
     published(why) {
       isMuted = why !== undefined
-      if (why !== undefined) report(new Error(`waiters poll, for Redis refuses to publish releases: ${why}`))
     },
     rest() {
       if (channels.size > 0) return

@@ -4,7 +4,7 @@ import { redisScript } from '../../core/redis-script.js'
 import type { Claim, LockReply } from '../driver.js'
 import { createDeadline } from './deadline.js'
 import mutexSource from './mutex.lua'
-import type { LockNode } from './node.js'
+import { absencesOf, type LockNode } from './node.js'
 import { Round, type Question } from './round.js'
 import { answerWithin, heldFor, pollMs, standBackMs, wantedMs } from './times.js'
 import { acquired, majorityOf, wasHeld } from './votes.js'
@@ -64,7 +64,7 @@ export function createCommands(nodes: readonly LockNode[], clock: Clock, nodeTim
 
   /** What could not be decided is not even begun. */
   function assertMajority(verb: string, claim: Claim): void {
-    const absent = nodes.flatMap(({ away }) => (away === undefined ? [] : [new Error(away)]))
+    const absent = absencesOf(nodes)
     const present = nodes.length - absent.length
     if (present >= majority) return
     throw fault(verb, claim, `${present} of ${nodes.length} nodes can be asked`, absent, 'no')

@@ -1,12 +1,14 @@
-import { durationMs, shown } from '../../core/check.js'
+import { durationMs } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
 import { StoreUnavailableError } from '../../core/errors.js'
+import { knownOptions } from '../../core/options.js'
 import type { RedisClient } from '../../core/redis-client.js'
 import type { Claim, LockCommand, LockDriver, LockReply } from '../driver.js'
 import { createWindow } from '../window.js'
 import { checkedNodes } from './check.js'
 import { createCommands } from './commands.js'
-import { createGathering } from './node.js'
+import { absencesOf, createGathering } from './node.js'
+import { checkRedlockPackage } from './round.js'
 import { isForOthers } from './times.js'
 import { majorityOf } from './votes.js'
 
@@ -20,9 +22,9 @@ export interface RedlockOptions {
    * A try that a silent node decides takes up to twice as long, which `timeoutMs` of the lock has to leave room for.
    * @defaultValue 300
    */
-  readonly nodeTimeoutMs?: number
+  readonly nodeTimeoutMs?: number | undefined
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 /**
@@ -47,14 +49,14 @@ export interface RedlockOptions {
  *
  * Redis, "Distributed Locks with Redis"; doubts about it: Kleppmann, "How to do distributed locking", 2016.
  *
- * @throws TypeError for what is no client of one server, RangeError for no nodes or the same client twice.
+ * @throws TypeError for what is no client of one server, RangeError for no nodes or the same client twice, Error where
+ * another version of `redlock` is installed.
  */
-export function redlockLock(nodes: readonly RedisClient[], options: RedlockOptions = {}): LockDriver {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`options must be an object, got ${shown(options)}`)
-  }
-  const { clock = systemClock } = options
-  const nodeTimeoutMs = durationMs('nodeTimeoutMs', options.nodeTimeoutMs ?? 300, 1)
+export function redlockLock(nodes: readonly RedisClient[], options?: RedlockOptions): LockDriver {
+  checkRedlockPackage()
+  const known = { nodeTimeoutMs: true, clock: true } as const
+  const { clock = systemClock, ...rest } = knownOptions<RedlockOptions>('redlockLock', options, known)
+  const nodeTimeoutMs = durationMs('nodeTimeoutMs', rest.nodeTimeoutMs ?? 300, 1)
   const servers = checkedNodes(nodes)
   const window = createWindow(triesAtOnce)
   const gather = createGathering(servers, majorityOf(servers.length), nodeTimeoutMs, clock)
@@ -105,6 +107,7 @@ export function redlockLock(nodes: readonly RedisClient[], options: RedlockOptio
       if (waiting) await waiting
       try {
         const sentMs = waiting ? clock.nowMs() : calledMs
+        trip.blames?.(() => absencesOf(servers)[0])
         await gather(trip)
         trip.sending()
         const replies = await carryOutAll(batch, sentMs)

@@ -1,6 +1,6 @@
 import { onAbort } from '../../core/abort.js'
 import type { Clock } from '../../core/clock.js'
-import { onClient, whenReady, type RedisClient } from '../../core/redis-client.js'
+import { onClient, whenReady, whyNotReady, type RedisClient } from '../../core/redis-client.js'
 import { runScript, type RedisScript } from '../../core/redis-script.js'
 import type { Deadline } from './deadline.js'
 
@@ -27,15 +27,22 @@ export class LockNode {
   ) {}
 
   /**
-   * Why it is not asked now, if it is not: its client would keep the command and send it at some other time, or the node
-   * owes an answer. Such a node would only be given more to do once it wakes up; the answer it owes says when it has.
+   * Whether it is not asked now: its client would keep the command and send it at some other time, or the node owes an
+   * answer. Such a node would only be given more to do once it wakes up; the answer it owes says when it has.
    */
-  get away(): string | undefined {
+  get away(): boolean {
     const { status } = this.client
     // Made with lazyConnect, the client connects when it is first needed.
     if (status === 'wait') this.client.connect().catch(() => undefined)
-    if (status !== 'ready') return `${this.name} is not connected (${status})`
-    return this.late > 0 ? `${this.name} has not answered yet` : undefined
+    return status !== 'ready' || this.late > 0
+  }
+
+  /** Why it is away. */
+  absence(): Error {
+    const cause = whyNotReady(this.client)
+    return cause
+      ? new Error(`${this.name}: ${cause.message}`, { cause })
+      : new Error(`${this.name} has not answered yet`)
   }
 
   /** Hands a command to the client at once, and rejects with an Error when it fails or `deadline` passes. */
@@ -106,6 +113,10 @@ export class LockNode {
 }
 
 const here = (nodes: readonly LockNode[]): number => nodes.filter((node) => !node.away).length
+
+/** Why nodes cannot be asked now. */
+export const absencesOf = (nodes: readonly LockNode[]): Error[] =>
+  nodes.filter((node) => node.away).map((node) => node.absence())
 
 /**
  * Makes what waits for nodes whose clients are connecting, if fewer than `enough` can be asked, but not longer than `ms`.

@@ -1,4 +1,5 @@
-import Redlock, { ExecutionError, Lock, type RedlockClient } from 'redlock'
+import * as redlock from 'redlock'
+import type { RedlockClient } from 'redlock'
 import { NothingApplied } from '../../core/group-commit.js'
 import { sendCommand } from '../../core/redis-client.js'
 import { integerReply } from '../../core/redis-reply.js'
@@ -6,6 +7,20 @@ import { understood, type RedisScript } from '../../core/redis-script.js'
 import type { Deadline } from './deadline.js'
 import type { LockNode } from './node.js'
 import { countOf, type Count, type Vote } from './votes.js'
+
+/**
+ * Tells whoever has installed npm's `latest` which version it must be. That is why the package is imported as a whole: an
+ * older one lacks names, and a program that imports them by name does not even start.
+ *
+ * @throws Error that says what to install.
+ */
+export function checkRedlockPackage(): void {
+  const { default: Redlock, ExecutionError, Lock } = redlock as Partial<typeof redlock>
+  if ([Redlock, ExecutionError, Lock].every((one) => typeof one === 'function')) return
+  throw new Error(
+    'redlockLock needs redlock ^5.0.0-beta.2, and another version is installed (the latest on npm is an older one): npm install redlock@5.0.0-beta.2',
+  )
+}
 
 /** The script reads its keys before it writes, so a key of another type stops it before that. */
 const provesNothing = (failure: Error): boolean =>
@@ -62,7 +77,7 @@ export class Round {
   private readonly ended = new Set<LockNode>()
   private readonly undoing: Promise<boolean>[] = []
   private undoDeadline: Deadline | undefined
-  private readonly redlock: Redlock
+  private readonly redlock: redlock.default
   private readonly allIn: Promise<void>
   private onAllIn!: () => void
 
@@ -78,7 +93,7 @@ export class Round {
     this.allIn = new Promise((resolve) => (this.onAllIn = resolve))
     const source = (): string => question.script.source
     const clients = nodes.map((node) => this.standIn(node))
-    this.redlock = new Redlock(
+    this.redlock = new redlock.default(
       nodes.length % 2 === 0 ? [...clients, absentee] : clients,
       { retryCount: 0 },
       { acquireScript: source, extendScript: source, releaseScript: source },
@@ -93,7 +108,7 @@ export class Round {
       else if (verb === 'release') await this.redlock.release(this.lock())
       else await this.redlock.acquire([...keys], ttlMs)
     } catch (error) {
-      if (!(error instanceof ExecutionError)) throw error
+      if (!(error instanceof redlock.ExecutionError)) throw error
     }
   }
 
@@ -120,8 +135,8 @@ export class Round {
   }
 
   /** The package lets only the holder of such an object extend and release. */
-  private lock(): Lock {
-    return new Lock(this.redlock, [...this.question.keys], '', [], Infinity)
+  private lock(): redlock.Lock {
+    return new redlock.Lock(this.redlock, [...this.question.keys], '', [], Infinity)
   }
 
   private standIn(node: LockNode): RedlockClient {
@@ -139,8 +154,8 @@ export class Round {
     const { verb, keys } = this.question
     let isHanded = false
     try {
-      const obstacle = this.ended.has(node) ? `${node.name} was too slow` : node.away
-      if (obstacle !== undefined) throw new Error(obstacle)
+      if (this.ended.has(node)) throw new Error(`${node.name} was too slow`)
+      if (node.away) throw node.absence()
       isHanded = true
       this.sent.add(node)
       this.reached.add(node)

@@ -28,6 +28,7 @@ interface Manager {
   connectTimeoutHandler?: NodeJS.Timeout | null
   connect: () => void
   onSocketData: (chunk: Buffer) => void
+  onSocketError: (error: Error) => void
   /** The client itself is silent about a first attempt that fails. */
   on(event: 'state', listener: (state: number) => void): unknown
 }
@@ -58,7 +59,8 @@ export function dial(
     readonly identity: Identity | undefined
     readonly timeoutMs: number
     readonly onUp: () => void
-    readonly onDown: (reason: 'lost' | 'expired') => void
+    /** `error` is why the socket failed, if it did. */
+    readonly onDown: (reason: 'lost' | 'expired', error?: Error) => void
   },
 ): Connection {
   const { identity, timeoutMs, onUp, onDown } = options
@@ -66,13 +68,18 @@ export function dial(
   // The servers are set below: the client would split an IPv6 address at its colons.
   const client = zookeeper.createClient('server', { sessionTimeout: timeoutMs, retries: 0, ...session })
   const manager = (client as unknown as { readonly connectionManager: Manager }).connectionManager
-  const { onSocketData } = manager
+  const { onSocketData, onSocketError } = manager
 
   manager.servers = [server]
   // A server that is asked to slow down its clients cannot tell a first request with the number 0 from none.
   manager.xid = 1
   identity?.zxid.copy(manager.zxid)
   let errorCode = 0
+  let failure: Error | undefined
+  manager.onSocketError = (error) => {
+    failure = error
+    onSocketError.call(manager, error)
+  }
   const takeFrames = createFrames((frame) => {
     if (manager.state === CONNECTED) {
       errorCode = codeOf(frame)
@@ -85,14 +92,13 @@ export function dial(
     try {
       takeFrames(chunk)
     } catch {
-      // It is no ZooKeeper that speaks there.
-      onDown('lost')
+      onDown('lost', new Error('what answers there is no ZooKeeper'))
     }
   }
   manager.on('state', (state) => {
     if (state === CONNECTED) onUp()
     else if (state === SESSION_EXPIRED) onDown('expired')
-    else if (state === DISCONNECTED) onDown('lost')
+    else if (state === DISCONNECTED) onDown('lost', failure)
   })
   client.connect()
   // One connection is all that it makes.

@@ -1,5 +1,6 @@
-import { positiveInteger, shown } from '../../core/check.js'
+import { positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
+import { knownOptions, type Known } from '../../core/options.js'
 import type { LockCommand, LockDriver } from '../driver.js'
 import { createWindow } from '../window.js'
 import { createAttempts } from './attempt.js'
@@ -11,19 +12,20 @@ import { parseServers } from './servers.js'
 import { createSession, farewellMs, within } from './session.js'
 import { createWakeups } from './wakeups.js'
 
+/** Where ZooKeeper is, and how to lock in it. */
 export interface ZooKeeperLockOptions {
   /** `host:port` of each server, separated by commas, and perhaps a path that all others are meant below. */
   readonly servers: string
   /** The folder of the locks. @defaultValue '/locks' */
-  readonly path?: string
+  readonly path?: string | undefined
   /**
    * How long a crashed holder keeps its keys, in milliseconds; `ttlMs` does not count. The server may allow less or more
    * (2 to 20 of its ticks).
    * @defaultValue 30_000
    */
-  readonly sessionTimeoutMs?: number
+  readonly sessionTimeoutMs?: number | undefined
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 /**
@@ -31,6 +33,8 @@ export interface ZooKeeperLockOptions {
  * would be answered in time, renewals would come behind them, and those who gave up would have been tried for.
  */
 const triesAtOnce = 500
+
+const knownNames: Known<ZooKeeperLockOptions> = { servers: true, path: true, sessionTimeoutMs: true, clock: true }
 
 /** The protocol has 31 bits for it. */
 const longestSessionMs = 2 ** 31 - 1
@@ -44,17 +48,15 @@ const longestSessionMs = 2 ** 31 - 1
  * All holds of a driver belong to one session, which is opened at the first use and closed when the last lock over the
  * driver is closed. It outlives lost connections. A hold is lost when no server has answered for the session's time-out
  * less a twentieth (a second at most), before the ensemble can give the key to anybody else. What could not be removed for
- * want of a connection is removed when there is one again; dispose the driver to give up on that, and to let the process
- * end while ZooKeeper is gone.
+ * want of a connection is removed when there is one again; dispose the driver to give up on that. An open session keeps
+ * the process alive, as a client's connection does; tries to connect again do not, unless a call waits for them.
  *
  * @throws TypeError or RangeError for options that make no sense.
  */
 export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & AsyncDisposable {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`options must be an object with servers, got ${shown(options)}`)
-  }
-  const { servers, chroot } = parseServers(options.servers)
-  const { path = '/locks', sessionTimeoutMs = 30_000, clock = systemClock } = options
+  const known = knownOptions<ZooKeeperLockOptions>('zookeeperLock', options, knownNames)
+  const { servers, chroot } = parseServers(known.servers)
+  const { path = '/locks', sessionTimeoutMs = 30_000, clock = systemClock } = known
   const root = chroot + checkedPath('path', path)
   const timeoutMs = positiveInteger('sessionTimeoutMs', sessionTimeoutMs)
   if (timeoutMs > longestSessionMs) {
@@ -97,12 +99,14 @@ export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & Async
   return {
     fences: true,
     shares: true,
+    holdsBySession: true,
     // Requests of different keys overtake nobody on the connection and need not wait for each other.
     lane: (_kind, key) => key,
     async commit(batch, trip) {
       const sinceMs = clock.nowMs()
       const tries = batch.every(({ verb }) => verb === 'acquire')
       commits++
+      trip.blames?.(() => session.whyNotConnected())
       try {
         if (tries) await window.enter(() => trip.signal)
         try {

@@ -85,14 +85,14 @@ const nowhere = `/${randomUUID()}`
 
 type Answer<T> = (error: Error | Exception | null, value: T) => void
 
-/** Opens a link. `onDown` is called once, however it ends. */
+/** Opens a link. `onDown` is called once, however it ends; `error` is why its socket failed, if it did. */
 export function openLink(options: {
   readonly server: Server
   readonly identity: Identity | undefined
   readonly timeoutMs: number
   readonly clock: Clock
   readonly onUp: (link: Link) => void
-  readonly onDown: (reason: 'lost' | 'expired') => void
+  readonly onDown: (reason: 'lost' | 'expired', error?: Error) => void
 }): { readonly cut: () => void } {
   const { server, identity, timeoutMs, clock } = options
   const openedMs = clock.nowMs()
@@ -106,13 +106,13 @@ export function openLink(options: {
   const connection = dial(server, { identity, timeoutMs, onUp: up, onDown: down })
   const { client } = connection
 
-  function down(reason: 'lost' | 'expired'): void {
+  function down(reason: 'lost' | 'expired', error?: Error): void {
     if (state === 'down') return
     state = 'down'
     connection.destroy()
     for (const fail of unanswered) fail(new LinkLost(`the connection to ${server.host}:${server.port} was lost`))
     unanswered.clear()
-    options.onDown(reason)
+    options.onDown(reason, error)
   }
 
   function ask<T>(what: string, start: (answer: Answer<T>) => void, write = false): Promise<T> {

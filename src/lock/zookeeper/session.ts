@@ -15,6 +15,8 @@ export interface Session {
   readonly id: bigint | undefined
   /** The connection that stands. */
   readonly link: Link | undefined
+  /** Why there is none, as far as is known: the servers, and what became of the last try. `undefined` if there is one. */
+  whyNotConnected(): Error | undefined
   /** Waits for one. */
   connected(signal?: AbortSignal): Promise<Link>
   /** Ends the session, if it can be reached, and all connections. `connected` begins another, but not after `forGood`. */
@@ -51,6 +53,7 @@ export function createSession(options: {
   let dialling: { cut(): void } | undefined
   let dials = 0
   let failures = 0
+  let lastFailure: Error | undefined
   let silences = 0
   let ending: Promise<void> | undefined
   let redials = true
@@ -65,12 +68,15 @@ export function createSession(options: {
     const timeoutMs = identity?.timeoutMs ?? wantedMs
     // A server may accept and never answer. All are to be tried before the session expires.
     const patienceMs = Math.min(1_000 * 2 ** silences, timeoutMs / (servers.length + 1))
+    const server = servers[dials++ % servers.length] as Server
+    let isSilent = false
     const cancel = callTimeout(clock, patienceMs, () => {
       silences++
+      isSilent = true
       dialled.cut()
     })
     const dialled = openLink({
-      server: servers[dials++ % servers.length] as Server,
+      server,
       identity,
       timeoutMs,
       clock,
@@ -79,8 +85,10 @@ export function createSession(options: {
         dialling = undefined
         up(opened)
       },
-      onDown(reason) {
+      onDown(reason, error) {
         cancel()
+        if (dialling)
+          lastFailure = notOpened(server, isSilent ? 'it did not answer' : 'it closed the connection', error)
         dialling = undefined
         down(reason)
       },
@@ -93,6 +101,7 @@ export function createSession(options: {
     identity = opened.identity()
     failures = 0
     silences = 0
+    lastFailure = undefined
     cancelDoubt?.()
     cancelDoubt = undefined
     watchOver(opened)
@@ -122,20 +131,23 @@ export function createSession(options: {
     failures = atOnce ? 0 : failures + 1
     // Another server may be there at once; a round that failed is followed by a pause.
     const rounds = Math.floor(failures / servers.length)
-    cancelRetry ??= clock.after(rounds === 0 ? 0 : backoff(rounds), () => {
+    const retry = (): void => {
       cancelRetry = undefined
       dial()
-    })
+    }
+    // Calls that wait for the connection have timers of their own. A process that makes none may end.
+    cancelRetry ??= clock.after(rounds === 0 ? 0 : backoff(rounds), retry, true)
   }
 
   /** The session may have expired by then, though nobody can tell. Those who wait want to know. */
   function doubtAt(atMs: number): void {
-    cancelDoubt ??= clock.after(atMs - clock.nowMs(), () => {
+    const doubt = (): void => {
       cancelDoubt = undefined
       // A server whose data was restored would turn us away for ever. What we decide on from here is written first.
       if (identity) identity = { ...identity, zxid: Buffer.alloc(8) }
       onUnheard()
-    })
+    }
+    cancelDoubt ??= clock.after(atMs - clock.nowMs(), doubt, true)
   }
 
   /**
@@ -153,6 +165,21 @@ export function createSession(options: {
         standing.state('/').catch(() => undefined)
       }
       watchOver(standing, silent)
+    })
+  }
+
+  function whyNotConnected(): Error | undefined {
+    if (link) return undefined
+    const names = servers.map(nameOf).sort().join(',')
+    const why = lastFailure ? `: ${lastFailure.message}` : dialling ? ', connecting' : ''
+    return new Error(`no connection to ZooKeeper (${names})${why}`, lastFailure && { cause: lastFailure })
+  }
+
+  const notConnected = (): StoreUnavailableError => {
+    const cause = whyNotConnected()
+    return new StoreUnavailableError(`lock: ${cause?.message ?? 'no connection to ZooKeeper'}`, {
+      applied: 'no',
+      cause,
     })
   }
 
@@ -209,6 +236,7 @@ export function createSession(options: {
     get link() {
       return ending ? undefined : link
     },
+    whyNotConnected,
     connected,
     end(forGood) {
       closed ||= forGood
@@ -228,8 +256,11 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
 
 const isClosed = (): ClosedError => new ClosedError('lock: the ZooKeeper driver was closed')
 
-const notConnected = (): StoreUnavailableError =>
-  new StoreUnavailableError('lock: no connection to ZooKeeper', { applied: 'no' })
+const nameOf = ({ host, port }: Server): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
+
+/** Why a server could not be reached. */
+const notOpened = (server: Server, otherwise: string, cause: Error | undefined): Error =>
+  new Error(`${nameOf(server)}: ${cause?.message ?? otherwise}`, cause && { cause })
 
 function shuffled<T>(items: readonly T[]): T[] {
   const rest = [...items]

@@ -1,6 +1,13 @@
 import { systemClock, type Clock } from '../../core/clock.js'
+import { knownOptions } from '../../core/options.js'
 import { orderConflict, type SaleRequest, type StockChange, type StockChanged, type StockDriver } from '../driver.js'
 import type { RecordedOrder, SaleResult } from '../types.js'
+
+/** Options of stock within one process. */
+export interface MemoryStockOptions {
+  /** @defaultValue systemClock */
+  readonly clock?: Clock | undefined
+}
 
 interface MemoryOrder {
   readonly quantity: number
@@ -23,7 +30,8 @@ interface Sale {
  * Stock within one process: the embedded default, and the readable specification of what a driver does. It forgets
  * everything when the process ends. Two `createStock` over one of these share its units, as two processes would.
  */
-export function memoryStock({ clock = systemClock }: { readonly clock?: Clock } = {}): StockDriver {
+export function memoryStock(options?: MemoryStockOptions): StockDriver {
+  const { clock = systemClock } = knownOptions<MemoryStockOptions>('memoryStock', options, { clock: true })
   const sales = new Map<string, Sale>()
   /** Until when some process may say sold out by itself; outlives the sale. About in the order in which that ends. */
   const closedUntilMs = new Map<string, number>()

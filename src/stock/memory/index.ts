@@ -1,1 +1,1 @@
-export { memoryStock } from './driver.js'
+export { memoryStock, type MemoryStockOptions } from './driver.js'

@@ -1,4 +1,6 @@
+import { shown } from '../../core/check.js'
 import type { Trip } from '../../core/group-commit.js'
+import { knownOptions } from '../../core/options.js'
 import { checkRedisClient, tagSafe, type RedisClient } from '../../core/redis-client.js'
 import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
 import { redisScript, runScript, type RedisScript } from '../../core/redis-script.js'
@@ -23,6 +25,12 @@ const pageSize = 1_000
 const sold: SaleResult = Object.freeze({ ok: true, replayed: false })
 const replayed: SaleResult = Object.freeze({ ok: true, replayed: true })
 
+/** Options of stock in Redis. */
+export interface RedisStockOptions {
+  /** What the names of all keys begin with. @defaultValue `'spillway:stock:'` */
+  readonly prefix?: string | undefined
+}
+
 /**
  * Stock in Redis 6.2 or newer, Valkey, or a Redis Cluster, shared by every process that uses it: a Lua script decides all
  * orders of a trip in one step. A SKU's keys lie in one slot, have no expiry, and are gone after `remove`. `redis` stays
@@ -30,13 +38,10 @@ const replayed: SaleResult = Object.freeze({ ok: true, replayed: true })
  *
  * Redis replicates asynchronously: a failover may bring back units whose sale it lost. `orders` against your database shows which.
  */
-export function redisStock(
-  redis: RedisClient,
-  options: { /** @defaultValue 'spillway:stock:' */ readonly prefix?: string } = {},
-): StockDriver {
-  checkRedisClient('redis', redis)
-  const { prefix = 'spillway:stock:' } = options
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
+export function redisStock(redis: RedisClient, options?: RedisStockOptions): StockDriver {
+  checkRedisClient('redisStock: redis', redis)
+  const { prefix = 'spillway:stock:' } = knownOptions<RedisStockOptions>('redisStock', options, { prefix: true })
+  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${shown(prefix)}`)
   // Redis takes the first braces of a key for its hash tag, and none at all if they are empty.
   if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
   const key = (sku: string, part: string): string => `${prefix}{${tagSafe(sku)}}:${part}`

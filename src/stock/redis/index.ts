@@ -1,2 +1,2 @@
-export { redisStock } from './driver.js'
+export { redisStock, type RedisStockOptions } from './driver.js'
 export type { RedisClient } from '../../core/redis-client.js'

@@ -71,7 +71,7 @@ describe('close', () => {
   it('leaves a release alone that was under way, and tells who listens of the holds that it ended', async () => {
     const events: string[] = []
     const note = (event: unknown): void => {
-      const { key: name, event: what } = event as LockHoldEvent
+      const { key: name, outcome: what } = event as LockHoldEvent
       events.push(`${name} ${what}`)
     }
     subscribe('spillway:lock.hold', note)

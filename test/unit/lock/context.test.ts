@@ -102,8 +102,8 @@ describe('in an async context of its own', () => {
     const semaphore = createSemaphore(over, { permits: 1, clock: timed, localHandovers: 1, ttlMs: 1_000 })
     const told: string[] = []
     const note = (message: unknown): void => {
-      const { event } = message as LockHoldEvent
-      told.push(`${event} in ${requests.getStore()}`)
+      const { outcome } = message as LockHoldEvent
+      told.push(`${outcome} in ${requests.getStore()}`)
     }
     subscribe('spillway:lock.hold', note)
     onTestFinished(() => void unsubscribe('spillway:lock.hold', note))

@@ -1,11 +1,20 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { describe, expect, it } from 'vitest'
-import { ClosedError, LockLostError, StoreUnavailableError, type LockHoldEvent } from '../../../src/index.js'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  channels,
+  ClosedError,
+  LockLostError,
+  StoreUnavailableError,
+  type LockHoldEvent,
+  type TripEvent,
+} from '../../../src/index.js'
 import {
   createLock,
+  createReadWriteLock,
   createSemaphore,
   memoryLock,
+  type HoldOptions,
   type Lease,
+  type LockDriver,
   type LockReply,
   type LockOptions,
   type Semaphore,
@@ -540,20 +549,168 @@ it('has the defaults that are documented', async () => {
   await lock.close()
 })
 
-it('tells who listens of grants, releases and losses', async () => {
-  const events: string[] = []
-  const listen = (message: unknown): void => {
-    const { event, fencingToken } = message as LockHoldEvent
-    events.push(`${event} ${fencingToken}`)
+describe('events', () => {
+  const listen = (): LockHoldEvent[] => {
+    const events: LockHoldEvent[] = []
+    const note = (event: LockHoldEvent): void => void events.push(event)
+    channels.lockHold.subscribe(note)
+    onTestFinished(() => void channels.lockHold.unsubscribe(note))
+    return events
   }
-  subscribe('spillway:lock.hold', listen)
-  try {
-    const { clock, lock } = setUp({ ttlMs: 100 })
-    await (await lock.acquire(key)).release()
-    await lock.acquire(key, { renew: false })
+
+  it('tell of grants, releases and losses, with how long was waited and held', async () => {
+    const events = listen()
+    const { clock, lock } = setUp({ ttlMs: 100, name: 'orders' })
+    const first = await lock.acquire(key, { renew: false })
+    const second = lock.acquire(key, { renew: false })
+    await clock.advance(50)
+    await first.release()
+    await second
     await clock.advance(100)
-    expect(events).toEqual(['granted 1', 'released 1', 'granted 2', 'lost 2'])
-  } finally {
-    unsubscribe('spillway:lock.hold', listen)
+    const common = { name: 'orders', kind: 'mutex', key }
+    expect(events).toEqual([
+      { ...common, outcome: 'granted', fencingToken: 1n, waitedMs: 0 },
+      { ...common, outcome: 'released', fencingToken: 1n, heldMs: 50 },
+      { ...common, outcome: 'granted', fencingToken: 2n, waitedMs: 50 },
+      { ...common, outcome: 'lost', fencingToken: 2n, heldMs: 95, error: expect.any(LockLostError) as unknown },
+    ])
+  })
+
+  it('tell of a try that was refused, and of callers that gave up and why', async () => {
+    const { clock, lock } = setUp()
+    await lock.acquire(key)
+    const events = listen()
+    const none = { name: 'lock', kind: 'mutex', key, fencingToken: undefined }
+    expect(await lock.tryAcquire(key)).toBeNull()
+    await lock.acquire(key, { maxWaitMs: 0 }).catch(() => undefined)
+    const giving = new AbortController()
+    const waiting = [
+      lock.acquire(key, { maxWaitMs: 70 }),
+      lock.acquire(key, { signal: giving.signal }),
+      lock.run(key, () => 1),
+    ]
+    for (const each of waiting) each.catch(() => undefined)
+    await clock.advance(80)
+    giving.abort(new StoreUnavailableError('not what it looks like', { applied: 'no' }))
+    await clock.advance(10)
+    await lock.close()
+    await settle()
+    await expect(lock.acquire(key)).rejects.toBeInstanceOf(ClosedError)
+    const error = (code: string): unknown => expect.objectContaining({ code })
+    expect(events.filter(({ outcome }) => outcome !== 'lost')).toEqual([
+      { ...none, outcome: 'refused', waitedMs: 0 },
+      { ...none, outcome: 'gave-up', waitedMs: 0, error: error('ERR_WAIT_TIMEOUT') },
+      { ...none, outcome: 'gave-up', waitedMs: 70, error: error('ERR_WAIT_TIMEOUT') },
+      { ...none, outcome: 'gave-up', waitedMs: 80, error: giving.signal.reason as unknown },
+      { ...none, outcome: 'gave-up', waitedMs: 90, error: error('ERR_CLOSED') },
+    ])
+  })
+
+  it('tell of what the store failed: a try, a wait, a release', async () => {
+    const { clock, driver, lock } = setUp({ timeoutMs: 200 })
+    const lease = await lock.acquire(key)
+    const events = listen()
+    driver.state = 'failing'
+    await lock.tryAcquire('a').catch(() => undefined)
+    await lock.acquire('b').catch(() => undefined)
+    driver.state = 'unreachable'
+    const silent = lock.acquire('c').catch(() => undefined)
+    await clock.advance(200)
+    await silent
+    driver.state = 'failing'
+    await lease.release().catch(() => undefined)
+    const failed = { outcome: 'failed', error: expect.any(StoreUnavailableError) as unknown }
+    expect(events).toMatchObject([
+      { key: 'a', waitedMs: 0, ...failed },
+      { key: 'b', waitedMs: 0, ...failed },
+      { key: 'c', waitedMs: 200, ...failed },
+      { key, outcome: 'released' },
+      { key, ...failed },
+    ])
+  })
+
+  it('tell of what began before anybody listened, without how long it took', async () => {
+    const { driver, lock } = setUp()
+    const lease = await lock.acquire(key)
+    driver.state = 'silent'
+    const waiting = lock.acquire('another')
+    await settle()
+    const events = listen()
+    driver.letGo()
+    await waiting
+    driver.state = 'serving'
+    await lease.release()
+    const common = { name: 'lock', kind: 'mutex' }
+    expect(events).toEqual([
+      { ...common, key: 'another', outcome: 'granted', fencingToken: 2n },
+      { ...common, key, outcome: 'released', fencingToken: 1n },
+    ])
+  })
+
+  it('and trips carry the name, by default that of the kind', async () => {
+    const events = listen()
+    const trips: string[] = []
+    const note = ({ module, name, verb }: TripEvent): void => void trips.push(`${module} ${name} ${verb}`)
+    channels.trip.subscribe(note)
+    onTestFinished(() => void channels.trip.unsubscribe(note))
+    const driver = memoryLock()
+    await createLock(driver).tryAcquire(key)
+    await createReadWriteLock(driver).read.tryAcquire(key)
+    await createSemaphore(driver, { permits: 1 }).tryAcquire(key)
+    await createSemaphore(driver, { permits: 1, name: 'printers' }).tryAcquire(key)
+    expect(events.map(({ name, outcome }) => `${name} ${outcome}`)).toEqual([
+      'lock granted',
+      'read-write-lock granted',
+      'semaphore granted',
+      'printers refused',
+    ])
+    expect(trips).toEqual([
+      'lock lock mutex',
+      'lock read-write-lock read-write',
+      'lock semaphore semaphore',
+      'lock printers semaphore',
+    ])
+  })
+})
+
+describe('the error of a loss', () => {
+  const lossOf = async (options: HoldOptions, state: 'serving' | 'failing' = 'serving'): Promise<Error> => {
+    const { clock, driver, lock } = setUp()
+    const { signal } = await lock.acquire(key, options)
+    driver.state = state
+    await clock.advance(options.ttlMs as number)
+    return signal.reason as Error
   }
+
+  it('says how long the TTL was, which may have been meant as seconds', async () => {
+    expect((await lossOf({ ttlMs: 5, renew: false })).message).toBe(
+      'lock: the hold of "sku-1" ended: its TTL of 5 ms ended, and it is not renewed',
+    )
+  })
+
+  it('says why renewals failed', async () => {
+    const loss = await lossOf({ ttlMs: 3_000 }, 'failing')
+    expect(loss.message).toContain('it was not renewed in time, within its TTL of 3000 ms: lock: mutex failed')
+    expect(loss.cause).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', cause: { message: 'LOADING the dataset' } })
+  })
+
+  it('speaks of the session where that decides', async () => {
+    const clock = virtualClock()
+    const driver: LockDriver = { ...memoryLock({ clock }), holdsBySession: true }
+    const { signal } = await createLock(driver, { clock, ttlMs: 30_000 }).acquire(key, { ttlMs: 200, renew: false })
+    await clock.advance(200)
+    expect((signal.reason as Error).message).toContain('the 200 ms that its session lasts ended')
+  })
+})
+
+describe('run', () => {
+  it('takes a body that is synchronous, and releases after it', async () => {
+    const { driver, lock } = setUp()
+    expect(await lock.run(key, ({ fencingToken }) => fencingToken)).toBe(1n)
+    const failing = lock.run(key, () => {
+      throw new RangeError('the body')
+    })
+    await expect(failing).rejects.toThrow(new RangeError('the body'))
+    expect(driver.trips).toEqual(['acquire', 'release', 'acquire', 'release'])
+  })
 })

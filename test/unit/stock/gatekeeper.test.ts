@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import type { Trip } from '../../../src/core/group-commit.js'
 import type { OrdersPage, StockChange } from '../../../src/stock/driver.js'
 import { createGatekeeper } from '../../../src/stock/gatekeeper.js'
-import { createStock, type SaleResult, type Stock } from '../../../src/stock/index.js'
+import { createStock, memoryStock, type SaleResult, type Stock } from '../../../src/stock/index.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { watchedDriver } from './watched-driver.js'
 
@@ -249,6 +249,60 @@ describe('the gate', () => {
   })
 })
 
+describe('what no order can be told', () => {
+  it('is told to onBackgroundError: the ids could not be read', async () => {
+    const clock = virtualClock()
+    const driver = watchedDriver(clock)
+    const told: unknown[] = []
+    const onBackgroundError = (error: unknown): void => void told.push(error)
+    const gated = createStock(driver, { clock, onBackgroundError, local: { mode: 'gate', units: 5 } })
+    await gated.open(sku, 10)
+    driver.faults.orders = 'break'
+    await sellOut(gated)
+    expect(told).toMatchObject([{ code: 'ERR_STORE_UNAVAILABLE', cause: { message: 'connection broken' } }])
+  })
+
+  it('is not that the stock was closed or the sale ended meanwhile', async () => {
+    for (const end of ['close', 'remove'] as const) {
+      const { driver, clock } = await setUp()
+      const told: unknown[] = []
+      const onBackgroundError = (error: unknown): void => void told.push(error)
+      const gated = createStock(driver, { clock, onBackgroundError, local: { mode: 'gate', units: 5 } })
+      const page = driver.orders.bind(driver)
+      let pages = 0
+      driver.orders = async (...args) => {
+        pages++
+        if (end === 'remove') return undefined
+        void gated.close()
+        const { epoch = '' } = (await page(...args)) ?? {}
+        return { epoch, orders: [], next: '1' }
+      }
+      await sellOut(gated).catch(() => undefined)
+      await settle()
+      expect([pages, told]).toEqual([1, []])
+    }
+  })
+})
+
+it('names what the driver blames when the question of the gate has no answer', async () => {
+  const clock = virtualClock()
+  const silent = (...args: unknown[]): Promise<never> => {
+    const trip = args.at(-1) as Trip
+    trip.blames?.(() => new Error('the client is not ready'))
+    return new Promise(() => undefined)
+  }
+  const driver = { ...memoryStock({ clock }), level: silent }
+  const stock = createStock(driver, { clock, local: { mode: 'gate', units: 1 } })
+  await stock.open(sku, 5)
+  await stock.sell({ sku, orderId: 'a' })
+  const calls = [stock.sell({ sku, orderId: 'b' }), stock.remove(sku)]
+  for (const call of calls) call.catch(() => undefined)
+  await clock.advance(1_000)
+  for (const call of calls) {
+    await expect(call).rejects.toMatchObject({ applied: 'no', cause: { message: 'the client is not ready' } })
+  }
+})
+
 describe('what a gatekeeper keeps', () => {
   const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
   const setUpKeeper = () => {
@@ -256,7 +310,7 @@ describe('what a gatekeeper keeps', () => {
     const driver = watchedDriver(clock)
     const pages = async function* (): AsyncGenerator<OrdersPage> {}
     const backend = { sell: driver.sell.bind(driver), level: driver.level.bind(driver), pages }
-    const keeper = createGatekeeper(2, backend, clock)
+    const keeper = createGatekeeper(2, backend, () => undefined, clock)
     const sell = (name: string, orderId = 'a') =>
       keeper.sell([{ sku: name, orderId, quantity: 1, buyer: undefined }], trip)
     const change = (name: string, one: StockChange) => driver.adjust(name, [one], trip)

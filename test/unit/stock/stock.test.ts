@@ -1,6 +1,10 @@
 import { Redis } from 'ioredis'
-import { describe, expect, it } from 'vitest'
+import { createClient } from 'redis'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { channels, type EventChannel, type StockOrderEvent, type TripEvent } from '../../../src/index.js'
 import { ClosedError, StoreUnavailableError } from '../../../src/core/errors.js'
+import { memoryLock } from '../../../src/lock/index.js'
+import { createRateLimiter, memoryTokenBucket } from '../../../src/ratelimit/index.js'
 import { createStock, memoryStock, type Order, type StockDriver, type StockOptions } from '../../../src/stock/index.js'
 import { redisStock } from '../../../src/stock/redis/index.js'
 import { offlineClients } from '../../support/redis-clients.js'
@@ -8,6 +12,8 @@ import { virtualClock } from '../../support/virtual-clock.js'
 import { watchedDriver } from './watched-driver.js'
 
 const sku = 'shoe'
+const limits = { name: 'any', quotas: [{ capacity: 1, refill: 1, perMs: 1 }] } as const
+const untyped = <T>(value: unknown): T => value as T
 const setUp = (options: StockOptions = {}) => {
   const clock = virtualClock()
   const driver = watchedDriver(clock)
@@ -83,12 +89,63 @@ describe('createStock: wrong arguments', () => {
     expect(make({ timeoutMs: undefined, local: undefined, clock: undefined })).not.toThrow()
   })
 
+  it.each([
+    ['createStock', (options: object) => createStock(memoryStock(), options)],
+    [
+      'createStock: local',
+      (options: object) => createStock(memoryStock(), { local: { mode: 'gate', units: 1, ...options } }),
+    ],
+    ['memoryStock', (options: object) => memoryStock(options)],
+    ['redisStock', (options: object) => redisStock(client, options)],
+  ])('%s names an option that it does not know, and takes one that is undefined', (call, make) => {
+    expect(() => make({ ttl: 5 })).toThrow(TypeError)
+    expect(() => make({ ttl: 5 })).toThrow(`${call}: there is no option "ttl", only `)
+    expect(() => make({})).not.toThrow()
+    if (call.includes('local')) return
+    for (const wrong of [5, 'shop:', null])
+      expect(() => make(untyped(wrong))).toThrow(`${call}: options must be an object with`)
+  })
+
+  it('names a field that an order does not have, and those that it has', async () => {
+    const { stock, driver } = setUp()
+    const orders: [order: object, message: string][] = [
+      [{ sku, orderId: 'a', qty: 3 }, 'sell: there is no option "qty", only orderId, sku, quantity, buyer'],
+      [
+        { sku, orderId: 'a', buyer: { id: 'b', limit: 1, max: 2 } },
+        'sell: buyer: there is no option "max", only id, limit',
+      ],
+      [{ sku, orderID: 'a' }, '"orderID"'],
+    ]
+    for (const [order, message] of orders) {
+      await expect(stock.sell(order as Order)).rejects.toThrow(TypeError)
+      await expect(stock.sell(order as Order)).rejects.toThrow(message)
+    }
+    await expect(stock.restock(sku, 1, { ID: 'a' } as object)).rejects.toThrow(
+      'restock: there is no option "ID", only id',
+    )
+    expect(trips(driver)).toBe(0)
+    const whole = { sku, orderId: 'a', quantity: undefined, buyer: undefined }
+    expect(await stock.sell(whole)).toMatchObject({ reason: 'not-open' })
+  })
+
+  it('checks the name, and the listener of background errors', () => {
+    const make = (options: object) => () => createStock(memoryStock(), options)
+    expect(make({ name: '' })).toThrow(RangeError)
+    expect(make({ name: 5 })).toThrow('name must be a string, got 5')
+    expect(make({ onBackgroundError: 'log' })).toThrow('onBackgroundError must be a function, got "log"')
+    expect(make({ name: undefined, onBackgroundError: undefined })).not.toThrow()
+  })
+
   const client = new Redis({ lazyConnect: true })
+  const nodeRedis = createClient()
   const wrongDrivers: [what: string, driver: unknown, named: RegExp][] = [
     ['nothing', undefined, /undefined/],
     ['null', null, /null/],
     ['a client', client, /Redis/],
+    ['a client of node-redis', nodeRedis, /package redis \(node-redis\)/],
     ['a URL', 'redis://localhost', /redis:\/\/localhost/],
+    ['a limiter', createRateLimiter(memoryTokenBucket(), limits), /an object with take/],
+    ['a driver of locks', memoryLock(), /an object with fences/],
     ['the function that makes a driver', memoryStock, /Function.*memoryStock/],
     ['a driver of another module', { take: () => undefined }, /take/],
     ['a part of a driver', { ...memoryStock(), find: undefined }, /adjust/],
@@ -96,7 +153,7 @@ describe('createStock: wrong arguments', () => {
   it.each(wrongDrivers)('refuses %s for a driver, and names what came', (_what, driver, named) => {
     const make = () => createStock(driver as StockDriver)
     expect(make).toThrow(TypeError)
-    expect(make).toThrow(/driver must be a StockDriver/)
+    expect(make).toThrow(/createStock: the driver must be a StockDriver/)
     expect(make).toThrow(named)
   })
 
@@ -106,6 +163,7 @@ describe('createStock: wrong arguments', () => {
     ['a URL', 'redis://localhost', /redis:/],
     ['options of a client', { host: 'localhost' }, /with host/],
     ['a driver', memoryStock(), /adjust/],
+    ['a client of node-redis', createClient(), /package redis \(node-redis\)/],
   ])('refuses %s for a client, and names what came', (_what, redis, named) => {
     const make = () => redisStock(redis as unknown as Redis)
     expect(make).toThrow(TypeError)
@@ -127,7 +185,7 @@ describe('createStock: wrong arguments', () => {
     for (const buyer of [null, 'ann', 7, {}]) {
       await expect(stock.sell({ sku, orderId: 'a', buyer } as unknown as Order)).rejects.toThrow(TypeError)
     }
-    await expect(stock.sell({ sku, orderId: 'a', buyer: undefined } as unknown as Order)).resolves.toBeDefined()
+    await expect(stock.sell({ sku, orderId: 'a', buyer: undefined })).resolves.toBeDefined()
   })
 })
 
@@ -243,5 +301,72 @@ describe('createStock', () => {
     for (const call of [stock.find('a', sku), stock.remove(sku), stock.restock(sku, 1)]) {
       await expect(call).rejects.toThrow(ClosedError)
     }
+  })
+})
+
+describe('events', () => {
+  const listenTo = <Event>(channel: EventChannel<Event>): Event[] => {
+    const events: Event[] = []
+    const note = (event: Event): void => void events.push(event)
+    channel.subscribe(note)
+    onTestFinished(() => void channel.unsubscribe(note))
+    return events
+  }
+
+  it.each([undefined, 'gate'] as const)('tell of every order that was answered, with local %s', async (mode) => {
+    const events = listenTo(channels.stockOrder)
+    const { stock, driver, clock } = setUp({ name: 'shop', ...(mode && { local: { mode, units: 5 } }) })
+    const sell = (order: Partial<Order> & { readonly orderId: string }) => stock.sell({ sku, ...order })
+    await sell({ orderId: 'early' })
+    await stock.open(sku, 2)
+    await sell({ orderId: 'a' })
+    await sell({ orderId: 'a' })
+    await sell({ orderId: 'b', buyer: { id: 'ann', limit: 1 } })
+    await sell({ orderId: 'c', quantity: 2 })
+    // With the gate, the process itself answers these, once it has the recorded ids.
+    for (const orderId of ['d', 'e']) await sell({ orderId })
+    const conflict = sell({ orderId: 'a', quantity: 2 })
+    await expect(conflict).rejects.toThrow()
+    driver.faults.sell = 'hang'
+    const hanging = sell({ orderId: 'b' })
+    hanging.catch(() => undefined)
+    await clock.advance(1_000)
+    await expect(hanging).rejects.toThrow(StoreUnavailableError)
+    await expect(stock.sell({ sku } as Order)).rejects.toThrow(TypeError)
+    expect(events.map(({ orderId, quantity, outcome }) => [orderId, quantity, outcome])).toEqual([
+      ['early', 1, 'not-open'],
+      ['a', 1, 'sold'],
+      ['a', 1, 'replayed'],
+      ['b', 1, 'sold'],
+      ['c', 2, 'sold-out'],
+      ['d', 1, 'sold-out'],
+      ['e', 1, 'sold-out'],
+      ['a', 2, 'failed'],
+      ['b', 1, 'failed'],
+    ])
+    for (const event of events) expect(event).toMatchObject({ name: 'shop', sku })
+    const [first, failed] = [events[0], events.at(-1)] as [StockOrderEvent, StockOrderEvent]
+    expect(first.durationMs).toBe(0)
+    expect(first).not.toHaveProperty('error')
+    expect(failed).toMatchObject({ durationMs: 1_000, error: { code: 'ERR_STORE_UNAVAILABLE' } })
+  })
+
+  it('tell of a buyer who has had enough', async () => {
+    const events = listenTo(channels.stockOrder)
+    const { stock } = setUp()
+    await stock.open(sku, 9)
+    await stock.sell({ sku, orderId: 'a', quantity: 2, buyer: { id: 'ann', limit: 1 } })
+    expect(events).toMatchObject([{ name: 'stock', outcome: 'buyer-limit' }])
+  })
+
+  it('of trips carry the name', async () => {
+    const events: TripEvent[] = listenTo(channels.trip)
+    const { stock } = setUp({ name: 'shop' })
+    await stock.open(sku, 9)
+    await stock.sell({ sku, orderId: 'a' })
+    expect(events.map(({ module, name, verb }) => `${module} ${name} ${verb}`)).toEqual([
+      'stock shop adjust',
+      'stock shop sell',
+    ])
   })
 })

@@ -62,7 +62,9 @@ it.each([
 
 it.each([null, 300, 'fast'])('turns the options %j away', (options) => {
   expect(() => redlockLock([client()], options as never)).toThrow(TypeError)
-  expect(() => redlockLock([client()], options as never)).toThrow('options must be an object, got')
+  expect(() => redlockLock([client()], options as never)).toThrow(
+    'redlockLock: options must be an object with nodeTimeoutMs, clock, got',
+  )
 })
 
 it('does no I/O by itself', () => {

@@ -13,12 +13,13 @@ describe('the options of zookeeperLock', () => {
   })
 
   it.each([
-    [undefined, 'options must be an object with servers, got undefined'],
-    [null, 'options must be an object with servers, got null'],
-    ['localhost:2181', 'options must be an object with servers, got "localhost:2181"'],
+    [undefined, 'servers must be a string, got undefined'],
+    [null, 'zookeeperLock: options must be an object with servers, path, sessionTimeoutMs, clock, got null'],
+    ['localhost:2181', 'servers, path, sessionTimeoutMs, clock, got "localhost:2181"'],
     [{}, 'servers must be a string, got undefined'],
     [{ servers: ['localhost:2181'] }, "servers must be a string, got [ 'localhost:2181' ]"],
     [{ servers: Symbol('x') }, 'servers must be a string, got Symbol(x)'],
+    [{ servers: 'h', sessionTimeout: 5 }, 'zookeeperLock: there is no option "sessionTimeout", only servers, path'],
     [{ servers: 'h', path: null }, 'path must be a string, got null'],
     [{ servers: 'h', sessionTimeoutMs: '5' }, 'sessionTimeoutMs must be a number, got "5"'],
   ])('of %j are turned away by a TypeError that names what came', (options, message) => {
