@@ -46,6 +46,10 @@ const entriesOf = (project: ProjectReflection, module: string): DeclarationRefle
     .filter(({ name }) => `${name}/`.startsWith(`spillway/${module}/`))
     .sort((a, b) => Number(a.name.endsWith('/contract')) - Number(b.name.endsWith('/contract')))
 
+/** What an entry exports, in the order of its page. */
+const membersOf = (entry: DeclarationReflection): Reflection[] =>
+  (entry.groups ?? []).flatMap(({ children }) => children)
+
 /** The module that a page belongs to, by its guide or by one of its subpaths. */
 function moduleOf(page: Reflection): (typeof modules)[number] | undefined {
   if (page.isDocument()) return modules.find(({ name }) => pathOf(page) === `docs/guides/${name}.md`)
@@ -75,7 +79,7 @@ class SiteContext extends DefaultThemeRenderContext {
     const list = (items: readonly string[]): string => `<ul>${items.map((item) => `<li>${item}</li>`).join('')}</ul>`
     const open = entryOf(model)
     const entry = (entry: DeclarationReflection): string =>
-      to(entry, entry.name) + (entry === open ? list((entry.children ?? []).map((child) => to(child, child.name))) : '')
+      to(entry, entry.name) + (entry === open ? list(membersOf(entry).map((member) => to(member, member.name))) : '')
     const item = ({ name, document }: Guide): string => {
       const module = modules.find((module) => module.name === name)
       return to(document, module?.title ?? document.name) + (module ? list(entriesOf(project, name).map(entry)) : '')
@@ -116,9 +120,9 @@ function crossLinks(context: DefaultThemeRenderContext): JSX.Element {
   const page = context.model
   const module = moduleOf(page)
   const links: string[] = []
-  if (page.isDocument()) links.push(link(`${basename(context.router.getFullUrl(page), '.html')}.md`, 'Markdown'))
   if (module && page.isDocument())
     links.push(...entriesOf(page.project, module.name).map((entry) => link(context.urlTo(entry) ?? '', entry.name)))
+  if (page.isDocument()) links.push(link(`${basename(context.router.getFullUrl(page), '.html')}.md`, 'Markdown'))
   if (module && page.kindOf(ReflectionKind.Module)) {
     const guide = guidesOf(page.project).find(({ name }) => name === module.name)?.document
     if (guide) links.push(link(context.urlTo(guide) ?? '', `Guide: ${guide.name}`))
@@ -258,6 +262,8 @@ export function load(app: Application): void {
     for (const entry of project.children ?? [])
       entry.name = entry.name === 'index' ? 'spillway' : `spillway/${entry.name}`
     linkToSources(project)
+    // Whoever searches for a word of the field wants the text about it before the properties that are named after it.
+    for (const { document } of guidesOf(project)) document.relevanceBoost = 5
   })
   app.renderer.on(RendererEvent.BEGIN, (event) => {
     const router = app.renderer.router as SiteRouter
