@@ -7,7 +7,7 @@ import { phase, print } from '../soak/progress.js'
 import { compile } from './compile.js'
 import { costOf, install, pack, tools, versionOf, type Tool } from './install.js'
 import { kinds, layProject, layTypeScript, peersOf, programs, run, type Consumer } from './programs.js'
-import { failuresOf, pageOf, word, type Results, type Row } from './results.js'
+import { compilationColumns, failuresOf, pageOf, word, type Results, type Row } from './results.js'
 
 const help = `Uses the package as others do: packs what is built, installs the tarball in scratch projects, and runs and compiles them.
 
@@ -151,7 +151,7 @@ async function compileAll(consumer: Consumer, compilers: readonly Tool[], foreig
           foreign.add(`TypeScript ${compiler.version}, in a dependency: \`\`${error.split('\n')[0]}\`\``)
         }
         const faults = compiled.map(({ errors }) => shortened(errors))
-        rows.push(reported({ titles: [compiler.version, target, moduleResolution], faults }, ['with', 'without']))
+        rows.push(reported({ titles: [compiler.version, target, moduleResolution], faults }, compilationColumns))
       }
     }
   }
