@@ -52,6 +52,7 @@ export default defineConfig((options) => [
       'examples/pos/upstream': 'examples/pos/upstream/main.ts',
       'examples/pos/scale': 'examples/pos/scale/main.ts',
       stack: 'test/services/cli.ts',
+      'consumers/main': 'test/consumers/main.ts',
       'soak/main': 'test/soak/main.ts',
       'soak/worker': 'test/soak/worker.ts',
       'keep-runtime': 'examples/image/keep-runtime.ts',

@@ -1,0 +1,27 @@
+import { createCache, memoryTier } from 'spillway/cache'
+
+interface Product {
+  readonly id: string
+  readonly price: number
+}
+
+let loads = 0
+async function fetchProduct(id: string): Promise<Product> {
+  loads += 1
+  return { id, price: 5 }
+}
+await using products = createCache<Product>([memoryTier({ maxEntries: 100 })], {
+  name: 'products',
+  load: fetchProduct,
+  ttlMs: 60_000,
+})
+
+const found = await Promise.all(Array.from({ length: 10 }, () => products.get('7')))
+await products.set('7', { id: '7', price: 6 }, { ttlMs: 30_000 })
+const changed = await products.get('7')
+await products.delete('7')
+const [again] = await products.getMany(['7'])
+
+console.log(
+  `cache: ${found.length} gets of ${found[0]?.price}, then ${changed?.price}, then ${again?.price}; ${loads} loads`,
+)
