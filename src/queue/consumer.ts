@@ -1,4 +1,5 @@
 import { backgroundReporter } from '../core/background.js'
+import type { CodecFor } from '../core/codec.js'
 import { outsideRequests } from '../core/context.js'
 import { ClosedError, SpillwayError, StoreUnavailableError } from '../core/errors.js'
 import { bounded } from './bounded.js'
@@ -40,10 +41,10 @@ const leastHeld = 1_000
  */
 export async function startConsumer<T, Tx = undefined>(
   driver: QueueDriver,
-  options: ConsumerOptions<T, Tx>,
+  options: ConsumerOptions<T, Tx> & CodecFor<T>,
 ): Promise<Consumer> {
   checkedDriver(driver)
-  const checked = checkedOptions(options)
+  const checked = checkedOptions<T, Tx>(options)
   // The consumer outlives whatever started it.
   const { consumer, joined } = outsideRequests(() => assemble(driver, checked))
   try {

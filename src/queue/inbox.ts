@@ -22,3 +22,7 @@ export interface TransactionalInbox<Tx> {
    */
   once(ids: readonly string[], work: (fresh: ReadonlySet<string>, tx: Tx) => Promise<void>): Promise<void>
 }
+
+/** Event emitters, such as the clients of databases, have a `once` that is another. */
+export const isTransactional = <Tx>(inbox: Inbox | TransactionalInbox<Tx>): inbox is TransactionalInbox<Tx> =>
+  typeof inbox === 'object' && inbox !== null && 'once' in inbox && !('emit' in inbox)

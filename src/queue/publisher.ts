@@ -1,10 +1,11 @@
 import { onAbort } from '../core/abort.js'
 import { exponentialBackoff } from '../core/backoff.js'
-import { durationMs, keyString } from '../core/check.js'
+import { durationMs, keyString, objectWith } from '../core/check.js'
 import { sleep, systemClock, type Clock } from '../core/clock.js'
-import { jsonCodec, type Codec } from '../core/codec.js'
+import { jsonCodec, type Codec, type CodecFor } from '../core/codec.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit, type Trip } from '../core/group-commit.js'
+import { knownOptions, type Known } from '../core/options.js'
 import { bounded } from './bounded.js'
 import {
   checkedDriver,
@@ -20,12 +21,21 @@ import { recordBytes } from './record-bytes.js'
 export interface PublisherOptions<T> {
   readonly topic: string
   /** @defaultValue jsonCodec() */
-  readonly codec?: Codec<T>
+  readonly codec?: Codec<T> | undefined
   /** How long a call of `publish` may take. @defaultValue 1_000 */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** Where time comes from. @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
+
+const known: Known<PublisherOptions<unknown>> = { topic: true, codec: true, timeoutMs: true, clock: true }
+
+export interface PublishOptions {
+  /** Its abort ends the wait, with its reason. */
+  readonly signal?: AbortSignal | undefined
+}
+
+const knownOfPublish: Known<PublishOptions> = { signal: true }
 
 /** Publishes to one topic. Made by {@link startPublisher}. */
 export interface Publisher<T> extends AsyncDisposable {
@@ -40,10 +50,7 @@ export interface Publisher<T> extends AsyncDisposable {
    * `'unknown'` publish the same messages again, with the same ids. A message that the topic will never take (it is too
    * large) fails its call, with an error that names it; the other messages of the list, and other calls, are published.
    */
-  publish(
-    messages: OutgoingMessage<T> | readonly OutgoingMessage<T>[],
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<void>
+  publish(messages: OutgoingMessage<T> | readonly OutgoingMessage<T>[], options?: PublishOptions): Promise<void>
   /** Turns new calls away, waits for those under way, and disconnects. */
   close(): Promise<void>
 }
@@ -70,13 +77,16 @@ const leaveMs = 5_000
 const backoff = exponentialBackoff({ baseMs: 20, maxMs: 1_000 })
 
 /** Opens a publisher. Rejects when the backend cannot be reached. */
-export async function startPublisher<T>(driver: QueueDriver, options: PublisherOptions<T>): Promise<Publisher<T>> {
-  const { topic, codec = jsonCodec<T>(), timeoutMs, clock = systemClock } = options
-  keyString('topic', topic)
-  if (timeoutMs !== undefined) durationMs('timeoutMs', timeoutMs, 1)
-  const producer = await checkedDriver(driver).openProducer(topic)
+export async function startPublisher<T>(
+  driver: QueueDriver,
+  options: PublisherOptions<T> & CodecFor<T>,
+): Promise<Publisher<T>> {
+  checkedDriver(driver)
+  const { topic, codec, timeoutMs, clock } = checkedOptions<T>(options)
+  const producer = await driver.openProducer(topic)
   const trips = createGroupCommit<Call, undefined>({
     module: 'queue',
+    name: topic,
     verb: 'publish',
     timeoutMs,
     maxBatch: mostRecords,
@@ -91,7 +101,8 @@ export async function startPublisher<T>(driver: QueueDriver, options: PublisherO
   }
   const close = (): Promise<void> => (closing ??= shutDown())
   return {
-    async publish(messages, { signal } = {}) {
+    async publish(messages, options) {
+      const { signal } = knownOptions<PublishOptions>('publish', options, knownOfPublish)
       const list = (Array.isArray(messages) ? messages : [messages]) as readonly OutgoingMessage<T>[]
       const records = list.map((message) => encodeMessage(message, codec))
       if (records.length > 0) await trips.call({ records, bytes: bytesOf(records) }, signal)
@@ -99,6 +110,16 @@ export async function startPublisher<T>(driver: QueueDriver, options: PublisherO
     close,
     [Symbol.asyncDispose]: close,
   }
+}
+
+function checkedOptions<T>(given: PublisherOptions<T>) {
+  const options = knownOptions<PublisherOptions<T>>('startPublisher', given, known)
+  const { codec = jsonCodec<T>(), timeoutMs, clock = systemClock } = options
+  const topic = keyString('topic', options.topic)
+  if (timeoutMs !== undefined) durationMs('timeoutMs', timeoutMs, 1)
+  objectWith('codec', codec, ['encode'], 'a Codec')
+  objectWith('clock', clock, ['nowMs', 'wallMs', 'after'], 'a Clock')
+  return { topic, codec, timeoutMs, clock }
 }
 
 /** Carries the records of a trip's calls, in their order and in as many pieces as the backend takes. */

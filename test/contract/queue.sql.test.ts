@@ -262,7 +262,8 @@ describe('sqlInbox', () => {
     expect(() => sqlInbox(db, { retentionMs: 0 })).toThrow('retentionMs')
     class MssqlAdapter {}
     expect(() => sqlInbox(db, { table: 'x'.repeat(64) })).toThrow('up to 63 bytes')
-    expect(() => sqlInbox(db, 7 as never)).toThrow('options must be an object, got 7')
+    expect(() => sqlInbox(db, 7 as never)).toThrow('sqlInbox: options must be an object with table')
+    expect(() => sqlInbox(db, { tableName: 'x' } as never)).toThrow('sqlInbox: there is no option "tableName"')
     for (const [wrong, came] of [
       [undefined, 'got undefined'],
       [new Database(':memory:'), 'got a Database'],

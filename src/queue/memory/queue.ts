@@ -1,20 +1,23 @@
 import { nonNegativeInteger, positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import { kindOf, type OutgoingRecord, type QueueDriver } from '../driver.js'
+import { knownOptions, type Known } from '../../core/options.js'
+import type { OutgoingRecord, QueueDriver } from '../driver.js'
 import { createGroup, type Group } from './group.js'
 import { createTopic, type Topic } from './topic.js'
 
 export interface MemoryQueueOptions {
   /** Partitions of each topic. @defaultValue 4 */
-  readonly partitions?: number
+  readonly partitions?: number | undefined
   /**
    * Messages of a partition that stay, for groups to come, once every group that is there has handled them.
    * @defaultValue 10_000
    */
-  readonly retainedMessages?: number
+  readonly retainedMessages?: number | undefined
   /** Where the times of messages come from. @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
+
+const known: Known<MemoryQueueOptions> = { partitions: true, retainedMessages: true, clock: true }
 
 /**
  * Topics of this process, made at their first use: partitioned by key, with consumer groups that share out partitions
@@ -22,13 +25,10 @@ export interface MemoryQueueOptions {
  * and what a service runs on when it is one process. What a group has not handled is kept for it until the process ends,
  * and so is a topic that no group has joined.
  */
-export function memoryQueue(options: MemoryQueueOptions = {}): QueueDriver {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`options must be an object, got ${kindOf(options)}`)
-  }
-  const { clock = systemClock } = options
-  const partitions = positiveInteger('partitions', options.partitions ?? 4)
-  const retained = nonNegativeInteger('retainedMessages', options.retainedMessages ?? 10_000)
+export function memoryQueue(options?: MemoryQueueOptions): QueueDriver {
+  const { clock = systemClock, ...given } = knownOptions<MemoryQueueOptions>('memoryQueue', options, known)
+  const partitions = positiveInteger('partitions', given.partitions ?? 4)
+  const retained = nonNegativeInteger('retainedMessages', given.retainedMessages ?? 10_000)
   const topics = new Map<string, Topic>()
   const groups = new Map<string, Group>()
 

@@ -1,5 +1,5 @@
 import { MysqlAdapter, PostgresAdapter, sql, SqliteAdapter, type Kysely, type RawBuilder } from 'kysely'
-import { kindOf } from '../driver.js'
+import { objectWith } from '../../core/check.js'
 
 /** Where the databases differ. Times are whole seconds by the database's own clock. */
 export interface Dialect {
@@ -46,9 +46,7 @@ const known = [
 
 /** By the adapter's class, or its name: a program may hold Kysely twice, as an ES module and in CommonJS. */
 export function dialectOf<DB>(db: Kysely<DB>): Dialect {
-  if (typeof (db as Partial<Kysely<DB>> | undefined)?.getExecutor !== 'function') {
-    throw new TypeError(`db must be a Kysely, got ${kindOf(db)}`)
-  }
+  objectWith('db', db, ['getExecutor', 'transaction'], 'a Kysely')
   const { adapter } = db.getExecutor()
   for (const [Adapter, name, dialect] of known) {
     if (adapter instanceof Adapter || name.test(adapter.constructor.name)) return dialect

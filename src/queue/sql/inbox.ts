@@ -2,21 +2,23 @@ import { createHash, randomBytes } from 'node:crypto'
 import { sql, type Kysely, type RawBuilder, type Transaction } from 'kysely'
 import { durationMs, keyString } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import { kindOf } from '../driver.js'
+import { knownOptions, type Known } from '../../core/options.js'
 import type { TransactionalInbox } from '../inbox.js'
 import { storedId } from '../stored-id.js'
 import { dialectOf } from './dialect.js'
 
 export interface SqlInboxOptions {
   /** @defaultValue 'spillway_inbox' */
-  readonly table?: string
+  readonly table?: string | undefined
   /** Whose inbox it is: consumers with different effects may share a table, and each handles a message. @defaultValue 'default' */
-  readonly consumer?: string
+  readonly consumer?: string | undefined
   /** How long a handled id is remembered, at least; longer than a message may take to come again. @defaultValue 604_800_000, 7 days */
-  readonly retentionMs?: number
+  readonly retentionMs?: number | undefined
   /** When to clean up goes by this clock; what is old, by the database's. @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
+
+const known: Known<SqlInboxOptions> = { table: true, consumer: true, retentionMs: true, clock: true }
 
 /** An inbox in the tables of the handler's own database. Made by {@link sqlInbox}. */
 export interface SqlInbox<DB> extends TransactionalInbox<Transaction<DB>> {
@@ -61,17 +63,14 @@ function indexOf(table: string): string {
  * handler must let such errors of the database pass: MySQL has undone its transaction then. With
  * SQLite use `tx` alone inside a handler: Kysely has one connection, and `tx` holds it.
  */
-export function sqlInbox<DB>(db: Kysely<DB>, options: SqlInboxOptions = {}): SqlInbox<DB> {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`options must be an object, got ${kindOf(options)}`)
-  }
-  const { clock = systemClock } = options
+export function sqlInbox<DB>(db: Kysely<DB>, options?: SqlInboxOptions): SqlInbox<DB> {
+  const { clock = systemClock, ...given } = knownOptions<SqlInboxOptions>('sqlInbox', options, known)
   const { nowSeconds, text, tableOptions, inlineIndex, isMysql } = dialectOf(db)
-  const tableName = checkedTable(options.table ?? 'spillway_inbox')
+  const tableName = checkedTable(given.table ?? 'spillway_inbox')
   const table = sql.table(tableName)
   const index = sql.id(indexOf(tableName))
-  const consumer = stored('consumer', options.consumer ?? 'default')
-  const retentionMs = durationMs('retentionMs', options.retentionMs ?? 604_800_000, 1)
+  const consumer = stored('consumer', given.consumer ?? 'default')
+  const retentionMs = durationMs('retentionMs', given.retentionMs ?? 604_800_000, 1)
   const purgeEveryMs = Math.min(retentionMs / 10, 600_000)
   let purgeAtMs = clock.nowMs() + purgeEveryMs
 

@@ -1,4 +1,5 @@
 import { onTestFinished } from 'vitest'
+import type { CodecFor } from '../../../src/index.js'
 import {
   memoryQueue,
   startConsumer,
@@ -41,7 +42,7 @@ export function bench(partitions = 1) {
       onBackgroundError: (error) => void faults.push(error),
       ...(options.handleBatch ? {} : { handle: async ({ id }: Message<T>) => void handled.push(id) }),
       ...options,
-    })
+    } as ConsumerOptions<T> & CodecFor<T>)
     // Members that are there may need time to let go.
     let settled = false
     void starting.then(
