@@ -169,7 +169,11 @@ describe('spillway/queue', () => {
   it('takes options that may be undefined, and listeners of either kind', () => {
     const maybe = undefined as number | undefined
     const text = undefined as string | undefined
-    expectTypeOf({ partitions: maybe, retainedMessages: maybe }).toExtend<MemoryQueueOptions>()
+    expectTypeOf({
+      partitions: maybe,
+      retainedMessages: maybe,
+      maxUnreadMessages: maybe,
+    }).toExtend<MemoryQueueOptions>()
     expectTypeOf({ table: text, consumer: text, retentionMs: maybe }).toExtend<SqlInboxOptions>()
     expectTypeOf({ id: 'a', key: text, body: { total: 1 } }).toExtend<OutgoingMessage<Order>>()
     expectTypeOf({ topic: 't', codec: undefined, timeoutMs: maybe }).toExtend<PublisherOptions<Order>>()

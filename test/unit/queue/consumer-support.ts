@@ -6,6 +6,7 @@ import {
   startPublisher,
   type Consumer,
   type ConsumerOptions,
+  type MemoryQueueOptions,
   type Message,
   type OutgoingRecord,
   type QueueDriver,
@@ -15,9 +16,9 @@ import { virtualClock } from '../../support/virtual-clock.js'
 export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 /** A memory queue on a virtual clock, with what its consumers handled and reported. */
-export function bench(partitions = 1) {
+export function bench(partitions = 1, options: MemoryQueueOptions = {}) {
   const clock = virtualClock()
-  const driver = memoryQueue({ clock, partitions })
+  const driver = memoryQueue({ clock, partitions, ...options })
   const handled: string[] = []
   const faults: unknown[] = []
   const send = async (records: readonly Partial<OutgoingRecord>[], topic = 't'): Promise<void> => {

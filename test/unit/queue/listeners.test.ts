@@ -229,8 +229,14 @@ describe('wrong arguments', () => {
   })
 
   it.each<[unknown, string]>([
-    ['redis', 'memoryQueue: options must be an object with partitions, retainedMessages, clock, got "redis"'],
-    [{ partition: 4 }, 'memoryQueue: there is no option "partition", only partitions, retainedMessages, clock'],
+    [
+      'redis',
+      'memoryQueue: options must be an object with partitions, retainedMessages, maxUnreadMessages, clock, got "redis"',
+    ],
+    [
+      { partition: 4 },
+      'memoryQueue: there is no option "partition", only partitions, retainedMessages, maxUnreadMessages, clock',
+    ],
     [{ partitions: '4' }, 'partitions must be a number, got "4"'],
     [{ retainedMessages: -1 }, 'retainedMessages must be an integer of at least 0'],
   ])('of memoryQueue: %o', (options, named) => {
