@@ -1,11 +1,18 @@
 import { backgroundReporter } from '../core/background.js'
 import type { CodecFor } from '../core/codec.js'
 import { outsideRequests } from '../core/context.js'
-import { ClosedError, SpillwayError, StoreUnavailableError } from '../core/errors.js'
+import { ClosedError } from '../core/errors.js'
 import { bounded } from './bounded.js'
 import { createCommitter } from './committer.js'
 import { bareDeadLetter, deadLetter } from './dead-letter.js'
-import { checkedDriver, type Delivery, type QueueDriver, type QueueProducer, type QueueRecord } from './driver.js'
+import {
+  checkedDriver,
+  unavailable,
+  type Delivery,
+  type QueueDriver,
+  type QueueProducer,
+  type QueueRecord,
+} from './driver.js'
 import { createHandling } from './handling.js'
 import { keepMembership, leaveMs } from './membership.js'
 import { checkedOptions, type ConsumerOptions } from './options.js'
@@ -271,11 +278,6 @@ function assemble<T, Tx>(driver: QueueDriver, options: ReturnType<typeof checked
   }
   return { consumer, joined: membership.started }
 }
-
-const unavailable = (why: string, cause?: unknown): unknown =>
-  SpillwayError.is(cause)
-    ? cause
-    : new StoreUnavailableError(`queue: ${why}`, { applied: 'no', ...(cause === undefined ? {} : { cause }) })
 
 /** Callers who come while `work` runs share the next run: what they have seen before their call is in its answer. */
 function shareNext<Value>(work: () => Promise<Value>): () => Promise<Value> {

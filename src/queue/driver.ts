@@ -1,4 +1,5 @@
 import { objectWith } from '../core/check.js'
+import { SpillwayError, StoreUnavailableError } from '../core/errors.js'
 
 // What a backend implements. The front (publisher.ts, consumer.ts) waits, retries, keeps order and decides; a driver
 // carries records, and answers.
@@ -29,6 +30,8 @@ export interface QueueRecord extends OutgoingRecord {
  */
 export interface QueueProducer {
   send(records: readonly OutgoingRecord[]): Promise<void>
+  /** What is known of why `send` has no answer yet, such as the last try to connect. */
+  fault?(): Error | undefined
   close(): Promise<void>
 }
 
@@ -95,3 +98,14 @@ export const checkedDriver = (driver: QueueDriver): QueueDriver =>
 /** Whether trying the same thing again cannot help, as the driver says. */
 export const isPermanent = (error: unknown): boolean =>
   typeof error === 'object' && error !== null && (error as { retriable?: unknown }).retriable === false
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** What a call that failed at the backend is told: what it wanted, and why that failed. */
+export const unavailable = (what: string, cause?: unknown): SpillwayError =>
+  SpillwayError.is(cause)
+    ? cause
+    : new StoreUnavailableError(`queue: ${what}${cause === undefined ? '' : `: ${textOf(cause)}`}`, {
+        applied: 'no',
+        ...(cause === undefined ? {} : { cause }),
+      })

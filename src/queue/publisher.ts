@@ -11,6 +11,7 @@ import {
   checkedDriver,
   isPermanent,
   refusesAll,
+  unavailable,
   type OutgoingRecord,
   type QueueDriver,
   type QueueProducer,
@@ -83,7 +84,9 @@ export async function startPublisher<T>(
 ): Promise<Publisher<T>> {
   checkedDriver(driver)
   const { topic, codec, timeoutMs, clock } = checkedOptions<T>(options)
-  const producer = await driver.openProducer(topic)
+  const producer = await driver.openProducer(topic).catch((error: unknown) => {
+    throw unavailable(`cannot publish to topic ${topic}`, error)
+  })
   const trips = createGroupCommit<Call, undefined>({
     module: 'queue',
     name: topic,
@@ -129,6 +132,8 @@ function createSender(
 ): (calls: readonly Call[], trip: Trip) => Promise<(undefined | Error)[]> {
   // A client may go on with a piece that everybody has stopped waiting for. Nothing is sent beside it: it would overtake.
   let underWay: Promise<unknown> = Promise.resolve()
+  /** Why the last piece failed, as long as none has come through since. */
+  let failure: unknown
   /** What the topic takes in one batch, as far as its refusals have told. */
   let pieceBytes = mostBytes
 
@@ -142,6 +147,7 @@ function createSender(
   }
 
   return async (calls, trip) => {
+    trip.blames?.(() => producer.fault?.() ?? (failure instanceof Error ? failure : undefined))
     const records = calls.flatMap((call) => call.records)
     const refusals = new Map<number, Refusal>()
 
@@ -151,9 +157,11 @@ function createSender(
       for (let attempt = 1; ; attempt++) {
         try {
           await sendOnce(piece, trip)
+          failure = undefined
           return true
         } catch (error) {
           if (trip.signal.aborted) throw error
+          failure = error
           if (isPermanent(error)) return refuse(from, to, { error, certain: attempt === 1 })
         }
         await sleep(backoff(attempt), { clock, signal: trip.signal })
