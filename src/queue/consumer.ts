@@ -14,6 +14,7 @@ import {
   type QueueRecord,
 } from './driver.js'
 import { createHandling } from './handling.js'
+import { isTransactional } from './inbox.js'
 import { keepMembership, leaveMs } from './membership.js'
 import { checkedOptions, type ConsumerOptions } from './options.js'
 import { openPartition, positionsToCommit, shouldHold, takeIn, type Partition } from './partition.js'
@@ -52,6 +53,7 @@ export async function startConsumer<T, Tx = undefined>(
 ): Promise<Consumer> {
   checkedDriver(driver)
   const checked = checkedOptions<T, Tx>(options)
+  await checkInbox(checked)
   // The consumer outlives whatever started it.
   const { consumer, joined } = outsideRequests(() => assemble(driver, checked))
   try {
@@ -61,6 +63,14 @@ export async function startConsumer<T, Tx = undefined>(
     throw unavailable(`cannot join group ${checked.group} of topic ${checked.topic}`, error)
   }
   return consumer
+}
+
+/** A database that does not answer in time is away for now, which is no reason not to start. */
+async function checkInbox<T, Tx>(options: ReturnType<typeof checkedOptions<T, Tx>>): Promise<void> {
+  const { inbox, sessionTimeoutMs, clock } = options
+  if (!inbox || !isTransactional(inbox) || !inbox.check) return
+  const checked = outsideRequests(async () => inbox.check?.())
+  if (await bounded(checked, sessionTimeoutMs, clock)) await checked
 }
 
 interface Assembled {
