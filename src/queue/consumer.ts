@@ -32,7 +32,10 @@ export interface Consumer extends AsyncDisposable {
    * did not finish is delivered to another member, or to the next.
    */
   close(): Promise<void>
-  /** Resolves after `close`. Rejects if the consumer stopped by itself: on an error that joining again cannot cure. */
+  /**
+   * Resolves after `close`. Rejects if the consumer stopped by itself: on an error that joining again cannot cure. By itself
+   * this promise keeps no process alive.
+   */
   readonly closed: Promise<void>
 }
 
@@ -41,8 +44,13 @@ const leastHeld = 1_000
 
 /**
  * Joins a group and handles its messages, each at least once and, with an inbox, with one effect. Resolves when the
- * member has its place: what is published afterwards is seen. Rejects when the backend cannot be reached; afterwards it
- * joins again by itself whenever the membership is lost.
+ * member has its place: what is published afterwards is seen. Rejects with StoreUnavailableError, whose `cause` is what the
+ * backend or its client said, when it cannot join within `sessionTimeoutMs`, or when a transactional inbox was never set
+ * up; afterwards it joins again by itself whenever the membership is lost.
+ *
+ * Without type arguments `T` and `Tx` are inferred: annotate the message, as in `handle: (message: Message<Order>, { tx }) =>`.
+ *
+ * Until `close` its connections to Kafka keep the process alive. A consumer of `memoryQueue` does not, while it waits.
  *
  * Messages of a key are handled in order and never two at once in this consumer. Only offsets below the lowest
  * unfinished message are committed, so a crash repeats messages and loses none.

@@ -136,7 +136,8 @@ function claiming<T, Tx>(options: HandlingOptions<T, Tx> & { readonly inbox: Inb
   function renew(ids: readonly string[], owner: string, abort: Abort): () => void {
     let stopped = false
     let cancel: () => void
-    const arm = (): void => void (cancel = clock.after(leaseMs / 3, () => void again()))
+    // A handler that outlives its consumer and hangs does not keep the process alive by this.
+    const arm = (): void => void (cancel = clock.after(leaseMs / 3, () => void again(), true))
     const again = async (): Promise<void> => {
       try {
         const states = await inbox.begin(ids, owner, leaseMs)

@@ -77,7 +77,10 @@ const mostRecords = 10_000
 const leaveMs = 5_000
 const backoff = exponentialBackoff({ baseMs: 20, maxMs: 1_000 })
 
-/** Opens a publisher. Rejects when the backend cannot be reached. */
+/**
+ * Opens a publisher. Rejects with StoreUnavailableError when the backend cannot be reached; `cause` is what its client said.
+ * Until `close` a publisher's connections to Kafka keep the process alive; one of `memoryQueue` does not.
+ */
 export async function startPublisher<T>(
   driver: QueueDriver,
   options: PublisherOptions<T> & CodecFor<T>,

@@ -95,13 +95,13 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
         suspect: false,
       })
       socket.once('close', () => watches.delete(socket))
-      cancelLook ??= systemClock.after(lookEveryMs, look)
+      cancelLook ??= systemClock.after(lookEveryMs, look, true)
       return socket
     }
   }
 
   function look(): void {
-    cancelLook = watches.size > 0 && !ended ? systemClock.after(lookEveryMs, look) : undefined
+    cancelLook = watches.size > 0 && !ended ? systemClock.after(lookEveryMs, look, true) : undefined
     const nowMs = systemClock.nowMs()
     for (const [socket, watch] of watches) {
       if (!isDead(socket, watch, nowMs)) continue
