@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import kafkajs, { type Consumer, type Kafka } from 'kafkajs'
 import { Kysely, MysqlDialect, sql, type Transaction } from 'kysely'
 import { createPool } from 'mysql2'
-import { startConsumer, startPublisher, type ConsumerOptions, type QueueDriver } from 'spillway/queue'
+import { startConsumer, startPublisher, type ConsumerHandler, type QueueDriver } from 'spillway/queue'
 import { kafkaQueue } from 'spillway/queue/kafka'
 import { sqlInbox } from 'spillway/queue/sql'
 
@@ -114,9 +114,11 @@ async function bareConsumer(kafka: Kafka, topic: string): Promise<Consumer> {
   return consumer
 }
 
-type Handlers = Pick<ConsumerOptions<Order>, 'handle' | 'handleBatch'>
-
-async function ourConsumer(driver: QueueDriver, topic: string, handlers: Handlers): Promise<AsyncDisposable> {
+async function ourConsumer(
+  driver: QueueDriver,
+  topic: string,
+  handlers: ConsumerHandler<Order>,
+): Promise<AsyncDisposable> {
   return startConsumer<Order>(driver, { topic, group: freshName(), fromBeginning: true, ...handlers })
 }
 

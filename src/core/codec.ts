@@ -37,8 +37,11 @@ export const isJsonCodec = (codec: unknown): boolean => codec === json
 const json: Codec<unknown> = Object.freeze({
   encode(value: unknown) {
     const text = JSON.stringify(value) as string | undefined
-    if (text === undefined) throw new TypeError(`JSON has no text for a ${typeof value}`)
+    if (text === undefined) throw new TypeError(`JSON has no text for ${described(value)}`)
     return text
   },
   decode: (bytes: Uint8Array): unknown => JSON.parse(utf8.decode(bytes)),
 })
+
+const described = (value: unknown): string =>
+  value === undefined ? 'undefined' : typeof value === 'object' ? 'an object of this kind' : `a ${typeof value}`

@@ -1,11 +1,20 @@
 import { backgroundReporter } from '../core/background.js'
+import type { CodecFor } from '../core/codec.js'
 import { outsideRequests } from '../core/context.js'
-import { ClosedError, SpillwayError, StoreUnavailableError } from '../core/errors.js'
+import { ClosedError } from '../core/errors.js'
 import { bounded } from './bounded.js'
 import { createCommitter } from './committer.js'
 import { bareDeadLetter, deadLetter } from './dead-letter.js'
-import { checkedDriver, type Delivery, type QueueDriver, type QueueProducer, type QueueRecord } from './driver.js'
+import {
+  checkedDriver,
+  unavailable,
+  type Delivery,
+  type QueueDriver,
+  type QueueProducer,
+  type QueueRecord,
+} from './driver.js'
 import { createHandling } from './handling.js'
+import { isTransactional } from './inbox.js'
 import { keepMembership, leaveMs } from './membership.js'
 import { checkedOptions, type ConsumerOptions } from './options.js'
 import { openPartition, positionsToCommit, shouldHold, takeIn, type Partition } from './partition.js'
@@ -23,7 +32,10 @@ export interface Consumer extends AsyncDisposable {
    * did not finish is delivered to another member, or to the next.
    */
   close(): Promise<void>
-  /** Resolves after `close`. Rejects if the consumer stopped by itself: on an error that joining again cannot cure. */
+  /**
+   * Resolves after `close`. Rejects if the consumer stopped by itself: on an error that joining again cannot cure. By itself
+   * this promise keeps no process alive.
+   */
   readonly closed: Promise<void>
 }
 
@@ -32,18 +44,24 @@ const leastHeld = 1_000
 
 /**
  * Joins a group and handles its messages, each at least once and, with an inbox, with one effect. Resolves when the
- * member has its place: what is published afterwards is seen. Rejects when the backend cannot be reached; afterwards it
- * joins again by itself whenever the membership is lost.
+ * member has its place: what is published afterwards is seen. Rejects with StoreUnavailableError, whose `cause` is what the
+ * backend or its client said, when it cannot join within `sessionTimeoutMs`, or when a transactional inbox was never set
+ * up; afterwards it joins again by itself whenever the membership is lost.
+ *
+ * Without type arguments `T` and `Tx` are inferred: annotate the message, as in `handle: (message: Message<Order>, { tx }) =>`.
+ *
+ * Until `close` its connections to Kafka keep the process alive. A consumer of `memoryQueue` does not, while it waits.
  *
  * Messages of a key are handled in order and never two at once in this consumer. Only offsets below the lowest
  * unfinished message are committed, so a crash repeats messages and loses none.
  */
 export async function startConsumer<T, Tx = undefined>(
   driver: QueueDriver,
-  options: ConsumerOptions<T, Tx>,
+  options: ConsumerOptions<T, Tx> & CodecFor<T>,
 ): Promise<Consumer> {
   checkedDriver(driver)
-  const checked = checkedOptions(options)
+  const checked = checkedOptions<T, Tx>(options)
+  await checkInbox(checked)
   // The consumer outlives whatever started it.
   const { consumer, joined } = outsideRequests(() => assemble(driver, checked))
   try {
@@ -53,6 +71,14 @@ export async function startConsumer<T, Tx = undefined>(
     throw unavailable(`cannot join group ${checked.group} of topic ${checked.topic}`, error)
   }
   return consumer
+}
+
+/** A database that does not answer in time is away for now, which is no reason not to start. */
+async function checkInbox<T, Tx>(options: ReturnType<typeof checkedOptions<T, Tx>>): Promise<void> {
+  const { inbox, sessionTimeoutMs, clock } = options
+  if (!inbox || !isTransactional(inbox) || !inbox.check) return
+  const checked = outsideRequests(async () => inbox.check?.())
+  if (await bounded(checked, sessionTimeoutMs, clock)) await checked
 }
 
 interface Assembled {
@@ -270,11 +296,6 @@ function assemble<T, Tx>(driver: QueueDriver, options: ReturnType<typeof checked
   }
   return { consumer, joined: membership.started }
 }
-
-const unavailable = (why: string, cause?: unknown): unknown =>
-  SpillwayError.is(cause)
-    ? cause
-    : new StoreUnavailableError(`queue: ${why}`, { applied: 'no', ...(cause === undefined ? {} : { cause }) })
 
 /** Callers who come while `work` runs share the next run: what they have seen before their call is in its answer. */
 function shareNext<Value>(work: () => Promise<Value>): () => Promise<Value> {

@@ -25,6 +25,8 @@ export interface Body {
 export class Bench {
   readonly handled: Message<Body>[] = []
   readonly consumers: Consumer[] = []
+  /** How often a member of this bench was given its partitions. */
+  assignments = 0
 
   constructor(
     readonly subject: QueueSubject,
@@ -54,7 +56,7 @@ export class Bench {
     await publisher.close()
   }
 
-  async consume(options: Partial<ConsumerOptions<Body>> = {}, driver = this.subject.driver): Promise<Consumer> {
+  async consume(options: Partial<ConsumerOptions<Body>> = {}): Promise<Consumer> {
     const defaults = {
       topic: this.topic,
       group: `group of ${this.topic}`,
@@ -64,9 +66,24 @@ export class Bench {
       sessionTimeoutMs: 6_000,
       ...(options.handleBatch ? {} : { handle: async (message: Message<Body>) => void this.handled.push(message) }),
     }
-    const consumer = await startConsumer<Body>(driver, { ...defaults, ...options })
+    const consumer = await startConsumer(this.counting, { ...defaults, ...options } as ConsumerOptions<Body>)
     this.consumers.push(consumer)
     return consumer
+  }
+
+  /** The driver of the subject, but for members that count. */
+  private readonly counting: QueueDriver = {
+    openProducer: (topic) => this.subject.driver.openProducer(topic),
+    join: async (request) => {
+      const member = await this.subject.driver.join(request)
+      const next = member.next.bind(member)
+      member.next = async (signal) => {
+        const delivery = await next(signal)
+        if (delivery.type === 'assigned') this.assignments++
+        return delivery
+      }
+      return member
+    },
   }
 
   ids(): string[] {

@@ -1,3 +1,6 @@
+import { objectWith } from '../core/check.js'
+import { SpillwayError, StoreUnavailableError } from '../core/errors.js'
+
 // What a backend implements. The front (publisher.ts, consumer.ts) waits, retries, keeps order and decides; a driver
 // carries records, and answers.
 
@@ -27,6 +30,8 @@ export interface QueueRecord extends OutgoingRecord {
  */
 export interface QueueProducer {
   send(records: readonly OutgoingRecord[]): Promise<void>
+  /** What is known of why `send` has no answer yet, such as the last try to connect. */
+  fault?(): Error | undefined
   close(): Promise<void>
 }
 
@@ -86,25 +91,21 @@ export interface QueueDriver {
 export const refusesAll = (error: unknown): boolean =>
   typeof error === 'object' && error !== null && (error as { refusesAll?: unknown }).refusesAll === true
 
-/** A wrong driver, such as a client in its place, is told at once and not by the first call. */
-export function checkedDriver(driver: unknown): QueueDriver {
-  const { openProducer, join } = (driver ?? {}) as Partial<QueueDriver>
-  if (typeof openProducer !== 'function' || typeof join !== 'function') {
-    throw new TypeError(
-      `driver must be a QueueDriver such as memoryQueue() or kafkaQueue(kafka), got ${kindOf(driver)}`,
-    )
-  }
-  return driver as QueueDriver
-}
-
-/** What a wrong argument is, in a word or two. */
-export function kindOf(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.slice(0, 80))
-  if (typeof value !== 'object' || value === null) return String(value)
-  const { constructor } = value as { constructor?: unknown }
-  return typeof constructor === 'function' && constructor.name !== 'Object' ? `a ${constructor.name}` : 'an object'
-}
+/** A wrong driver, such as a client in its place, is refused at once and not by the first call. */
+export const checkedDriver = (driver: QueueDriver): QueueDriver =>
+  objectWith('driver', driver, ['openProducer', 'join'], 'a QueueDriver such as memoryQueue() or kafkaQueue(kafka)')
 
 /** Whether trying the same thing again cannot help, as the driver says. */
 export const isPermanent = (error: unknown): boolean =>
   typeof error === 'object' && error !== null && (error as { retriable?: unknown }).retriable === false
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** What a call that failed at the backend is told: what it wanted, and why that failed. */
+export const unavailable = (what: string, cause?: unknown): SpillwayError =>
+  SpillwayError.is(cause)
+    ? cause
+    : new StoreUnavailableError(`queue: ${what}${cause === undefined ? '' : `: ${textOf(cause)}`}`, {
+        applied: 'no',
+        ...(cause === undefined ? {} : { cause }),
+      })

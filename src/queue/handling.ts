@@ -3,7 +3,7 @@ import type { Backoff } from '../core/backoff.js'
 import type { BackgroundReport } from '../core/background.js'
 import { sleep, type Clock } from '../core/clock.js'
 import type { Abort } from './abort.js'
-import type { Inbox, TransactionalInbox } from './inbox.js'
+import { isTransactional, type Inbox, type TransactionalInbox } from './inbox.js'
 import type { Message } from './message.js'
 import type { HandlerContext } from './options.js'
 import { transactionFault } from './transaction-fault.js'
@@ -23,7 +23,7 @@ export interface Handled {
 /** Runs the handler over messages, through the inbox if there is one. Never rejects. */
 export type Handling<T> = (messages: readonly Message<T>[], abort: Abort) => Promise<Handled>
 
-type Handler<T, Tx> = (messages: readonly Message<T>[], context: HandlerContext<Tx>) => Promise<void>
+type Handler<T, Tx> = (messages: readonly Message<T>[], context: HandlerContext<Tx>) => Promise<void> | void
 
 export interface HandlingOptions<T, Tx> {
   readonly handler: Handler<T, Tx>
@@ -57,15 +57,19 @@ class Context<Tx> implements HandlerContext<Tx> {
 }
 
 /** A handler gets a list of its own: what it takes out of that is not taken from here. */
-const call = <T, Tx>(handler: Handler<T, Tx>, messages: readonly Message<T>[], abort: Abort, tx: Tx): Promise<void> =>
-  handler([...messages], new Context(abort, tx))
+const call = async <T, Tx>(
+  handler: Handler<T, Tx>,
+  messages: readonly Message<T>[],
+  abort: Abort,
+  tx: Tx,
+): Promise<void> => handler([...messages], new Context(abort, tx))
 
 const failure = (error: unknown): unknown => error ?? new Error('the handler failed without a reason')
 
 export function createHandling<T, Tx>(options: HandlingOptions<T, Tx>): Handling<T> {
   const { inbox } = options
   if (!inbox) return plain(options.handler)
-  return 'once' in inbox ? transactional(options.handler, inbox) : claiming({ ...options, inbox })
+  return isTransactional(inbox) ? transactional(options.handler, inbox) : claiming({ ...options, inbox })
 }
 
 function plain<T, Tx>(handler: Handler<T, Tx>): Handling<T> {
@@ -132,7 +136,8 @@ function claiming<T, Tx>(options: HandlingOptions<T, Tx> & { readonly inbox: Inb
   function renew(ids: readonly string[], owner: string, abort: Abort): () => void {
     let stopped = false
     let cancel: () => void
-    const arm = (): void => void (cancel = clock.after(leaseMs / 3, () => void again()))
+    // A handler that outlives its consumer and hangs does not keep the process alive by this.
+    const arm = (): void => void (cancel = clock.after(leaseMs / 3, () => void again(), true))
     const again = async (): Promise<void> => {
       try {
         const states = await inbox.begin(ids, owner, leaseMs)

@@ -21,4 +21,13 @@ export interface TransactionalInbox<Tx> {
    * `work` throws, neither its effect nor the ids stay.
    */
   once(ids: readonly string[], work: (fresh: ReadonlySet<string>, tx: Tx) => Promise<void>): Promise<void>
+  /**
+   * Asked by `startConsumer` before it joins its group. Rejects where the inbox was never set up, so that the consumer
+   * fails at its start and not at each message. A database that is away for now is no failure.
+   */
+  check?(): Promise<void>
 }
+
+/** Event emitters, such as the clients of databases, have a `once` that is another. */
+export const isTransactional = <Tx>(inbox: Inbox | TransactionalInbox<Tx>): inbox is TransactionalInbox<Tx> =>
+  typeof inbox === 'object' && inbox !== null && 'once' in inbox && !('emit' in inbox)

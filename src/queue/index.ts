@@ -13,5 +13,5 @@ export type {
 export type { Inbox, TransactionalInbox } from './inbox.js'
 export { memoryInbox, memoryQueue, type MemoryInboxOptions, type MemoryQueueOptions } from './memory/index.js'
 export type { Message, OutgoingMessage } from './message.js'
-export type { ConsumerOptions, HandlerContext } from './options.js'
-export { startPublisher, type Publisher, type PublisherOptions } from './publisher.js'
+export type { ConsumerHandler, ConsumerOptions, ConsumerSettings, HandlerContext } from './options.js'
+export { startPublisher, type Publisher, type PublisherOptions, type PublishOptions } from './publisher.js'

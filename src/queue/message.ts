@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
-import { keyString } from '../core/check.js'
+import { keyString, shown } from '../core/check.js'
 import { isJsonCodec, type Codec } from '../core/codec.js'
 import type { HeaderValue, OutgoingRecord, QueueRecord, RecordHeaders } from './driver.js'
 
@@ -9,9 +9,10 @@ export interface OutgoingMessage<T> {
   /** Names the message: two deliveries with one id are the same message, whichever way they came. */
   readonly id: string
   /** Messages of one key are handled in the order of their publishing, one at a time. */
-  readonly key?: string
+  readonly key?: string | undefined
+  /** `null` is a body, and `undefined` is none. */
   readonly body: T
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
 /** A message as a handler gets it. One that carries no id, a stranger's, is called `topic/partition/offset`. */
@@ -31,11 +32,12 @@ export const idHeader = 'spillway-id'
 /** Checks a message and turns it into a record. */
 export function encodeMessage<T>(message: OutgoingMessage<T>, codec: Codec<T>): OutgoingRecord {
   if (typeof message !== 'object' || message === null) {
-    throw new TypeError(`a message must be an object with id and body, got ${String(message)}`)
+    throw new TypeError(`a message must be an object with id and body, got ${shown(message)}`)
   }
   const { id, key, body, headers } = message
   keyString('id', id)
   if (key !== undefined) keyString('key', key)
+  if (body === undefined) throw new TypeError('body of a message must not be undefined; null is a body')
   const encoded: unknown = codec.encode(body)
   if (typeof encoded !== 'string' && !(encoded instanceof Uint8Array)) {
     throw new TypeError(`the codec must encode to a string or bytes, got ${typeof encoded}`)

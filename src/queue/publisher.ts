@@ -1,15 +1,17 @@
 import { onAbort } from '../core/abort.js'
 import { exponentialBackoff } from '../core/backoff.js'
-import { durationMs, keyString } from '../core/check.js'
+import { durationMs, keyString, objectWith } from '../core/check.js'
 import { sleep, systemClock, type Clock } from '../core/clock.js'
-import { jsonCodec, type Codec } from '../core/codec.js'
+import { jsonCodec, type Codec, type CodecFor } from '../core/codec.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit, type Trip } from '../core/group-commit.js'
+import { knownOptions, type Known } from '../core/options.js'
 import { bounded } from './bounded.js'
 import {
   checkedDriver,
   isPermanent,
   refusesAll,
+  unavailable,
   type OutgoingRecord,
   type QueueDriver,
   type QueueProducer,
@@ -20,12 +22,21 @@ import { recordBytes } from './record-bytes.js'
 export interface PublisherOptions<T> {
   readonly topic: string
   /** @defaultValue jsonCodec() */
-  readonly codec?: Codec<T>
+  readonly codec?: Codec<T> | undefined
   /** How long a call of `publish` may take. @defaultValue 1_000 */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** Where time comes from. @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
+
+const known: Known<PublisherOptions<unknown>> = { topic: true, codec: true, timeoutMs: true, clock: true }
+
+export interface PublishOptions {
+  /** Its abort ends the wait, with its reason. */
+  readonly signal?: AbortSignal | undefined
+}
+
+const knownOfPublish: Known<PublishOptions> = { signal: true }
 
 /** Publishes to one topic. Made by {@link startPublisher}. */
 export interface Publisher<T> extends AsyncDisposable {
@@ -40,10 +51,7 @@ export interface Publisher<T> extends AsyncDisposable {
    * `'unknown'` publish the same messages again, with the same ids. A message that the topic will never take (it is too
    * large) fails its call, with an error that names it; the other messages of the list, and other calls, are published.
    */
-  publish(
-    messages: OutgoingMessage<T> | readonly OutgoingMessage<T>[],
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<void>
+  publish(messages: OutgoingMessage<T> | readonly OutgoingMessage<T>[], options?: PublishOptions): Promise<void>
   /** Turns new calls away, waits for those under way, and disconnects. */
   close(): Promise<void>
 }
@@ -69,14 +77,22 @@ const mostRecords = 10_000
 const leaveMs = 5_000
 const backoff = exponentialBackoff({ baseMs: 20, maxMs: 1_000 })
 
-/** Opens a publisher. Rejects when the backend cannot be reached. */
-export async function startPublisher<T>(driver: QueueDriver, options: PublisherOptions<T>): Promise<Publisher<T>> {
-  const { topic, codec = jsonCodec<T>(), timeoutMs, clock = systemClock } = options
-  keyString('topic', topic)
-  if (timeoutMs !== undefined) durationMs('timeoutMs', timeoutMs, 1)
-  const producer = await checkedDriver(driver).openProducer(topic)
+/**
+ * Opens a publisher. Rejects with StoreUnavailableError when the backend cannot be reached; `cause` is what its client said.
+ * Until `close` a publisher's connections to Kafka keep the process alive; one of `memoryQueue` does not.
+ */
+export async function startPublisher<T>(
+  driver: QueueDriver,
+  options: PublisherOptions<T> & CodecFor<T>,
+): Promise<Publisher<T>> {
+  checkedDriver(driver)
+  const { topic, codec, timeoutMs, clock } = checkedOptions<T>(options)
+  const producer = await driver.openProducer(topic).catch((error: unknown) => {
+    throw unavailable(`cannot publish to topic ${topic}`, error)
+  })
   const trips = createGroupCommit<Call, undefined>({
     module: 'queue',
+    name: topic,
     verb: 'publish',
     timeoutMs,
     maxBatch: mostRecords,
@@ -91,7 +107,8 @@ export async function startPublisher<T>(driver: QueueDriver, options: PublisherO
   }
   const close = (): Promise<void> => (closing ??= shutDown())
   return {
-    async publish(messages, { signal } = {}) {
+    async publish(messages, options) {
+      const { signal } = knownOptions<PublishOptions>('publish', options, knownOfPublish)
       const list = (Array.isArray(messages) ? messages : [messages]) as readonly OutgoingMessage<T>[]
       const records = list.map((message) => encodeMessage(message, codec))
       if (records.length > 0) await trips.call({ records, bytes: bytesOf(records) }, signal)
@@ -101,6 +118,16 @@ export async function startPublisher<T>(driver: QueueDriver, options: PublisherO
   }
 }
 
+function checkedOptions<T>(given: PublisherOptions<T>) {
+  const options = knownOptions<PublisherOptions<T>>('startPublisher', given, known)
+  const { codec = jsonCodec<T>(), timeoutMs, clock = systemClock } = options
+  const topic = keyString('topic', options.topic)
+  if (timeoutMs !== undefined) durationMs('timeoutMs', timeoutMs, 1)
+  objectWith('codec', codec, ['encode'], 'a Codec')
+  objectWith('clock', clock, ['nowMs', 'wallMs', 'after'], 'a Clock')
+  return { topic, codec, timeoutMs, clock }
+}
+
 /** Carries the records of a trip's calls, in their order and in as many pieces as the backend takes. */
 function createSender(
   producer: QueueProducer,
@@ -108,6 +135,8 @@ function createSender(
 ): (calls: readonly Call[], trip: Trip) => Promise<(undefined | Error)[]> {
   // A client may go on with a piece that everybody has stopped waiting for. Nothing is sent beside it: it would overtake.
   let underWay: Promise<unknown> = Promise.resolve()
+  /** Why the last piece failed, as long as none has come through since. */
+  let failure: unknown
   /** What the topic takes in one batch, as far as its refusals have told. */
   let pieceBytes = mostBytes
 
@@ -121,6 +150,7 @@ function createSender(
   }
 
   return async (calls, trip) => {
+    trip.blames?.(() => producer.fault?.() ?? (failure instanceof Error ? failure : undefined))
     const records = calls.flatMap((call) => call.records)
     const refusals = new Map<number, Refusal>()
 
@@ -130,9 +160,11 @@ function createSender(
       for (let attempt = 1; ; attempt++) {
         try {
           await sendOnce(piece, trip)
+          failure = undefined
           return true
         } catch (error) {
           if (trip.signal.aborted) throw error
+          failure = error
           if (isPermanent(error)) return refuse(from, to, { error, certain: attempt === 1 })
         }
         await sleep(backoff(attempt), { clock, signal: trip.signal })

@@ -76,7 +76,7 @@ export interface RunnerOptions<T> {
   readonly busyMs: number
   /** Publishes a dead letter, a bare one where the whole was refused; absent where there is no topic for them. */
   readonly bury: ((record: QueueRecord, death: Death) => Promise<void>) | undefined
-  readonly onStalled: (message: Message<T>, error: unknown) => void
+  readonly onStalled: (message: Message<T>, error: unknown) => unknown
   /** A partition has made progress. */
   readonly onFinished: (partition: Partition) => void
   readonly report: BackgroundReport
@@ -318,7 +318,7 @@ export function createRunner<T>(options: RunnerOptions<T>): Runner {
     forgetClosed()
     tell(item, 'stalled', error)
     options.onFinished(item.partition)
-    const toldOf = async (): Promise<void> => options.onStalled(stalledMessage(item), error)
+    const toldOf = async (): Promise<unknown> => options.onStalled(stalledMessage(item), error)
     toldOf().catch(options.report)
   }
 

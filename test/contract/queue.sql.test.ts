@@ -6,6 +6,7 @@ import { Kysely, MysqlDialect, sql, SqliteDialect } from 'kysely'
 import Database from 'libsql'
 import { createPool } from 'mysql2'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { memoryQueue, startConsumer, startPublisher, type Message } from '../../src/queue/index.js'
 import { sqlInbox } from '../../src/queue/sql/index.js'
 import { createDatabase } from '../services/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
@@ -207,6 +208,41 @@ function inboxContract(isMysql: boolean, open: () => Promise<{ db: Db; close: ()
     expect(fresh).toEqual(['new'])
   })
 
+  it('says that migrate() is missing, to who starts a consumer and to who asks', async () => {
+    const table = uniqueName('inbox')
+    const inbox = sqlInbox(db, { table })
+    const missing = { code: 'ERR_STORE_UNAVAILABLE', applied: 'no' }
+    const told = `queue: there is no table ${table} for sqlInbox: call its migrate() before the consumer starts`
+    await expect(inbox.check()).rejects.toMatchObject({ ...missing, message: told })
+    await expect(inbox.once(['1'], () => Promise.resolve())).rejects.toMatchObject({ ...missing, message: told })
+    const options = { topic: 't', group: 'g', inbox, handle: () => undefined }
+    await expect(startConsumer(memoryQueue(), options)).rejects.toMatchObject({ ...missing, message: told })
+    await inbox.migrate()
+    await inbox.check()
+  })
+
+  it('lets a consumer go on once a table is there again that was dropped meanwhile', async () => {
+    const { inbox, table } = await fresh()
+    const queue = memoryQueue()
+    const handled: string[] = []
+    const faults: unknown[] = []
+    await using publisher = await startPublisher<number>(queue, { topic: 't' })
+    await using consumer = await startConsumer(queue, {
+      topic: 't',
+      group: 'g',
+      inbox,
+      backoff: () => 20,
+      onBackgroundError: (error) => void faults.push(error),
+      handle: ({ id }: Message<number>) => void handled.push(id),
+    })
+    await sql`drop table ${sql.table(table)}`.execute(db)
+    await publisher.publish({ id: 'a', body: 1 })
+    await expect.poll(() => String(faults[0]), { timeout: 60_000 }).toContain('call its migrate()')
+    await inbox.migrate()
+    await expect.poll(() => handled, { timeout: 60_000 }).toEqual(['a'])
+    expect(await consumer.lag()).toBe(0)
+  })
+
   it('takes a herd of calls, of which none is rejected', { timeout: 240_000 }, async () => {
     const { inbox } = await fresh()
     let effects = 0
@@ -262,7 +298,8 @@ describe('sqlInbox', () => {
     expect(() => sqlInbox(db, { retentionMs: 0 })).toThrow('retentionMs')
     class MssqlAdapter {}
     expect(() => sqlInbox(db, { table: 'x'.repeat(64) })).toThrow('up to 63 bytes')
-    expect(() => sqlInbox(db, 7 as never)).toThrow('options must be an object, got 7')
+    expect(() => sqlInbox(db, 7 as never)).toThrow('sqlInbox: options must be an object with table')
+    expect(() => sqlInbox(db, { tableName: 'x' } as never)).toThrow('sqlInbox: there is no option "tableName"')
     for (const [wrong, came] of [
       [undefined, 'got undefined'],
       [new Database(':memory:'), 'got a Database'],

@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { memoryInbox, memoryQueue, startConsumer, startPublisher, type Consumer } from '../../src/queue/index.js'
+import {
+  memoryInbox,
+  memoryQueue,
+  startConsumer,
+  startPublisher,
+  type Consumer,
+  type Message,
+} from '../../src/queue/index.js'
 import { virtualClock } from '../support/virtual-clock.js'
 
 type Step =
@@ -51,7 +58,7 @@ async function play(steps: readonly Step[], behaviours: readonly Behaviour[], wi
 
   const behaviour = (n: number): Behaviour => behaviours[n % behaviours.length] ?? { takesMs: 0, failures: 0 }
 
-  async function handle(messages: readonly { readonly key?: string; readonly body: number }[]): Promise<void> {
+  async function handle(messages: readonly Pick<Message<number>, 'key' | 'body'>[]): Promise<void> {
     const keys = new Set(messages.map(({ key }) => String(key)))
     for (const key of keys) {
       if (running.has(key)) violations.push(`${key} is in two handlers`)

@@ -8,6 +8,8 @@ export interface WatchedClient {
   readonly kafka: KafkaClient
   /** A broker has what was published: how long the next answer may take is as at the start. */
   answered(): void
+  /** Why the last try to connect to a broker failed, unless one has come through since. */
+  fault(): Error | undefined
   /** Destroys all connections and lets no new one be made. What still waits for an answer fails. */
   end(): void
 }
@@ -19,6 +21,7 @@ const lookEveryMs = 500
 /** What is used of kafkajs' inner parts; an option is what another version may lack. */
 interface Connection {
   socketFactory: (where: object) => Socket
+  connect(): Promise<unknown>
   readonly correlationId: number
   readonly requestTimeout: number
   readonly authHandlers?: unknown
@@ -64,9 +67,21 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
   const patience = new WeakMap<Connection, number>()
   let produceMs = silentMs
   let cancelLook: (() => void) | undefined
+  let fault: Error | undefined
   let ended = false
 
   function watch(connection: Connection): void {
+    const connect = connection.connect.bind(connection)
+    connection.connect = async () => {
+      try {
+        const connected = await connect()
+        fault = undefined
+        return connected
+      } catch (error) {
+        fault = error as Error
+        throw error
+      }
+    }
     const create = connection.socketFactory
     connection.socketFactory = (where) => {
       if (ended) throw new Error('the client is closed')
@@ -80,13 +95,13 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
         suspect: false,
       })
       socket.once('close', () => watches.delete(socket))
-      cancelLook ??= systemClock.after(lookEveryMs, look)
+      cancelLook ??= systemClock.after(lookEveryMs, look, true)
       return socket
     }
   }
 
   function look(): void {
-    cancelLook = watches.size > 0 && !ended ? systemClock.after(lookEveryMs, look) : undefined
+    cancelLook = watches.size > 0 && !ended ? systemClock.after(lookEveryMs, look, true) : undefined
     const nowMs = systemClock.nowMs()
     for (const [socket, watch] of watches) {
       if (!isDead(socket, watch, nowMs)) continue
@@ -125,6 +140,7 @@ export function watchConnections(kafka: KafkaClient): WatchedClient {
   return {
     kafka: clientOf(kafka, watch),
     answered: () => void (produceMs = silentMs),
+    fault: () => fault,
     end() {
       ended = true
       cancelLook?.()

@@ -21,6 +21,12 @@ const permanent = new Set([
 /** Of these, those that are the fault of the records: others may be taken. */
 const ofRecords = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE', 'INVALID_RECORD', 'INVALID_TIMESTAMP'])
 
+/** Not permanent, since a broker may take a moment to know of a topic that was just made. */
+const unknownTopic = new Set(['UNKNOWN_TOPIC_OR_PARTITION'])
+
+const thereIsNo = (topic: string): string =>
+  `there is no topic ${JSON.stringify(topic)}: create it, for the broker does not (auto.create.topics.enable)`
+
 /** A commit that a new sharing out of the group has overtaken. */
 const overtaken = new Set(['REBALANCE_IN_PROGRESS', 'ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID'])
 
@@ -42,8 +48,9 @@ export const isOvertaken = (error: unknown): boolean => isAny(error, overtaken)
  * The error with what the front asks of it: whether it pays to try again, or to try other records. kafkajs' own mark means
  * something else.
  */
-export function translated(what: string, error: unknown): Error {
-  const message = error instanceof Error ? error.message : String(error)
+export function translated(what: string, error: unknown, topic?: string): Error {
+  const isUnknown = topic !== undefined && isAny(error, unknownTopic)
+  const message = isUnknown ? thereIsNo(topic) : error instanceof Error ? error.message : String(error)
   const isPermanent = isAny(error, permanent)
   return Object.assign(new Error(`kafka: ${what}: ${message}`, { cause: error }), {
     retriable: !isPermanent,

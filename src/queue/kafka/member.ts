@@ -56,7 +56,7 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
   const settled = new Promise<void>((resolve) => (onSettled = resolve))
 
   function fail(what: string, error: unknown): void {
-    failure ??= translated(what, error)
+    failure ??= translated(what, error, topic)
     onSettled()
     onLetGo?.()
     wake()
@@ -226,7 +226,7 @@ export function joinGroup(kafka: KafkaClient, request: JoinRequest): QueueMember
       try {
         return lagOf(await groupOffsets(), fromBeginning)
       } catch (error) {
-        throw translated('cannot tell the lag', error)
+        throw translated('cannot tell the lag', error, topic)
       }
     },
     async close() {

@@ -47,9 +47,13 @@ export async function openProducer(kafka: KafkaClient, topic: string, compressio
           messages: grouping.quick(records.map(toMessage) as SentMessage[]),
         })
       } catch (error) {
-        throw translated(`cannot send to ${topic}`, error)
+        throw translated(`cannot send to ${topic}`, error, topic)
       }
       connections.answered()
+    },
+    fault() {
+      const fault = connections.fault()
+      return fault && translated('cannot connect', fault)
     },
     close,
   }

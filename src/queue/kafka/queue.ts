@@ -1,5 +1,6 @@
 import { objectWith } from '../../core/check.js'
 import { outsideRequests } from '../../core/context.js'
+import { knownOptions, type Known } from '../../core/options.js'
 import type { QueueDriver } from '../driver.js'
 import type { KafkaClient } from './client.js'
 import { compressionType, type Compression } from './compression.js'
@@ -11,8 +12,10 @@ import { stopIdleTimerLoop } from './timer-loop.js'
 
 export interface KafkaQueueOptions {
   /** How published batches travel; consumers read every kind they have a codec for. @defaultValue 'none' */
-  readonly compression?: Compression
+  readonly compression?: Compression | undefined
 }
+
+const known: Known<KafkaQueueOptions> = { compression: true }
 
 /**
  * Topics of a Kafka cluster, through a `Kafka` of kafkajs 2.2 that stays the caller's. Each publisher, and each
@@ -25,9 +28,11 @@ export interface KafkaQueueOptions {
  * a broker answers nothing for some seconds is replaced. A group begins at the end of the topic (or where
  * `fromBeginning` says) once; partitions that the topic gets later are read from their beginning.
  */
-export function kafkaQueue(kafka: KafkaClient, options: KafkaQueueOptions = {}): QueueDriver {
+export function kafkaQueue(kafka: KafkaClient, options?: KafkaQueueOptions): QueueDriver {
   objectWith('kafka', kafka, ['producer', 'consumer', 'admin'], 'a Kafka of kafkajs')
-  const compression = compressionType(options.compression ?? 'none')
+  const compression = compressionType(
+    knownOptions<KafkaQueueOptions>('kafkaQueue', options, known).compression ?? 'none',
+  )
   decodeLinearly()
   stopIdleTimerLoop()
   encodeInOnePiece()

@@ -1,21 +1,23 @@
 import { backgroundReporter } from '../../core/background.js'
 import { durationMs, keyString, positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import { kindOf } from '../driver.js'
+import { knownOptions, type Known } from '../../core/options.js'
 import type { Inbox } from '../inbox.js'
 import { storedId } from '../stored-id.js'
 
 export interface MemoryInboxOptions {
   /** How long a handled id is remembered, unless `maxIds` newer ones come meanwhile. @defaultValue 86_400_000, a day */
-  readonly retentionMs?: number
+  readonly retentionMs?: number | undefined
   /**
    * How many handled ids are remembered at least, the newest; an eighth more at most. An id takes about 100 bytes. Where
    * ids go before `retentionMs` has passed, a process warning says so. @defaultValue 1_000_000
    */
-  readonly maxIds?: number
+  readonly maxIds?: number | undefined
   /** Where time comes from. @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
+
+const known: Known<MemoryInboxOptions> = { retentionMs: true, maxIds: true, clock: true }
 
 interface Claim {
   readonly owner: string
@@ -41,13 +43,10 @@ const fewestClaims = 1_024
  * on a restart; `sqlInbox` of `spillway/queue/sql` does not. It keeps the newest `maxIds` ids for `retentionMs`: let that
  * be more than are handled in the time in which a message may come again.
  */
-export function memoryInbox(options: MemoryInboxOptions = {}): Inbox {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`options must be an object, got ${kindOf(options)}`)
-  }
-  const { clock = systemClock } = options
-  const retentionMs = durationMs('retentionMs', options.retentionMs ?? 86_400_000, 1)
-  const maxIds = positiveInteger('maxIds', options.maxIds ?? 1_000_000)
+export function memoryInbox(options?: MemoryInboxOptions): Inbox {
+  const { clock = systemClock, ...given } = knownOptions<MemoryInboxOptions>('memoryInbox', options, known)
+  const retentionMs = durationMs('retentionMs', given.retentionMs ?? 86_400_000, 1)
+  const maxIds = positiveInteger('maxIds', given.maxIds ?? 1_000_000)
   const warn = backgroundReporter('queue', undefined, clock)
   const perGeneration = Math.min(Math.ceil(maxIds / generations), mostInGeneration)
   const claims = new Map<string, Claim>()

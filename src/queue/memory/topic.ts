@@ -21,11 +21,28 @@ export interface Log {
   read(offset: number, max: number, maxBytes: number): readonly QueueRecord[]
 }
 
-export function createTopic(count: number, retained: number, wallMs: () => number): Topic {
+export interface TopicOptions {
+  readonly partitions: number
+  /** Records of a partition that stay although every reader is behind them. */
+  readonly retained: number
+  /** Records of a partition that stay while there is no reader. */
+  readonly maxUnread: number
+  /** Records have gone that nobody has read. */
+  readonly onUnreadDropped: () => void
+  readonly wallMs: () => number
+}
+
+export function createTopic({ partitions: count, retained, maxUnread, onUnreadDropped, wallMs }: TopicOptions): Topic {
   const partitions = Array.from({ length: count }, createLog)
   const readers: (readonly number[])[] = []
   const watchers: (() => void)[] = []
   let keyless = 0
+
+  function release(partition: number): void {
+    const needed = readers.reduce((least, offsets) => Math.min(least, offsets[partition] as number), Infinity)
+    partitions[partition]?.trim(needed - retained)
+  }
+
   return {
     partitions,
     append(records) {
@@ -40,15 +57,16 @@ export function createTopic(count: number, retained: number, wallMs: () => numbe
           offset: log.end,
           timestampMs,
         })
+        if (readers.length === 0 && log.trim(log.end - maxUnread)) onUnreadDropped()
       }
       for (const notify of watchers) notify()
     },
     watch: (onAppend) => void watchers.push(onAppend),
-    addReader: (needed) => void readers.push(needed),
-    release(partition) {
-      const needed = readers.reduce((least, offsets) => Math.min(least, offsets[partition] as number), Infinity)
-      partitions[partition]?.trim(needed - retained)
+    addReader(needed) {
+      readers.push(needed)
+      for (const partition of needed.keys()) release(partition)
     },
+    release,
   }
 }
 
@@ -74,12 +92,13 @@ function createLog() {
       }
       return records.slice(from, to)
     },
-    /** Drops what lies below `offset`, in pieces that are worth the move of the rest. */
-    trim(offset: number): void {
+    /** Drops what lies below `offset`, once that is an eighth of all: so a record that stays is moved eight times on average. */
+    trim(offset: number): boolean {
       const gone = offset - start
-      if (gone < 1 || gone * 2 < records.length) return
+      if (gone < 1 || gone * 8 < records.length) return false
       records = records.slice(gone)
       start = offset
+      return true
     },
   }
 }

@@ -1,5 +1,5 @@
 import { MysqlAdapter, PostgresAdapter, sql, SqliteAdapter, type Kysely, type RawBuilder } from 'kysely'
-import { kindOf } from '../driver.js'
+import { objectWith } from '../../core/check.js'
 
 /** Where the databases differ. Times are whole seconds by the database's own clock. */
 export interface Dialect {
@@ -46,12 +46,20 @@ const known = [
 
 /** By the adapter's class, or its name: a program may hold Kysely twice, as an ES module and in CommonJS. */
 export function dialectOf<DB>(db: Kysely<DB>): Dialect {
-  if (typeof (db as Partial<Kysely<DB>> | undefined)?.getExecutor !== 'function') {
-    throw new TypeError(`db must be a Kysely, got ${kindOf(db)}`)
-  }
+  objectWith('db', db, ['getExecutor'], 'a Kysely')
   const { adapter } = db.getExecutor()
   for (const [Adapter, name, dialect] of known) {
     if (adapter instanceof Adapter || name.test(adapter.constructor.name)) return dialect
   }
   throw new TypeError(`sqlInbox knows MySQL, MariaDB, PostgreSQL and SQLite, got ${adapter.constructor.name}`)
+}
+
+/** `ER_NO_SUCH_TABLE` of MySQL and MariaDB, `undefined_table` of PostgreSQL; SQLite says it in its text alone. */
+const missingTable = new Set<unknown>(['ER_NO_SUCH_TABLE', 1146, '42P01'])
+
+/** Whether a statement failed because its table is not there. */
+export function isMissingTable(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false
+  const { code, errno, message } = error as { code?: unknown; errno?: unknown; message?: unknown }
+  return missingTable.has(code) || missingTable.has(errno) || /^no such table\b/.test(String(message))
 }

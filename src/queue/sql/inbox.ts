@@ -2,26 +2,30 @@ import { createHash, randomBytes } from 'node:crypto'
 import { sql, type Kysely, type RawBuilder, type Transaction } from 'kysely'
 import { durationMs, keyString } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import { kindOf } from '../driver.js'
+import { StoreUnavailableError } from '../../core/errors.js'
+import { knownOptions, type Known } from '../../core/options.js'
 import type { TransactionalInbox } from '../inbox.js'
 import { storedId } from '../stored-id.js'
-import { dialectOf } from './dialect.js'
+import { dialectOf, isMissingTable } from './dialect.js'
 
 export interface SqlInboxOptions {
   /** @defaultValue 'spillway_inbox' */
-  readonly table?: string
+  readonly table?: string | undefined
   /** Whose inbox it is: consumers with different effects may share a table, and each handles a message. @defaultValue 'default' */
-  readonly consumer?: string
+  readonly consumer?: string | undefined
   /** How long a handled id is remembered, at least; longer than a message may take to come again. @defaultValue 604_800_000, 7 days */
-  readonly retentionMs?: number
+  readonly retentionMs?: number | undefined
   /** When to clean up goes by this clock; what is old, by the database's. @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
+
+const known: Known<SqlInboxOptions> = { table: true, consumer: true, retentionMs: true, clock: true }
 
 /** An inbox in the tables of the handler's own database. Made by {@link sqlInbox}. */
 export interface SqlInbox<DB> extends TransactionalInbox<Transaction<DB>> {
-  /** Makes the table if it is not there. */
+  /** Makes the table if it is not there. To be called before the first consumer starts. */
   migrate(): Promise<void>
+  check(): Promise<void>
 }
 
 /** Statements have a bounded number of parameters. */
@@ -56,22 +60,21 @@ function indexOf(table: string): string {
  * does with its transaction commit together. It costs a statement per batch, so handle in batches: a transaction of 500
  * messages takes little longer than one of a single message.
  *
+ * Call `migrate` once before the first consumer starts: without its table `startConsumer` rejects.
+ *
  * For MySQL and MariaDB (InnoDB), PostgreSQL and SQLite, through Kysely. Two transactions with the same id wait for each
  * other, and one of them finds it known; on a deadlock or a busy database it rejects, and the consumer tries again. A
  * handler must let such errors of the database pass: MySQL has undone its transaction then. With
  * SQLite use `tx` alone inside a handler: Kysely has one connection, and `tx` holds it.
  */
-export function sqlInbox<DB>(db: Kysely<DB>, options: SqlInboxOptions = {}): SqlInbox<DB> {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`options must be an object, got ${kindOf(options)}`)
-  }
-  const { clock = systemClock } = options
+export function sqlInbox<DB>(db: Kysely<DB>, options?: SqlInboxOptions): SqlInbox<DB> {
+  const { clock = systemClock, ...given } = knownOptions<SqlInboxOptions>('sqlInbox', options, known)
   const { nowSeconds, text, tableOptions, inlineIndex, isMysql } = dialectOf(db)
-  const tableName = checkedTable(options.table ?? 'spillway_inbox')
+  const tableName = checkedTable(given.table ?? 'spillway_inbox')
   const table = sql.table(tableName)
   const index = sql.id(indexOf(tableName))
-  const consumer = stored('consumer', options.consumer ?? 'default')
-  const retentionMs = durationMs('retentionMs', options.retentionMs ?? 604_800_000, 1)
+  const consumer = stored('consumer', given.consumer ?? 'default')
+  const retentionMs = durationMs('retentionMs', given.retentionMs ?? 604_800_000, 1)
   const purgeEveryMs = Math.min(retentionMs / 10, 600_000)
   let purgeAtMs = clock.nowMs() + purgeEveryMs
 
@@ -87,13 +90,21 @@ export function sqlInbox<DB>(db: Kysely<DB>, options: SqlInboxOptions = {}): Sql
     if (!inlineIndex) await sql`create index if not exists ${index} on ${table} (consumer, seen_at)`.execute(db)
   }
 
+  function told(error: unknown): never {
+    if (!isMissingTable(error)) throw error
+    throw new StoreUnavailableError(
+      `queue: there is no table ${tableName} for sqlInbox: call its migrate() before the consumer starts`,
+      { applied: 'no', cause: error },
+    )
+  }
+
   /** Remembers the ids, and answers with those that were not there. */
   async function remember(tx: Kysely<DB>, ids: readonly string[], claim: string): Promise<readonly string[]> {
     const rows = sql.join(ids.map((id) => sql`(${consumer}, ${id}, ${claim}, ${nowSeconds})`))
     const insert: RawBuilder<unknown> = isMysql
       ? sql`insert ignore into ${table} (consumer, id, claim, seen_at) values ${rows}`
       : sql`insert into ${table} (consumer, id, claim, seen_at) values ${rows} on conflict do nothing`
-    const { numAffectedRows } = await insert.execute(tx)
+    const { numAffectedRows } = await insert.execute(tx).catch(told)
     if (numAffectedRows === BigInt(ids.length)) return ids
     const mine = await sql<{ id: string }>`
       select id from ${table} where consumer = ${consumer} and claim = ${claim} and id in (${sql.join(ids)})
@@ -116,6 +127,13 @@ export function sqlInbox<DB>(db: Kysely<DB>, options: SqlInboxOptions = {}): Sql
 
   return {
     migrate,
+    async check() {
+      try {
+        await sql`select 1 from ${table} where 1 = 0`.execute(db.withoutPlugins())
+      } catch (error) {
+        if (isMissingTable(error)) told(error)
+      }
+    },
     async once(ids, work) {
       if (ids.length === 0) return
       // In one order everywhere: two batches that share ids then wait for each other instead of deadlocking.

@@ -18,6 +18,12 @@ describe('jsonCodec', () => {
     expect(() => codec.encode(value)).toThrow(TypeError)
   })
 
+  it('says what JSON has no text for', () => {
+    expect(() => codec.encode(undefined)).toThrow('JSON has no text for undefined')
+    expect(() => codec.encode(() => 1)).toThrow('JSON has no text for a function')
+    expect(() => codec.encode({ toJSON: () => undefined })).toThrow('JSON has no text for an object of this kind')
+  })
+
   it.each([
     ['bytes that are not UTF-8', Uint8Array.of(0x22, 0xff, 0x22), TypeError],
     ['a character cut in two', Buffer.from('"€"').subarray(0, 3), TypeError],

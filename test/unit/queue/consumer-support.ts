@@ -1,10 +1,12 @@
 import { onTestFinished } from 'vitest'
+import type { CodecFor } from '../../../src/index.js'
 import {
   memoryQueue,
   startConsumer,
   startPublisher,
   type Consumer,
   type ConsumerOptions,
+  type MemoryQueueOptions,
   type Message,
   type OutgoingRecord,
   type QueueDriver,
@@ -14,9 +16,9 @@ import { virtualClock } from '../../support/virtual-clock.js'
 export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 /** A memory queue on a virtual clock, with what its consumers handled and reported. */
-export function bench(partitions = 1) {
+export function bench(partitions = 1, options: MemoryQueueOptions = {}) {
   const clock = virtualClock()
-  const driver = memoryQueue({ clock, partitions })
+  const driver = memoryQueue({ clock, partitions, ...options })
   const handled: string[] = []
   const faults: unknown[] = []
   const send = async (records: readonly Partial<OutgoingRecord>[], topic = 't'): Promise<void> => {
@@ -41,7 +43,7 @@ export function bench(partitions = 1) {
       onBackgroundError: (error) => void faults.push(error),
       ...(options.handleBatch ? {} : { handle: async ({ id }: Message<T>) => void handled.push(id) }),
       ...options,
-    })
+    } as ConsumerOptions<T> & CodecFor<T>)
     // Members that are there may need time to let go.
     let settled = false
     void starting.then(

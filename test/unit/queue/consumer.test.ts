@@ -38,7 +38,7 @@ function setUp(wrap: (driver: QueueDriver) => QueueDriver = (driver) => driver, 
       onBackgroundError: (error) => void faults.push(error),
       ...(options.handleBatch ? {} : { handle: async ({ id }: Message<number>) => void handled.push(id) }),
       ...options,
-    })
+    } as ConsumerOptions<number>)
     onTestFinished(() => {
       const closing = consumer.close()
       return clock.advance(60_000).then(() => closing)
@@ -381,7 +381,7 @@ function setUpWith(base: ReturnType<typeof setUp>, driver: QueueDriver) {
       onBackgroundError: (error) => void base.faults.push(error),
       handle: async ({ id }) => void base.handled.push(id),
       ...options,
-    })
+    } as ConsumerOptions<number>)
     onTestFinished(() => {
       const closing = consumer.close()
       return base.clock.advance(60_000).then(() => closing)

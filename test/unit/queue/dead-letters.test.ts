@@ -147,7 +147,7 @@ describe('a message is buried whatever its handler throws', () => {
 
 describe('what a handler does to what it was given', () => {
   it('changes neither the next try, nor the dead letter, nor what other groups read', async () => {
-    const { consume, send, clock } = bench()
+    const { consume, send, clock } = bench(1, { retainedMessages: 1 })
     await send([{ key: Buffer.from('k'), value: Buffer.from('body'), headers: { trace: Buffer.from('mark') } }])
     const seen: string[] = []
     const spoil = async (messages: readonly Message<Uint8Array>[]): Promise<void> => {

@@ -1,5 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { Redis } from 'ioredis'
+import { Kafka as KafkaOfKafkajs } from 'kafkajs'
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import {
   memoryInbox,
@@ -134,6 +136,8 @@ describe('fifty consumers', () => {
 })
 
 describe('wrong arguments', () => {
+  const kafka = new KafkaOfKafkajs({ brokers: ['127.0.0.1:1'] })
+  const redis = new Redis({ lazyConnect: true })
   const good = { topic: 't', group: 'g', handle: async () => undefined }
   class Kafka {
     consumer(): void {
@@ -148,16 +152,49 @@ describe('wrong arguments', () => {
       'driver must be a QueueDriver such as memoryQueue() or kafkaQueue(kafka), got undefined',
     ],
     ['a client', new Kafka(), good, 'got a Kafka'],
+    [
+      'a client of kafkajs',
+      kafka,
+      good,
+      'driver must be a QueueDriver such as memoryQueue() or kafkaQueue(kafka), got a',
+    ],
+    ['a client of ioredis', redis, good, 'got a Redis client'],
+    ['an inbox', memoryInbox(), good, 'got an object with begin, finish, abandon'],
     ['a function', memoryQueue, good, 'driver must be a QueueDriver'],
     ['an address', 'localhost:9092', good, 'got "localhost:9092"'],
-    ['no options', memoryQueue(), undefined, 'options must be an object, got undefined'],
-    ['a topic for options', memoryQueue(), 'orders', 'options must be an object, got "orders"'],
-    ['a batch that is a number', memoryQueue(), { ...good, batch: 500 }, 'batch must be an object, got 500'],
+    ['no options', memoryQueue(), undefined, 'topic must be a string, got undefined'],
+    [
+      'a topic for options',
+      memoryQueue(),
+      'orders',
+      'startConsumer: options must be an object with topic, group, handle',
+    ],
+    [
+      'an option that there is not',
+      memoryQueue(),
+      { ...good, maxAttempt: 3 },
+      'startConsumer: there is no option "maxAttempt", only topic, group, handle, handleBatch, batch,',
+    ],
+    [
+      'an option of batch that there is not',
+      memoryQueue(),
+      { ...good, batch: { size: 3 } },
+      'batch: there is no option "size", only maxMessages, maxWaitMs, maxBytes',
+    ],
+    ['neither handler', memoryQueue(), { ...good, handle: undefined }, 'either handle or handleBatch, got neither'],
+    ['both handlers', memoryQueue(), { ...good, handleBatch: good.handle }, 'either handle or handleBatch, got both'],
+    ['a client for an inbox', memoryQueue(), { ...good, inbox: redis }, 'got a Redis client'],
+    [
+      'a batch that is a number',
+      memoryQueue(),
+      { ...good, batch: 500 },
+      'batch: options must be an object with maxMessages, maxWaitMs, maxBytes, got 500',
+    ],
     [
       'an inbox that is text',
       memoryQueue(),
       { ...good, inbox: 'redis' },
-      'inbox must be an Inbox or a TransactionalInbox, got "redis"',
+      'inbox must be an Inbox such as memoryInbox(), or a TransactionalInbox such as sqlInbox(db), got "redis"',
     ],
     ['an inbox without finish', memoryQueue(), { ...good, inbox: { begin: () => [] } }, 'inbox must be'],
     ['an inbox that is made later', memoryQueue(), { ...good, inbox: Promise.resolve() }, 'got a Promise'],
@@ -169,12 +206,7 @@ describe('wrong arguments', () => {
       { ...good, onStalled: 'log' },
       'onStalled must be a function, got "log"',
     ],
-    [
-      'another',
-      memoryQueue(),
-      { ...good, onBackgroundError: {} },
-      'onBackgroundError must be a function, got an object',
-    ],
+    ['another', memoryQueue(), { ...good, onBackgroundError: {} }, 'onBackgroundError must be a function, got {}'],
     ['a backoff of a number', memoryQueue(), { ...good, backoff: 100 }, 'backoff must be a function, got 100'],
     ['no bytes', memoryQueue(), { ...good, maxBufferedBytes: 0 }, 'maxBufferedBytes'],
     ['a batch of no bytes', memoryQueue(), { ...good, batch: { maxBytes: 0.5 } }, 'batch.maxBytes'],
@@ -190,8 +222,21 @@ describe('wrong arguments', () => {
     await expect(starting).rejects.not.toThrow('Cannot read')
   })
 
+  it('counts what is undefined as absent', async () => {
+    const options = { ...good, batch: undefined, inbox: undefined, codec: undefined, fromBeginning: undefined }
+    await using consumer = await startConsumer<number>(memoryQueue(undefined), options)
+    expect(await consumer.lag()).toBe(0)
+  })
+
   it.each<[unknown, string]>([
-    ['redis', 'options must be an object, got "redis"'],
+    [
+      'redis',
+      'memoryQueue: options must be an object with partitions, retainedMessages, maxUnreadMessages, clock, got "redis"',
+    ],
+    [
+      { partition: 4 },
+      'memoryQueue: there is no option "partition", only partitions, retainedMessages, maxUnreadMessages, clock',
+    ],
     [{ partitions: '4' }, 'partitions must be a number, got "4"'],
     [{ retainedMessages: -1 }, 'retainedMessages must be an integer of at least 0'],
   ])('of memoryQueue: %o', (options, named) => {

@@ -117,7 +117,8 @@ describe('memoryInbox', () => {
   it('refuses a lease or a retention that is none', async () => {
     expect(() => memoryInbox({ retentionMs: 0 })).toThrow(RangeError)
     expect(() => memoryInbox({ maxIds: 0 })).toThrow(RangeError)
-    expect(() => memoryInbox('redis' as never)).toThrow('options must be an object, got "redis"')
+    expect(() => memoryInbox('redis' as never)).toThrow('memoryInbox: options must be an object with')
+    expect(() => memoryInbox({ retention: 5 } as never)).toThrow('memoryInbox: there is no option "retention"')
     await expect(memoryInbox().begin(['a'], 'one', 0)).rejects.toThrow('leaseMs')
   })
 })

@@ -211,7 +211,9 @@ describe('startPublisher', () => {
     ['an empty key', { id: 'a', key: '', body: 'a' }, 'key'],
     ['a header that is no string', { id: 'a', body: 'a', headers: { n: 1 } }, 'header n'],
     ['headers that are no object', { id: 'a', body: 'a', headers: 'n' }, 'headers'],
-    ['a body without JSON', { id: 'a', body: undefined }, 'undefined'],
+    ['a message without a body', { id: 'a' }, 'body of a message must not be undefined; null is a body'],
+    ['a body that is undefined', { id: 'a', body: undefined }, 'body of a message must not be undefined'],
+    ['a body without JSON', { id: 'a', body: () => 1 }, 'JSON has no text for a function'],
     ['no message', null, 'null'],
   ])('refuses %s, and publishes nothing of the call', async (_, message, named) => {
     const { publisher, trips, clock } = await setUp()
@@ -225,9 +227,31 @@ describe('startPublisher', () => {
     await expect(startPublisher(memoryQueue(), { topic: '' })).rejects.toThrow('topic')
     await expect(startPublisher(memoryQueue(), { topic: 't', timeoutMs: 0 })).rejects.toThrow('timeoutMs')
     expect(() => memoryQueue({ partitions: 0 })).toThrow('partitions')
+    const misspelt = startPublisher(memoryQueue(), { topic: 't', timeout: 5 } as never)
+    await expect(misspelt).rejects.toThrow('startPublisher: there is no option "timeout", only topic, codec')
+    await expect(startPublisher(memoryQueue(), 't' as never)).rejects.toThrow('startPublisher: options must be')
+    const untitled = startPublisher(...([memoryQueue()] as never as Parameters<typeof startPublisher>))
+    await expect(untitled).rejects.toThrow('topic must be a string, got undefined')
+    const empty = startPublisher(...([] as never as Parameters<typeof startPublisher>))
+    await expect(empty).rejects.toThrow('driver must be a QueueDriver such as memoryQueue()')
+    await expect(startPublisher(memoryQueue(), { topic: 't', codec: 'json' as never })).rejects.toThrow('a Codec')
     for (const driver of [undefined, null, 'kafka', {}, { producer: () => undefined }]) {
       await expect(startPublisher(driver as never, { topic: 't' })).rejects.toThrow(TypeError)
     }
+  })
+
+  it('takes null for a body, and a message as it was received', async () => {
+    const { publisher, trips, clock } = await setUp()
+    const received = { topic: 'other', partition: 3, offset: '7', attempt: 1, publishedAtMs: 5, headers: undefined }
+    const calls = [
+      publisher.publish({ id: 'a', key: undefined, body: null as never }, { signal: undefined }),
+      publisher.publish({ id: 'b', body: 'x', ...received }, {}),
+    ]
+    await clock.advance(0)
+    await Promise.all(calls)
+    expect(trips).toEqual([['a', 'b']])
+    const misspelt = publisher.publish({ id: 'c', body: 'x' }, { timeoutMs: 5 } as never)
+    await expect(misspelt).rejects.toThrow('publish: there is no option "timeoutMs", only signal')
   })
 
   it('closes once, and takes nothing afterwards', async () => {

@@ -21,6 +21,14 @@ describe('kafkaQueue', () => {
     )
   })
 
+  it('refuses an option that there is not', () => {
+    expect(() => kafkaQueue(kafka, { compress: 'gzip' } as never)).toThrow(
+      'kafkaQueue: there is no option "compress", only compression',
+    )
+    expect(() => kafkaQueue(kafka, 'gzip' as never)).toThrow('kafkaQueue: options must be an object with compression')
+    expect(() => kafkaQueue(kafka, undefined)).not.toThrow()
+  })
+
   it('refuses a compression it has no codec for, at once', () => {
     expect(() => kafkaQueue(kafka)).not.toThrow()
     expect(() => kafkaQueue(kafka, { compression: 'gzip' })).not.toThrow()
