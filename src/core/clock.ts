@@ -9,8 +9,11 @@ export interface Clock {
   nowMs(): number
   /** Milliseconds since 1970 by the wall clock, for people and for records, never to decide by. */
   wallMs(): number
-  /** Calls `run` once, not before `delayMs` have passed. Returns what cancels it. */
-  after(delayMs: number, run: () => void): () => void
+  /**
+   * Calls `run` once, not before `delayMs` have passed. Returns what cancels it. With `unref`, nobody waits for it: it does
+   * not keep the process alive.
+   */
+  after(delayMs: number, run: () => void, unref?: boolean): () => void
 }
 
 /** Node's timers hold 31 bits; a longer delay would fire at once. */
@@ -20,15 +23,19 @@ const longestTimerMs = 2 ** 31 - 1
 export const systemClock: Clock = {
   nowMs: () => performance.now(),
   wallMs: () => Date.now(),
-  after(delayMs, run) {
+  after(delayMs, run, unref = false) {
     const dueMs = performance.now() + delayMs
+    const start = (ms: number): NodeJS.Timeout => {
+      const started = setTimeout(check, Math.min(ms, longestTimerMs))
+      return unref ? started.unref() : started
+    }
     // A timer may fire up to a millisecond early, and none lasts longer than 24.8 days: look again, sleep the rest.
     const check = (): void => {
       const leftMs = dueMs - performance.now()
-      if (leftMs > 0) timer = setTimeout(check, Math.min(Math.ceil(leftMs), longestTimerMs))
+      if (leftMs > 0) timer = start(Math.ceil(leftMs))
       else run()
     }
-    let timer = setTimeout(check, Math.min(Math.max(Math.ceil(delayMs), 0), longestTimerMs))
+    let timer = start(Math.max(Math.ceil(delayMs), 0))
     return () => clearTimeout(timer)
   },
 }
@@ -41,13 +48,17 @@ export const blockedMs = 5
  * could not read its sockets, once and `delayMs` at most; an answer that lies there, or was held up, then still counts.
  * What has to end on time whatever lies there, such as a hold, takes `clock.after`.
  */
-export function callTimeout(clock: Clock, delayMs: number, run: () => void): () => void {
+export function callTimeout(clock: Clock, delayMs: number, run: () => void, unref = false): () => void {
   const dueMs = clock.nowMs() + delayMs
-  let cancel = clock.after(delayMs, () => {
-    const lateMs = clock.nowMs() - dueMs
-    if (lateMs > blockedMs) cancel = clock.after(Math.min(lateMs, delayMs), run)
-    else run()
-  })
+  let cancel = clock.after(
+    delayMs,
+    () => {
+      const lateMs = clock.nowMs() - dueMs
+      if (lateMs > blockedMs) cancel = clock.after(Math.min(lateMs, delayMs), run, unref)
+      else run()
+    },
+    unref,
+  )
   return () => cancel()
 }
 

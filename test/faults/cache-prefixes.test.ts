@@ -7,6 +7,7 @@ import { connect } from './cache-support.js'
 describeWithServices('caches with prefixes of which one begins with the other', ['redis'], ({ redis: server }) => {
   const cacheOver = (prefix: string, name: string, loads: string[] = []): Cache<string> => {
     const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+      name: 'test',
       async load(key) {
         loads.push(key)
         return `${key} of ${name}`

@@ -25,6 +25,7 @@ describeWithServices(
       const errors: unknown[] = []
       const cacheOver = (client: Redis): Cache<string> => {
         const cache = createCache<string>([memoryTier({ maxEntries: 100 }), redisTier(client, { prefix })], {
+          name: 'test',
           load: async (key) => `${key} of the source`,
           ttlMs: 600_000,
           timeoutMs: 30_000,
@@ -53,7 +54,10 @@ describeWithServices(
       await cache.set('k', 'at the end')
       // It is in Redis, for another that has every right.
       expect(await cacheOver(admin).get('k')).toBe('at the end')
-      await until(() => warnings.some((text) => text.includes(`publish on ${prefix}:bus`)), 'the missing right is told')
+      await until(
+        () => warnings.some((text) => text.includes(`publish on ${prefix}test:bus`)),
+        'the missing right is told',
+      )
       expect(warnings.filter((text) => text.includes('publish'))).toHaveLength(1)
     })
 
@@ -64,6 +68,7 @@ describeWithServices(
       expect(error).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' })
       expect(await cache.get('other')).toBe('other of the source')
       const starting = startWriteBehind(redisWriteBehind(redis, { prefix }), {
+        name: 'test',
         delayMs: 1_000,
         flush: async () => undefined,
       }).then((behind) => behind.touch('k').finally(() => behind.close()))
@@ -93,12 +98,14 @@ describeWithServices(
       const admin = connect(server)
       const prefix = `${uniqueName('full')}:`
       const behind = await startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
+        name: 'test',
         delayMs: 60_000,
         timeoutMs: 30_000,
         flush: async () => undefined,
         onBackgroundError: () => undefined,
       })
       const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+        name: 'test',
         load: async () => undefined,
         ttlMs: 60_000,
         timeoutMs: 30_000,

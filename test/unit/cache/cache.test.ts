@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { CodecFor } from '../../../src/core/codec.js'
 import { ClosedError } from '../../../src/core/errors.js'
 import { createCache, memoryTier, type CacheOptions } from '../../../src/cache/index.js'
 import { settle } from '../../support/virtual-clock.js'
@@ -6,7 +7,10 @@ import { outcomeOf, world } from './support.js'
 
 describe('values', () => {
   const over = <V>(load: () => Promise<V | undefined>, options: Partial<CacheOptions<V>> = {}) =>
-    createCache<V>([memoryTier({ maxEntries: 10 })], { load, ttlMs: 60_000, ...options })
+    createCache<V>([memoryTier({ maxEntries: 10 })], {
+      ...{ name: 'test', load, ttlMs: 60_000 },
+      ...options,
+    } as CacheOptions<V> & CodecFor<V>)
 
   it('are answered as they are, null and false and empty ones included', async () => {
     for (const value of [0, '', false, null, [], {}, 'x', { a: [{ b: null }] }]) {
@@ -110,7 +114,7 @@ describe('a cache in memory', () => {
   it('does not share its entries with another cache over the same tier', async () => {
     const tier = memoryTier({ maxEntries: 10 })
     const [users, posts] = ['user', 'post'].map((kind) =>
-      createCache<string>([tier], { load: async (key) => `${kind} ${key}`, ttlMs: 60_000 }),
+      createCache<string>([tier], { name: 'test', load: async (key) => `${kind} ${key}`, ttlMs: 60_000 }),
     )
     expect([await users?.get('1'), await posts?.get('1'), await users?.get('1')]).toEqual([
       'user 1',
@@ -214,12 +218,14 @@ describe('arguments', () => {
     [{ onBackgroundError: 'x' }, 'onBackgroundError must be a function'],
   ])('are checked: %j', (options, message) => {
     const tier = memoryTier({ maxEntries: 1 })
-    expect(() => createCache([tier], { load: async () => 1, ttlMs: 1, ...options } as never)).toThrow(message)
+    expect(() => createCache([tier], { name: 'test', load: async () => 1, ttlMs: 1, ...options } as never)).toThrow(
+      message,
+    )
   })
 
   it('are checked for tiers', () => {
     const [a, b, c] = [1, 2, 3].map((maxEntries) => memoryTier({ maxEntries })) as [never, never, never]
-    const options = { load: async () => 1, ttlMs: 1 }
+    const options = { name: 'test', load: async () => 1, ttlMs: 1 }
     expect(() => createCache([] as never, options)).toThrow(TypeError)
     expect(() => createCache([a, b, c], options)).toThrow('tiers must be a memory tier, a shared tier, or one of each')
     expect(() => memoryTier({ maxEntries: 0 })).toThrow(RangeError)

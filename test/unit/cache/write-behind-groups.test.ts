@@ -24,6 +24,7 @@ async function setUp(isBad: (key: string) => boolean, options: Partial<WriteBehi
   const calls: Call[] = []
   const errors: unknown[] = []
   const behind = await startWriteBehind(memoryWriteBehind({ clock }), {
+    name: 'test',
     delayMs,
     clock,
     async flush(keys) {
@@ -134,6 +135,7 @@ describe('a key whose flush fails', () => {
     const seen: string[] = []
     const clock = virtualClock()
     const behind = await startWriteBehind(memoryWriteBehind({ clock }), {
+      name: 'test',
       ...{ delayMs, clock },
       async flush(keys) {
         seen.push(...keys)
@@ -175,11 +177,21 @@ describe('close while a flush hangs', () => {
   it('takes the delay and ten seconds by default, and leaves the key to the others', async () => {
     const clock = virtualClock()
     const driver = memoryWriteBehind({ clock })
-    const hangs = await startWriteBehind(driver, { delayMs, clock, flush: () => new Promise(() => undefined) })
+    const hangs = await startWriteBehind(driver, {
+      name: 'test',
+      delayMs,
+      clock,
+      flush: () => new Promise(() => undefined),
+    })
     const flushed: string[] = []
     await hangs.touch('k')
     await clock.advance(delayMs)
-    const other = await startWriteBehind(driver, { delayMs, clock, flush: async (keys) => void flushed.push(...keys) })
+    const other = await startWriteBehind(driver, {
+      name: 'test',
+      delayMs,
+      clock,
+      flush: async (keys) => void flushed.push(...keys),
+    })
     const closing = outcomeOf(hangs.close())
     await clock.advance(delayMs + 9_999)
     expect(closing.state).toBe('waits')
