@@ -39,7 +39,7 @@ export function createCache<V>(
   const settings = checkedOptions<V>(options)
   const { name, clock, earlyRefresh, random, fleetLoadMs } = settings
   const { memory } = arranged
-  const shared = arranged.shared && opened(arranged.shared, name)
+  const shared = opened(arranged, name)
   const origin = randomUUID()
   const stats = { hits: 0, misses: 0, stale: 0, loads: 0, loadFailures: 0 }
   const ending = new AbortController()
@@ -368,12 +368,8 @@ function inOrder(given: unknown): Tiers {
 const example = '[memoryTier({ maxEntries: 10_000 }), redisTier(redis)]'
 
 /** Drivers of other modules open something else. */
-function opened(tier: CacheTier, name: string): SharedStore {
+function opened({ memory, shared }: Tiers, name: string): SharedStore | undefined {
   const verbs = ['read', 'end', 'change', 'marks', 'listen']
-  return objectWith(
-    'what the tier opens',
-    tier.open(name),
-    verbs,
-    'the entries of a cache: is it a driver of another module?',
-  )
+  const which = `what tiers[${memory ? 1 : 0}] opens`
+  return shared && objectWith(which, shared.open(name), verbs, 'the entries of a cache')
 }

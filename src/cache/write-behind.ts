@@ -270,7 +270,7 @@ const known: Known<WriteBehindOptions> = {
 }
 
 function checked(driver: WriteBehindDriver, given: WriteBehindOptions) {
-  objectWith('driver', driver, ['open'], 'a driver of write-behind, such as redisWriteBehind(redis)')
+  objectWith('driver', driver, ['open'], 'a driver of write-behind')
   const options = knownOptions<WriteBehindOptions>('startWriteBehind', given, known)
   const { flush, clock = systemClock } = options
   const name = keyString('name', options.name)
@@ -291,7 +291,5 @@ function checked(driver: WriteBehindDriver, given: WriteBehindOptions) {
 }
 
 /** Drivers of other modules open something else. */
-function opened(driver: WriteBehindDriver, name: string): WriteBehindStore {
-  const what = 'the touched keys of a write-behind: is it a driver of another module?'
-  return objectWith('what the driver opens', driver.open(name), ['touch', 'claim', 'settle'], what)
-}
+const opened = (driver: WriteBehindDriver, name: string): WriteBehindStore =>
+  objectWith('what driver opens', driver.open(name), ['touch', 'claim', 'settle'], 'the touched keys of a write-behind')
