@@ -364,8 +364,9 @@ function notSent(error: unknown): never {
 
 /** Of a call that was not sent, since an earlier one has failed. */
 function doesNotAnswer(failure: unknown): StoreUnavailableError {
-  // What the failure itself came from, so that the causes do not grow into a chain.
-  const cause = failure instanceof StoreUnavailableError ? (failure.cause ?? failure) : failure
+  // What it all came from, so that the causes do not grow into a chain.
+  let cause = failure
+  while (cause instanceof StoreUnavailableError && cause.cause !== undefined) cause = cause.cause
   const why = cause instanceof Error ? `: ${cause.message}` : ''
   return new StoreUnavailableError(`cache: the far tier does not answer${why}`, { applied: 'no', cause })
 }

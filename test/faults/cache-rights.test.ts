@@ -2,6 +2,7 @@ import { Redis } from 'ioredis'
 import { expect, it, onTestFinished } from 'vitest'
 import { createCache, memoryTier, startWriteBehind, type Cache } from '../../src/cache/index.js'
 import { redisTier, redisWriteBehind } from '../../src/cache/redis/index.js'
+import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { until } from '../support/until.js'
 import { connect } from './cache-support.js'
@@ -59,6 +60,22 @@ describeWithServices(
         'the missing right is told',
       )
       expect(warnings.filter((text) => text.includes('publish'))).toHaveLength(1)
+    })
+
+    it('to listen: every get is answered by what Redis has, and the missing right is told once', async () => {
+      const { admin, redis, warnings, errors, cacheOver, prefix } = await setUp('~*', '+@all', 'resetchannels')
+      const [cache, other] = [cacheOver(redis), cacheOver(admin)]
+      expect(await cache.get('k')).toBe('k of the source')
+      const channel = `${prefix}test:bus`
+      await until(() => warnings.some((text) => text.includes(`listen to ${channel}`)), 'the missing right is told')
+      for (let i = 0; i < 3; i++) {
+        await other.set('k', `set ${i}`)
+        expect(await cache.get('k')).toBe(`set ${i}`)
+        // It is asked for again every second.
+        await sleep(600)
+      }
+      expect(warnings.filter((text) => text.includes('listen'))).toHaveLength(1)
+      expect(errors).toEqual([])
     })
 
     it('to write: nothing is applied, and the error says so', async () => {

@@ -28,7 +28,7 @@ export function createBus(redis: RedisSubscribable, channel: string, report: Bac
         for (const listener of listeners.keys()) listener.lost()
       },
       refused(cause) {
-        const why = `so what is in memory is not answered, and Redis is asked: ${cause.message}`
+        const why = `so it hears of no changes by other processes: ${cause.message}`
         report(new Error(`Redis refuses to let the cache listen to ${channel}, ${why}`, { cause }))
       },
     })
