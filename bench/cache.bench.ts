@@ -70,7 +70,7 @@ async function compare(subjects: readonly Subject[], measure: (get: Get) => Prom
 const none = async (): Promise<void> => undefined
 
 function oursInMemory(): Subject {
-  const cache = createCache<Product>([memoryTier({ maxEntries: 10_000 })], { load, ttlMs })
+  const cache = createCache<Product>([memoryTier({ maxEntries: 10_000 })], { name: 'products', load, ttlMs })
   return { name: 'spillway', get: (key) => cache.get(key), close: () => cache.close() }
 }
 
@@ -119,7 +119,12 @@ function bentoInRedis(redis: Redis) {
 }
 
 const oursInRedis = (redis: Redis) =>
-  createCache<Product>([redisTier(redis, { prefix: freshName() })], { load, ttlMs, timeoutMs: 10_000 })
+  createCache<Product>([redisTier(redis, { prefix: freshName() })], {
+    name: 'products',
+    load,
+    ttlMs,
+    timeoutMs: 10_000,
+  })
 
 async function bareGet(redis: Redis, prefix: string, key: string): Promise<Product> {
   const known = await redis.get(prefix + key)
@@ -193,7 +198,11 @@ async function failingLoads(get: (factory: () => Promise<never>) => Promise<unkn
 
 async function stampedeRows(): Promise<Row[]> {
   let source = (): Promise<Product> => load('')
-  const cache = createCache<Product>([memoryTier({ maxEntries: 10 })], { load: () => source(), ttlMs })
+  const cache = createCache<Product>([memoryTier({ maxEntries: 10 })], {
+    name: 'products',
+    load: () => source(),
+    ttlMs,
+  })
   const ours = await failingLoads((factory) => {
     source = factory
     return cache.get('cold')

@@ -19,8 +19,8 @@ export interface Catalogue {
 }
 
 export interface CatalogueOptions {
-  /** From nearest to farthest, for each kind of thing. */
-  readonly tiers: (what: string) => readonly [CacheTier, ...CacheTier[]]
+  /** From nearest to farthest. */
+  readonly tiers: readonly [CacheTier, ...CacheTier[]]
   readonly shop: ShopClient
   /** How old a product may be before it is fetched again. */
   readonly ttlMs: number
@@ -52,14 +52,16 @@ export function startCatalogue({ tiers, shop, ttlMs }: CatalogueOptions): Catalo
       if (!isStoreAway(error)) process.stderr.write(`catalogue: ${String(error)}\n`)
     },
   }
-  const listing = createCache<Listing>(tiers('listing'), {
+  const listing = createCache<Listing>(tiers, {
+    name: 'listing',
     ...shared,
     async load(_key, { signal }) {
       const entries = await shop.listing(signal)
       return { version: createHash('sha1').update(JSON.stringify(entries)).digest('base64url'), entries }
     },
   })
-  const products = createCache<Product>(tiers('product'), {
+  const products = createCache<Product>(tiers, {
+    name: 'product',
     ...shared,
     load: async (id, { signal }) => (await shop.products([id], signal)).get(id),
     loadMany: (ids, { signal }) => shop.products(ids, signal),

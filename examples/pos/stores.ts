@@ -26,7 +26,7 @@ export interface SessionStores {
 /** What the service stands on. */
 export interface Stores extends SessionStores {
   /** From nearest to farthest. */
-  readonly tiers: (what: string) => readonly [CacheTier, ...CacheTier[]]
+  readonly tiers: readonly [CacheTier, ...CacheTier[]]
   /** Where the servers share the requests that the upstream shop allows; `undefined`: this process alone. */
   readonly bucket: RateLimitDriver | undefined
   /** Which of them answer now. */
@@ -37,7 +37,7 @@ export interface Stores extends SessionStores {
 export async function openStores(options: Options): Promise<Stores> {
   const { redis, mysql, sessions, name } = options
   const { memoryTier } = await import('spillway/cache')
-  const near = (): CacheTier => memoryTier({ maxEntries: 20_000 })
+  const near = memoryTier({ maxEntries: 20_000 })
   const shared = redis.length > 0 ? await (await import('./redis/stores.js')).openRedis(redis, name) : undefined
   const own = await openSessions()
 
@@ -49,7 +49,7 @@ export async function openStores(options: Options): Promise<Stores> {
 
   return {
     ...own,
-    tiers: (what) => (shared ? [near(), shared.tier(what)] : [near()]),
+    tiers: shared ? [near, shared.tier] : [near],
     bucket: shared?.bucket,
     async check() {
       const [sharedAnswers, ownAnswers] = await Promise.all([shared?.answers(), own.answers()])

@@ -2,7 +2,7 @@ import type { Change, Changes } from './changes.js'
 import type { Settings } from './check.js'
 import { isPassing, type Entries, type Entry } from './entry.js'
 import type { Far, Found } from './far.js'
-import type { Caller, Flight } from './flight.js'
+import type { AnsweredAs, Caller, Flight } from './flight.js'
 import type { Near } from './near.js'
 import type { CacheStats } from './types.js'
 
@@ -20,7 +20,8 @@ export interface Answers<V> {
   offer(flight: Flight<V>, entry: Entry<V>): void
   /** What is answered at once while a flight is under way. */
   meanwhile(flight: Flight<V>, nowMs: number): Entry<V> | undefined
-  give(caller: Caller<V>, entry: Entry<V>): void
+  /** Answers one caller, and counts it. */
+  give(caller: Caller<V>, entry: Entry<V>, as: AnsweredAs): void
 }
 
 export interface AnswersParts<V> {
@@ -35,6 +36,10 @@ export interface AnswersParts<V> {
 /** Whether the far tier is to be asked, as far as is known. */
 export const canBeAsked = <V>(far: Far, near: Near<V>, key: string, nowMs: number): boolean =>
   far.answers(key) || near.isBehind(nowMs)
+
+/** As what an answer with the entry counts, if it is no load's. */
+export const ageOf = <V>(entry: Entry<V>, nowMs: number): 'hits' | 'stale' =>
+  nowMs < entry.freshUntilMs ? 'hits' : 'stale'
 
 export function createAnswers<V>({ settings, stats, near, far, changes, entries }: AnswersParts<V>): Answers<V> {
   const { clock } = settings
@@ -56,23 +61,21 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
     return entries.found(entry, sentMs, stamp)
   }
 
-  function give(caller: Caller<V>, entry: Entry<V>): void {
+  function give(caller: Caller<V>, entry: Entry<V>, as: AnsweredAs): void {
+    stats[as]++
     let value: V | undefined
     try {
       value = entries.valueOf(entry)
     } catch (error) {
       return caller.reject(error)
     }
-    caller.resolve(value)
+    caller.resolve(value, as)
   }
 
   function offer(flight: Flight<V>, entry: Entry<V>): void {
     flight.fallback = entry
-    const as = clock.nowMs() < entry.freshUntilMs ? 'hits' : 'stale'
-    flight.settle((waiter) => {
-      stats[as]++
-      give(waiter, entry)
-    })
+    const as = ageOf(entry, clock.nowMs())
+    flight.settle((waiter) => give(waiter, entry, as))
   }
 
   /** Others may have changed the old value of a flight: the far tier is asked what may be answered meanwhile. */
@@ -123,7 +126,6 @@ export function createAnswers<V>({ settings, stats, near, far, changes, entries 
         }
         if (!mayAnswerAlone(fallback, nowMs)) return undefined
       }
-      stats[nowMs < fallback.freshUntilMs ? 'hits' : 'stale']++
       return fallback
     },
     give,

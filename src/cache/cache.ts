@@ -1,30 +1,45 @@
 import { randomUUID } from 'node:crypto'
-import { durationMs, keyString } from '../core/check.js'
+import { durationMs, keyString, objectWith, shown } from '../core/check.js'
+import type { CodecFor } from '../core/codec.js'
+import { channels, type CacheGetEvent } from '../core/diagnostics.js'
 import { ClosedError } from '../core/errors.js'
+import { knownOptions } from '../core/options.js'
+import { ageOf } from './answers.js'
 import { createChanges, type Change, type Changes, type End } from './changes.js'
 import { checkedOptions } from './check.js'
-import { isMemoryTier, type CacheTier, type SharedTier } from './driver.js'
+import { isMemoryTier, type CacheTier, type MemoryTier, type SharedStore } from './driver.js'
 import { createEntries, type Entry } from './entry.js'
 import { isDueEarly } from './expiry.js'
 import { createFar, type Far } from './far.js'
+import type { Caller } from './flight.js'
 import { createLoader } from './loader.js'
 import { createLoads } from './loads.js'
 import { Near } from './near.js'
-import type { Cache, CacheOptions, CacheStats } from './types.js'
+import type { Cache, CacheOptions, CacheStats, GetOptions, SetOptions } from './types.js'
 import { createWatch } from './watch.js'
 
 /** How long a turn lasts without a renewal, where loads of a key may run side by side. */
 const sharedTurnMs = 30_000
 
+const { cacheGet } = channels
+
+/** What an answer is called in events. */
+const outcomes = { hits: 'hit', stale: 'stale', misses: 'miss' } as const
+
 /**
  * A cache over `tiers`, from nearest to farthest: `memoryTier`, a Redis tier, or both. Does no I/O until it is used.
  *
- * @throws TypeError or RangeError for options that make no sense.
+ * @throws TypeError or RangeError for tiers that are none, and for options that are missing, unknown, or make no sense.
  */
-export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], options: CacheOptions<V>): Cache<V> {
-  const settings = checkedOptions(options)
-  const { clock, earlyRefresh, random, fleetLoadMs } = settings
-  const { memory, shared } = arranged(tiers)
+export function createCache<V>(
+  tiers: readonly [CacheTier, ...CacheTier[]],
+  options: CacheOptions<V> & CodecFor<V>,
+): Cache<V> {
+  const arranged = inOrder(tiers)
+  const settings = checkedOptions<V>(options)
+  const { name, clock, earlyRefresh, random, fleetLoadMs } = settings
+  const { memory } = arranged
+  const shared = opened(arranged, name)
   const origin = randomUUID()
   const stats = { hits: 0, misses: 0, stale: 0, loads: 0, loadFailures: 0 }
   const ending = new AbortController()
@@ -42,20 +57,21 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
   const far: Far | undefined =
     shared &&
     createFar({
-      tier: shared,
+      name,
+      store: shared,
       origin,
       clock,
       timeoutMs: settings.timeoutMs,
       leaseMs,
       shared: fleetLoadMs === undefined,
-      onBreak: settings.onBackgroundError,
+      onBreak: settings.report,
     })
   const changes: Changes<V> | undefined =
     far &&
     createChanges<V>({
       far,
       clock,
-      onError: settings.onBackgroundError,
+      onError: settings.report,
       onOvertaken: (key) => changed([key]),
       onMarked() {
         near.marked()
@@ -124,27 +140,45 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
     const entry = near.get(key)
     if (!entry) return undefined
     if (nowMs >= entry.staleUntilMs || near.standing(entry, nowMs) !== 'current') return undefined
-    if (nowMs < entry.freshUntilMs) {
-      stats.hits++
-      if (nowMs < entry.quietUntilMs) return entry
-      if (isDueEarly(nowMs, entry.freshUntilMs, entry.loadMs, earlyRefresh, random)) loads.refresh(key, entry)
-    } else {
-      stats.stale++
-      loads.refresh(key, entry)
-    }
+    const as = ageOf(entry, nowMs)
+    stats[as]++
+    if (cacheGet.hasSubscribers) publish(key, nowMs, { outcome: outcomes[as] })
+    if (nowMs < entry.quietUntilMs) return entry
+    const isDue = as === 'stale' || isDueEarly(nowMs, entry.freshUntilMs, entry.loadMs, earlyRefresh, random)
+    if (isDue) loads.refresh(key, entry)
     return entry
   }
 
+  function publish(key: string, startedMs: number, outcome: Pick<CacheGetEvent, 'outcome' | 'error'>): void {
+    cacheGet.publish({ name, key, durationMs: clock.nowMs() - startedMs, ...outcome })
+  }
+
+  /** A caller of whose answer is told, if anybody listens. */
+  function observed(key: string, startedMs: number, caller: Caller<V>): Caller<V> {
+    if (!cacheGet.hasSubscribers) return caller
+    return {
+      resolve(value, as) {
+        publish(key, startedMs, { outcome: outcomes[as] })
+        caller.resolve(value, as)
+      },
+      reject(error) {
+        publish(key, startedMs, { outcome: 'failed', error })
+        caller.reject(error)
+      },
+    }
+  }
+
   /** All that is not a plain hit. */
-  function seek(key: string, signal: AbortSignal | undefined): Promise<V | undefined> {
+  function seek(key: string, options: GetOptions | undefined): Promise<V | undefined> {
     try {
       checkOpen('get')
       keyString('key', key)
+      const { signal } = knownOptions<GetOptions>('get', options, knownOfGet)
       signal?.throwIfAborted()
       const nowMs = clock.nowMs()
       const entry = atHand(key, nowMs)
       if (entry) return Promise.resolve(entries.valueOf(entry))
-      return new Promise((resolve, reject) => loads.join(key, nowMs, { resolve, reject }, signal))
+      return new Promise((resolve, reject) => loads.join(key, nowMs, observed(key, nowMs, { resolve, reject }), signal))
     } catch (error) {
       return rejected(error)
     }
@@ -157,6 +191,29 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
 
   async function mark(end: End): Promise<void> {
     await changes?.mark(end)
+  }
+
+  function ttlOf(call: string, options: SetOptions | undefined): number | undefined {
+    const { ttlMs } = knownOptions<SetOptions>(call, options, knownOfSet)
+    return ttlMs === undefined ? undefined : durationMs('ttlMs', ttlMs, 1)
+  }
+
+  /** What is put in under a key, by the change that is made next. */
+  function toSet(key: string, value: V, ttlMs: number | undefined): NonNullable<Change<V>['set']> {
+    keyString('key', key)
+    if (value === undefined) throw new TypeError(`the value of ${shown(key)} must not be undefined: delete the key`)
+    const stored = entries.stored(key, value, 0, ttlMs)
+    // As new as the change, which comes second only because a value that cannot be decoded must change nothing.
+    return { stored, entry: entries.local(key, stored, undefined, clock.nowMs(), near.stamp + 1) }
+  }
+
+  async function putAll(sets: ReadonlyMap<string, NonNullable<Change<V>['set']>>): Promise<void> {
+    const paced = sets.size > 1
+    const making = Promise.allSettled([...sets].map(([key, set]) => make({ key, set, paced })))
+    changed([...sets.keys()])
+    const nowMs = clock.nowMs()
+    for (const [key, { entry }] of sets) near.keep(key, entry, nowMs)
+    allMade(await making)
   }
 
   async function closeAll(): Promise<void> {
@@ -182,18 +239,20 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
           const nowMs = clock.nowMs()
           if (nowMs < entry.quietUntilMs && near.standing(entry, nowMs) === 'current') {
             stats.hits++
+            if (cacheGet.hasSubscribers) publish(key, nowMs, { outcome: 'hit' })
             return entry.answer
           }
         }
       }
-      return seek(key, options?.signal)
+      return seek(key, options)
     },
-    async getMany(keys, options = {}) {
+    async getMany(keys, options) {
       checkOpen('getMany')
-      if (!Array.isArray(keys)) throw new TypeError(`keys must be an array, got ${typeof keys}`)
+      if (!Array.isArray(keys)) throw new TypeError(`keys must be an array, got ${shown(keys)}`)
       const wanted: readonly string[] = keys
       for (const key of wanted) keyString('key', key)
-      options.signal?.throwIfAborted()
+      const { signal } = knownOptions<GetOptions>('getMany', options, knownOfGet)
+      signal?.throwIfAborted()
       const nowMs = clock.nowMs()
       const values: (V | undefined)[] = new Array<undefined>(wanted.length)
       const missing: number[] = []
@@ -212,27 +271,26 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       // A promise for each key would cost more than its value does.
       return new Promise((resolve, reject) => {
         for (const i of missing) {
+          const key = wanted[i] as string
           const found = (value: V | undefined): void => {
             values[i] = value
             if (--left === 0) resolve(values)
           }
-          loads.join(wanted[i] as string, nowMs, { resolve: found, reject }, options.signal, group)
+          loads.join(key, nowMs, observed(key, nowMs, { resolve: found, reject }), signal, group)
         }
       })
     },
-    async set(key, value, options = {}) {
+    async set(key, value, options) {
       checkOpen('set')
-      keyString('key', key)
-      const ttlMs = options.ttlMs === undefined ? undefined : durationMs('ttlMs', options.ttlMs, 1)
-      if (value === undefined) throw new TypeError('value must not be undefined: delete the key')
-      const stored = entries.stored(key, value, 0, ttlMs)
-      if (!stored) return
-      // As new as the change, which comes second only because a value that cannot be decoded must change nothing.
-      const entry = entries.local(key, stored, undefined, clock.nowMs(), near.stamp + 1)
-      const made = make({ key, set: { stored, entry } })
-      changed([key])
-      near.keep(key, entry, clock.nowMs())
-      await made
+      const ttlMs = ttlOf('set', options)
+      await putAll(new Map([[key, toSet(key, value, ttlMs)]]))
+    },
+    async setMany(given, options) {
+      checkOpen('setMany')
+      const ttlMs = ttlOf('setMany', options)
+      const sets = new Map<string, NonNullable<Change<V>['set']>>()
+      for (const [key, value] of pairsOf<V>(given)) sets.set(key, toSet(key, value, ttlMs))
+      await putAll(sets)
     },
     async delete(...given) {
       checkOpen('delete')
@@ -241,8 +299,7 @@ export function createCache<V>(tiers: readonly [CacheTier, ...CacheTier[]], opti
       const paced = keys.length > 1
       const making = Promise.allSettled([...new Set(keys)].map((key) => make({ key, set: undefined, paced })))
       changed(keys)
-      const made = await making
-      for (const one of made) if (one.status === 'rejected') throw one.reason
+      allMade(await making)
     },
     async invalidateTag(tag) {
       checkOpen('invalidateTag')
@@ -267,15 +324,52 @@ const rejected = async (error: unknown): Promise<never> => {
   throw error
 }
 
-function arranged(tiers: readonly CacheTier[]) {
-  const [first, ...others] = Array.isArray(tiers) ? (tiers as readonly CacheTier[]) : []
-  if (!first) throw new TypeError('tiers must be an array of one tier or more')
-  const memory = isMemoryTier(first) ? first : undefined
-  const shared: readonly SharedTier[] = memory ? others : [first, ...others]
-  if (shared.length > 1) {
-    throw new RangeError(
-      `tiers must be a memory tier, a shared tier, or one of each in that order, got ${tiers.length}`,
-    )
+const knownOfGet = { signal: true } as const
+const knownOfSet = { ttlMs: true } as const
+
+function allMade(outcomes: readonly PromiseSettledResult<void>[]): void {
+  for (const one of outcomes) if (one.status === 'rejected') throw one.reason
+}
+
+/** Checks the form of what `setMany` was given. */
+function* pairsOf<V>(given: unknown): Iterable<readonly [string, V]> {
+  const { [Symbol.iterator]: iterate } = (given ?? {}) as Partial<Iterable<unknown>>
+  if (typeof iterate !== 'function' || typeof given === 'string') {
+    throw new TypeError(`entries must be pairs of key and value, such as a Map, got ${shown(given)}`)
   }
-  return { memory, shared: shared[0] }
+  for (const pair of given as Iterable<unknown>) {
+    if (!Array.isArray(pair) || pair.length !== 2) {
+      throw new TypeError(`entries must be pairs of key and value, got ${shown(pair)} among them`)
+    }
+    yield pair as [string, V]
+  }
+}
+
+interface Tiers {
+  readonly memory: MemoryTier | undefined
+  readonly shared: CacheTier | undefined
+}
+
+function inOrder(given: unknown): Tiers {
+  const all = objectWith('tiers', given as readonly CacheTier[], ['push', 'slice'], `an array such as ${example}`)
+  for (const [i, tier] of all.entries())
+    objectWith(`tiers[${i}]`, tier, ['open'], 'a tier, from memoryTier or redisTier')
+  const [first, ...others] = all
+  if (!first) throw new TypeError(`tiers must be an array of one tier or more, such as ${example}, got []`)
+  const memory = isMemoryTier(first) ? first : undefined
+  const [shared, ...more] = memory ? others : all
+  if (more.length > 0) {
+    const kinds = all.map((tier) => (isMemoryTier(tier) ? 'memory' : 'shared')).join(', ')
+    throw new TypeError(`tiers must be a memory tier, a shared tier, or one of each in that order, got [${kinds}]`)
+  }
+  return { memory, shared }
+}
+
+const example = '[memoryTier({ maxEntries: 10_000 }), redisTier(redis)]'
+
+/** Drivers of other modules open something else. */
+function opened({ memory, shared }: Tiers, name: string): SharedStore | undefined {
+  const verbs = ['read', 'end', 'change', 'marks', 'listen']
+  const which = `what tiers[${memory ? 1 : 0}] opens`
+  return shared && objectWith(which, shared.open(name), verbs, 'the entries of a cache')
 }

@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import type { Marking } from './driver.js'
 import type { Entry, Unborn } from './entry.js'
-import { doesNotAnswer, type Far } from './far.js'
+import type { Far } from './far.js'
 import { asLastDelete, type Wish } from './wish.js'
 
 /** A change of a key, and what this process answers for the key until the far tier has it. */
@@ -202,10 +202,12 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
 
   function schedule(): void {
     if (closed || cancelTimer || retrying || !anythingMissed()) return
-    cancelTimer = clock.after(backoff(++attempts), () => {
+    const again = (): void => {
       cancelTimer = undefined
       start()
-    })
+    }
+    // The end of the process ends it: whoever asked for the change knows that it has failed.
+    cancelTimer = clock.after(backoff(++attempts), again, true)
   }
 
   function start(): void {
@@ -282,7 +284,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
     const { key: name, set } = change
     const born = far.born() ?? 'unknown'
     try {
-      if (!far.takesChanges(name)) throw doesNotAnswer()
+      far.expectChanges(name)
       // The far tier is to have marks that were asked for before, so that they do not end what is set now.
       if (set && anyMarkMissed()) await repeatMarks()
       const done = await settleFor(key, wish)
@@ -297,7 +299,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
 
   async function reachAll(end: End, number: number): Promise<void> {
     try {
-      if (!far.takesMarks()) throw doesNotAnswer()
+      far.expectMarks()
       await far.mark({ ...end, ids: [idOf(number)] })
       if (end.verb === 'clear') forgetUntil(number)
     } catch (error) {
@@ -316,7 +318,7 @@ export function createChanges<V>({ far, clock, onError, onOvertaken, onMarked }:
       const { key: name, set, paced } = change
       const key = keyOf(name)
       const asked = { key: name, wishedAtMs: clock.nowMs(), number: ++numbers, sent: key.sent }
-      const wish: Wish = set ? { ...asked, verb: 'set', entry: set.stored } : { ...asked, verb: 'delete', paced }
+      const wish: Wish = set ? { ...asked, verb: 'set', entry: set.stored, paced } : { ...asked, verb: 'delete', paced }
       key.newest = wish
       key.isDoubted = false
       return track(key.underWay, reach(key, wish, change)).finally(() => tidy(name, key))

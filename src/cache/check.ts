@@ -1,22 +1,47 @@
-import { backgroundReporter } from '../core/background.js'
-import { durationMs, keyString, positiveNumber, shown } from '../core/check.js'
-import { systemClock, type Clock } from '../core/clock.js'
-import { jsonCodec, type Codec } from '../core/codec.js'
+import { backgroundReporter, type BackgroundReport } from '../core/background.js'
+import { durationMs, keyString, objectWith, optionalFunction, positiveNumber, shown } from '../core/check.js'
+import { systemClock } from '../core/clock.js'
+import { jsonCodec } from '../core/codec.js'
+import { knownOptions, type Known } from '../core/options.js'
 import type { CacheOptions } from './types.js'
 
+type Given<T> = { readonly [K in keyof T]-?: Exclude<T[K], undefined> }
+
+/** What has no default. */
+type Optional = 'loadMany' | 'fleetLoadMs' | 'tags'
+
 /** Options with their defaults, checked. */
-export interface Settings<V> extends Required<Omit<CacheOptions<V>, 'loadMany' | 'fleetLoadMs' | 'tags'>> {
+export interface Settings<V> extends Given<Omit<CacheOptions<V>, Optional | 'onBackgroundError'>> {
   readonly loadMany: CacheOptions<V>['loadMany']
   readonly fleetLoadMs: number | undefined
   readonly tags: CacheOptions<V>['tags']
-  readonly codec: Codec<V>
-  readonly clock: Clock
+  readonly report: BackgroundReport
+}
+
+const known: Known<CacheOptions<unknown>> = {
+  name: true,
+  load: true,
+  loadMany: true,
+  ttlMs: true,
+  jitter: true,
+  staleMs: true,
+  absentTtlMs: true,
+  earlyRefresh: true,
+  loadTimeoutMs: true,
+  fleetLoadMs: true,
+  tags: true,
+  codec: true,
+  whenBusIsLost: true,
+  timeoutMs: true,
+  onBackgroundError: true,
+  clock: true,
+  random: true,
 }
 
 function share(name: string, value: unknown, atMost: number): number {
-  if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${String(value)}`)
+  if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${shown(value)}`)
   if (!(value >= 0 && value <= atMost)) {
-    throw new RangeError(`${name} must be from 0 to ${atMost}, got ${String(value)}`)
+    throw new RangeError(`${name} must be from 0 to ${atMost}, got ${shown(value)}`)
   }
   return value
 }
@@ -28,19 +53,15 @@ function askOrTrust(value: unknown): 'ask' | 'trust' {
   return value
 }
 
-function callable<F>(name: string, value: F): F {
-  if (value !== undefined && typeof value !== 'function') {
-    throw new TypeError(`${name} must be a function, got ${typeof value}`)
-  }
-  return value
-}
-
-export function checkedOptions<V>(options: CacheOptions<V>): Settings<V> {
-  const { load, fleetLoadMs } = options
-  if (typeof load !== 'function') throw new TypeError(`load must be a function, got ${typeof load}`)
+export function checkedOptions<V>(given: CacheOptions<V>): Settings<V> {
+  const options = knownOptions<CacheOptions<V>>('createCache', given, known)
+  const { load, fleetLoadMs, clock = systemClock, codec = jsonCodec<V>() } = options
+  const name = keyString('name', options.name)
+  if (typeof load !== 'function') throw new TypeError(`load must be a function, got ${shown(load)}`)
   return {
+    name,
     load,
-    loadMany: callable('loadMany', options.loadMany),
+    loadMany: optionalFunction('loadMany', options.loadMany),
     ttlMs: durationMs('ttlMs', options.ttlMs, 1),
     jitter: share('jitter', options.jitter ?? 0.1, 1),
     staleMs: durationMs('staleMs', options.staleMs ?? 0),
@@ -48,21 +69,21 @@ export function checkedOptions<V>(options: CacheOptions<V>): Settings<V> {
     earlyRefresh: share('earlyRefresh', options.earlyRefresh ?? 1, Number.MAX_VALUE),
     loadTimeoutMs: durationMs('loadTimeoutMs', options.loadTimeoutMs ?? Infinity, 1),
     fleetLoadMs: fleetLoadMs === undefined ? undefined : positiveNumber('fleetLoadMs', fleetLoadMs),
-    tags: callable('tags', options.tags),
-    codec: options.codec ?? jsonCodec<V>(),
+    tags: optionalFunction('tags', options.tags),
+    codec: objectWith('codec', codec, ['encode', 'decode'], 'a codec, with encode and decode'),
     whenBusIsLost: askOrTrust(options.whenBusIsLost ?? 'ask'),
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
-    onBackgroundError: backgroundReporter('cache', callable('onBackgroundError', options.onBackgroundError)),
-    clock: options.clock ?? systemClock,
-    random: options.random ?? Math.random,
+    report: backgroundReporter('cache', optionalFunction('onBackgroundError', options.onBackgroundError), clock),
+    clock,
+    random: optionalFunction('random', options.random) ?? Math.random,
   }
 }
 
 /** The tags of a value: each once. */
-export function tagsOf<V>(settings: Settings<V>, key: string, value: V | undefined): readonly string[] {
-  if (!settings.tags || value === undefined) return none
+export function tagsOf<V>(settings: Settings<V>, key: string, value: V): readonly string[] {
+  if (!settings.tags) return none
   const tags: unknown = settings.tags(key, value)
-  if (!Array.isArray(tags)) throw new TypeError(`tags must answer with an array, got ${typeof tags}`)
+  if (!Array.isArray(tags)) throw new TypeError(`tags must answer with an array, got ${shown(tags)}`)
   return [...new Set(tags)].map((tag) => keyString('tag', tag))
 }
 

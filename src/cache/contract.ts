@@ -4,15 +4,15 @@ import type { Codec } from '../core/codec.js'
 import type { Trip } from '../core/group-commit.js'
 import { createCache } from './cache.js'
 import { createSource, type Source } from './contract-source.js'
-import type { CacheTier, SharedTier } from './driver.js'
+import type { CacheTier, SharedStore } from './driver.js'
 import type { Cache, CacheOptions } from './types.js'
 
 export { writeBehindContract, type WriteBehindSubject } from './write-behind-contract.js'
 
 /** A tier under test. */
 export interface CacheSubject extends AsyncDisposable {
-  /** The tier as another process has it: all of a subject share their values. */
-  readonly tier: () => SharedTier
+  /** The tier as another process has it: all of a subject share their values, those of one name. */
+  readonly tier: () => CacheTier
   /** A tier at hand, to be put in front of it. */
   readonly memory: () => CacheTier
   /** Lets time pass, in the tier and by `clock`. */
@@ -24,9 +24,14 @@ export interface CacheSubject extends AsyncDisposable {
 interface Bench {
   readonly source: Source
   readonly clock: Clock
-  readonly tier: () => SharedTier
-  /** A process: a cache of its own over the tier, with memory in front of it unless `plain`. */
-  readonly join: (options?: Partial<CacheOptions<string>> & { readonly plain?: boolean }) => Cache<string>
+  /** The tier as another process has it. */
+  readonly tier: () => CacheTier
+  /** What the caches have, as another process sees it. */
+  readonly store: () => SharedStore
+  /** A process: a cache of its own, with memory in front of the tier unless `plain`. `over`: a tier that it shares with others. */
+  readonly join: (
+    options?: Partial<CacheOptions<string>> & { readonly plain?: boolean; readonly over?: CacheTier },
+  ) => Cache<string>
   readonly advance: (ms: number) => Promise<void>
   /** Lets time pass until it holds, which other processes may take a second for. */
   readonly until: (holds: () => boolean | Promise<boolean>, what: string) => Promise<void>
@@ -41,6 +46,7 @@ type Change = (cache: Cache<string>, source: Source) => Promise<void>
 
 const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
 const minuteMs = 60_000
+const commonName = 'contract'
 const tags = (key: string): string[] => ['all', `of ${key.slice(0, 100)}`]
 const changes: readonly (readonly [name: string, change: Change])[] = [
   ['delete', (cache) => cache.delete('k')],
@@ -74,11 +80,13 @@ export function cacheContract(
           source,
           clock,
           tier: subject.tier,
+          store: () => subject.tier().open(commonName),
           advance: (ms) => subject.advance(ms),
-          join({ plain = false, ...options } = {}) {
-            const tiers: [CacheTier, ...CacheTier[]] = plain ? [subject.tier()] : [subject.memory(), subject.tier()]
+          join({ plain = false, over = subject.tier(), ...options } = {}) {
+            const tiers: [CacheTier, ...CacheTier[]] = plain ? [over] : [subject.memory(), over]
             const load = (key: string): Promise<string | undefined> => source.load(key)
-            const cache = createCache(tiers, { load, ttlMs: minuteMs, timeoutMs: 30_000, tags, clock, ...options })
+            const given = { name: commonName, load, ttlMs: minuteMs, timeoutMs: 30_000, tags, clock, ...options }
+            const cache = createCache<string>(tiers, given)
             caches.push(cache)
             return cache
           },
@@ -130,6 +138,147 @@ export function cacheContract(
     await cache.delete(...keys.slice(0, 5))
     assert.deepEqual(await cache.getMany(keys), expected)
     assert.equal(source.loads.length, keys.length + 5)
+  })
+
+  check('keeps names apart, whatever is in them', async ({ join, source, tier, until, advance }) => {
+    const over = tier()
+    const names = [
+      'users',
+      'Users',
+      'user',
+      'a:b',
+      'a',
+      'a:',
+      ':a',
+      '{a}',
+      '{',
+      '}',
+      'a}',
+      '%7Ba%7D',
+      '%',
+      '%3A',
+      'a%3Ab',
+    ]
+    names.push('marks', 'bus', ' ', 'ä', '令牌', 'x'.repeat(8_192), `${'x'.repeat(8_191)}y`, '{'.repeat(8_192))
+    // What a name and a key could make of each other, and of what a tier has beside entries.
+    const keys = ['7', 'b', 'b:7', 'a:7', ':7', ':', '}', '{7}', 'marks', 'bus', '7}:turn']
+    const cacheOf = (name: string): Cache<string> => {
+      const load = async (key: string): Promise<string> => {
+        source.loads.push(key)
+        return `${key} of ${name}`
+      }
+      return join({ name, over, plain: true, load })
+    }
+    const caches = names.map((name) => ({ name, cache: cacheOf(name) }))
+    type Named = (typeof caches)[number]
+    const seeAll = async (): Promise<void> => {
+      await Promise.all(
+        caches.map(async ({ name, cache }) => {
+          assert.deepEqual(
+            await cache.getMany(keys),
+            keys.map((key) => `${key} of ${name}`),
+            name,
+          )
+        }),
+      )
+    }
+    await seeAll()
+    await until(async () => {
+      const before = source.loads.length
+      await seeAll()
+      return source.loads.length === before
+    }, 'all are kept')
+    const changes: readonly ((cache: Cache<string>) => Promise<void>)[] = [
+      (cache) => cache.delete(...keys),
+      (cache) => cache.invalidateTag('all'),
+      (cache) => cache.clear(),
+    ]
+    for (const [i, change] of changes.entries()) {
+      // Each changes what is its own, and nothing else is loaded again.
+      for (const { name, cache } of [caches[i], caches[i + 3], caches[i + 7]] as Named[]) {
+        const before = source.loads.length
+        await change(cache)
+        await advance(1)
+        await seeAll()
+        assert.equal(source.loads.length - before, keys.length, `${name} has changed`)
+      }
+    }
+  })
+
+  check('has no two names act on each other, with memory in front and turns between processes', async (bench) => {
+    const { join, source, tier, until } = bench
+    const over = tier()
+    const fleet = { over, fleetLoadMs: 20_000 }
+    const join2 = (options: object): Cache<string>[] => ['products', 'users'].map((name) => join({ ...options, name }))
+    const [products, users] = join2(fleet) as [Cache<string>, Cache<string>]
+    const letGo = source.hold()
+    const [product, user] = [products.get('7'), users.get('7')]
+    // Neither waits for the turn of the other.
+    await until(() => source.running === 2, 'both load')
+    source.values.set('7', 'new')
+    await users.delete('7')
+    letGo()
+    await Promise.all([product, user])
+    assert.deepEqual(source.loads, ['7', '7'])
+    const atHand = async (cache: Cache<string>): Promise<boolean> => {
+      const { hits } = cache.stats()
+      await cache.get('7')
+      return cache.stats().hits > hits
+    }
+    await until(() => atHand(products), 'it is at hand')
+    const { loads } = products.stats()
+    for (const [, change] of changes) await change(users, source)
+    await users.delete('7')
+    await users.set('7', 'a user')
+    await products.set('7', 'a product')
+    assert.deepEqual([await products.get('7'), await users.get('7')], ['a product', 'a user'])
+    const [others, sameUsers] = join2({ over: tier(), plain: true }) as [Cache<string>, Cache<string>]
+    assert.deepEqual([await others.get('7'), await sameUsers.get('7')], ['a product', 'a user'])
+    await users.clear()
+    await until(async () => (await users.get('7')) === 'new', 'users are loaded anew')
+    assert.equal(await products.get('7'), 'a product')
+    assert.equal(products.stats().loads, loads)
+  })
+
+  check('sets many at once, each as by set', async ({ join, source, until }) => {
+    const [a, b, c] = [join(), join(), join({ plain: true })]
+    const keys = Array.from({ length: 1_500 }, (_, i) => `k${i}`)
+    for (const key of keys) source.values.set(key, 'of the source')
+    await until(async () => {
+      await b.get('k1')
+      const { hits } = b.stats()
+      await b.get('k1')
+      return b.stats().hits > hits
+    }, 'it is at hand')
+    const letGo = source.hold()
+    const loads = source.loads.length
+    const loading = c.get('k2')
+    await until(() => source.loads.length > loads, 'a load has begun')
+    await a.setMany([['k1', 'first'], ...keys.map((key) => [key, `set ${key}`] as const)])
+    letGo()
+    await loading
+    const expected = keys.map((key) => `set ${key}`)
+    assert.deepEqual(await a.getMany(keys), expected)
+    assert.deepEqual(await c.getMany(keys), expected)
+    await until(async () => (await b.get('k1')) === 'set k1', 'the other process has heard of it')
+    assert.equal(source.loads.length, loads + 1)
+    await a.invalidateTag('of k1')
+    await a.setMany(new Map([['k2', 'again']]))
+    assert.deepEqual(await c.getMany(['k1', 'k2', 'k3']), ['of the source', 'again', 'set k3'])
+    await a.setMany([])
+  })
+
+  check('keeps null as a value', async ({ join }) => {
+    let loads = 0
+    const load = (): never => {
+      loads++
+      return null as never
+    }
+    const [a, b] = [join({ load }), join({ load, plain: true })]
+    assert.deepEqual([await a.get('k'), await a.get('k'), await b.get('k'), loads], [null, null, null, 1])
+    await a.set('k2', null as never)
+    assert.deepEqual(await b.getMany(['k2', 'k']), [null, null])
+    assert.equal(loads, 1)
   })
 
   check('keeps bytes as they are', async ({ join, source }) => {
@@ -204,7 +353,7 @@ export function cacheContract(
   })
 
   check('loads what many keys miss in one call, and answers in order', async (bench) => {
-    const { join, source, tier, advance, until } = bench
+    const { join, source, store, advance, until } = bench
     const asked: (readonly string[])[] = []
     const loadMany = async (keys: readonly string[]): Promise<Map<string, string>> => {
       asked.push([...keys].sort())
@@ -215,7 +364,7 @@ export function cacheContract(
     assert.deepEqual(asked, [['none', 'x', 'y']])
     // Whoever asked has been answered; that the tier has it comes a moment later.
     const terms = { id: 'looks', leaseMs: 1_000, shared: true }
-    const far = tier()
+    const far = store()
     for (const key of ['x', 'y', 'none']) {
       await until(async () => {
         const [one] = (await far.read([{ key, takes: false }], terms, trip)).found
@@ -343,11 +492,11 @@ export function cacheContract(
 
   check(
     'passes the turn of a dead loader on, and not before its time',
-    async ({ join, source, tier, until, clock }) => {
+    async ({ join, source, store, until, clock }) => {
       // It has taken the turn and is heard of no more.
       const terms = { id: 'dead', leaseMs: 600, shared: false }
       const startedMs = clock.nowMs()
-      const [taken] = (await tier().read([{ key: 'k', takes: true }], terms, trip)).found
+      const [taken] = (await store().read([{ key: 'k', takes: true }], terms, trip)).found
       assert.ok(taken && !(taken instanceof Error) && taken.turn)
       let answer: string | undefined
       void join({ fleetLoadMs: 800 })
@@ -361,7 +510,7 @@ export function cacheContract(
       const { turn } = taken
       const born = { epoch: '', count: 0 }
       const entry = { body: '"old"', freshMs: minuteMs, staleMs: 0, loadMs: 1, born, tags: [] }
-      assert.deepEqual(await tier().end([{ verb: 'fill', key: 'k', turn, shared: false, entry }], trip), [false])
+      assert.deepEqual(await store().end([{ verb: 'fill', key: 'k', turn, shared: false, entry }], trip), [false])
       assert.equal(await join({ plain: true }).get('k'), 'v1')
     },
   )

@@ -1,10 +1,16 @@
 import type { Trip } from '../core/group-commit.js'
 
 /**
- * A place that keeps entries. `createCache` takes one or more, from nearest to farthest: `memoryTier`, a Redis tier, or
- * another that implements {@link SharedTier}.
+ * A place that keeps entries. `createCache` takes one or two, from nearest to farthest: `memoryTier`, `redisTier`, or another
+ * that opens a {@link SharedStore}. Caches of one name share entries there; those of different names have nothing in common.
  */
-export type CacheTier = MemoryTier | SharedTier
+export interface CacheTier {
+  /**
+   * The entries of one name, with their marks, turns and bus: nothing of them is seen or ended by another name. Does no I/O.
+   * All that open the same name share what is in it.
+   */
+  open(name: string): SharedStore
+}
 
 /** What a tier keeps under a key. */
 export interface StoredEntry {
@@ -86,7 +92,7 @@ export interface TierRead {
 /** What the reads of a trip came to. */
 export interface TierReads {
   readonly found: readonly (TierFound | Error)[]
-  /** Where the marks stood, if the tier can tell in the same trip. */
+  /** Where the marks stood, if the store can tell in the same trip. */
   readonly marks?: Marks | undefined
   /** The time of the tier. */
   readonly atMs: number
@@ -159,15 +165,15 @@ export interface TierListening {
 }
 
 /**
- * What a store of entries does that several processes share: one attempt per call, no waiting, no retry, times by its own
+ * What a tier does with the entries of one name, which several processes may share: one attempt per call, no waiting, no retry, times by its own
  * clock. Batches are answered in order; an `Error` in a place fails that request alone. Calls `trip.sending()` right
  * before a request leaves the process. `origin` names the front that makes a change, which is not told of it.
  *
  * `cacheContract` of `spillway/cache/contract` is what a tier must pass.
  */
-export interface SharedTier {
+export interface SharedStore {
   /** Keys of different lanes never come in one batch. Absent: all may. */
-  lane?(key: string): string | number
+  readonly lane?: ((key: string) => string | number) | undefined
   read(reads: readonly TierRead[], terms: TurnTerms, trip: Trip): Promise<TierReads>
   /** Answers whether the turn was still there. */
   end(ends: readonly TurnEnd[], trip: Trip): Promise<readonly (boolean | Error)[]>
@@ -187,12 +193,12 @@ export interface LocalStore<Entry extends object> {
 
 /**
  * A tier in the memory of this process. As the nearest tier its values are at hand without a trip, and each cache has its
- * own. Farther away it is a shared tier like any other: the readable specification of what those do.
+ * own, whatever its name. Farther away it is a shared tier like any other: the readable specification of what those do.
  */
-export interface MemoryTier extends SharedTier {
+export interface MemoryTier extends CacheTier {
   /** How long an entry stays at hand at the most. */
   readonly ttlMs: number
-  /** Room for the entries of one cache. */
+  /** Room for the entries of one cache, as its nearest tier. */
   readonly local: <Entry extends object>() => LocalStore<Entry>
 }
 

@@ -39,12 +39,13 @@ export type Unborn = Omit<StoredEntry, 'born'>
 
 export interface Entries<V> {
   /**
-   * What to store of a value that was loaded or set; `undefined` of "there is none" if that is not remembered. `ttlMs`
-   * stands in for the cache's own.
+   * What to store of a value that was loaded or set. `ttlMs` stands in for the cache's own.
    *
    * @throws TypeError if the codec cannot encode the value, or not decode what it made of it.
    */
-  stored(key: string, value: V | undefined, loadMs: number, ttlMs?: number): Unborn | undefined
+  stored(key: string, value: V, loadMs: number, ttlMs?: number): Unborn
+  /** What to store of "there is none"; `undefined` if that is not remembered. */
+  absent(loadMs: number): Unborn | undefined
   /** The same for this process. */
   local(key: string, stored: Unborn, sinceMs: number | undefined, fromMs: number, stamp: number): Entry<V>
   /** What was found in a far tier; `undefined` if it cannot be decoded. */
@@ -94,10 +95,6 @@ export function createEntries<V>(settings: Settings<V>): Entries<V> {
 
   return {
     stored(key, value, loadMs, ownTtlMs = ttlMs) {
-      if (value === undefined) {
-        if (absentTtlMs === 0) return undefined
-        return { body: undefined, freshMs: scattered(absentTtlMs, jitter, random), staleMs: 0, loadMs, tags: none }
-      }
       const encoded = keepable(key, () => codec.encode(value))
       if (typeof encoded !== 'string' && !(encoded instanceof Uint8Array)) {
         throw new TypeError(`codec.encode must answer with a string or bytes, got ${typeof encoded}`)
@@ -105,6 +102,10 @@ export function createEntries<V>(settings: Settings<V>): Entries<V> {
       const body = typeof encoded === 'string' ? encoded : copyOf(encoded)
       const tags = tagsOf(settings, key, value)
       return { body, freshMs: scattered(ownTtlMs, jitter, random), staleMs, loadMs, tags }
+    },
+    absent(loadMs) {
+      if (absentTtlMs === 0) return undefined
+      return { body: undefined, freshMs: scattered(absentTtlMs, jitter, random), staleMs: 0, loadMs, tags: none }
     },
     local(key, stored, sinceMs, fromMs, stamp) {
       const body = stored.body === undefined ? undefined : toBytes(stored.body)

@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit, NothingApplied } from '../core/group-commit.js'
 import { createBreaker, type Breaker } from './breaker.js'
-import type { Born, FoundEntry, Marking, Marks, SharedTier, TierFound, TierRead, Turn, TurnEnd } from './driver.js'
+import type { Born, FoundEntry, Marking, Marks, SharedStore, TierFound, TierRead, Turn, TurnEnd } from './driver.js'
 import type { Unborn } from './entry.js'
 import { createPace } from './pace.js'
 import { createTierTimes } from './tier-times.js'
@@ -25,7 +25,9 @@ export interface Found {
 }
 
 export interface FarOptions {
-  readonly tier: SharedTier
+  /** The cache's. */
+  readonly name: string
+  readonly store: SharedStore
   readonly origin: string
   readonly clock: Clock
   readonly timeoutMs: number
@@ -42,10 +44,10 @@ export interface FarOptions {
 export interface Far {
   /** Whether it answers reads, as far as is known. */
   answers(key: string): boolean
-  /** Whether it takes changes of keys. */
-  takesChanges(key: string): boolean
+  /** Throws StoreUnavailableError unless it takes changes of the key, as far as is known. */
+  expectChanges(key: string): void
   /** The same of what every key has in common, the marks. */
-  takesMarks(): boolean
+  expectMarks(): void
   /**
    * `takes`: takes the turn if nothing fresh is found, or with `over` also from a fresh entry that is no newer than that.
    * `replaces`: a turn of ours that is given up. `paced`: it is one of very many, and its time counts from when it is sent.
@@ -78,7 +80,7 @@ export interface Far {
 /** So many fill the trips that may be under way at once. */
 const mostPaced = 2_000
 
-export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onBreak }: FarOptions): Far {
+export function createFar({ name, store, origin, clock, timeoutMs, leaseMs, shared, onBreak }: FarOptions): Far {
   let told: unknown
   const tell = (error: unknown): void => {
     if (error !== told) onBreak((told = error))
@@ -89,13 +91,13 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
   const refusals = new WeakSet<Error>()
   const pace = createPace(mostPaced)
   const times = createTierTimes(clock, timeoutMs)
-  const trips = { module: 'cache', timeoutMs, clock }
-  const laneOf = (key: string): string | number => tier.lane?.(key) ?? 0
-  const marksLane = tier.lane ? 'marks' : 0
-  const byKey = { ...trips, lane: tier.lane && (({ key }: { readonly key: string }) => laneOf(key)) }
+  const trips = { module: 'cache', name, timeoutMs, clock }
+  const laneOf = (key: string): string | number => store.lane?.(key) ?? 0
+  const marksLane = store.lane ? 'marks' : 0
+  const byKey = { ...trips, lane: store.lane && (({ key }: { readonly key: string }) => laneOf(key)) }
   let known: Born | undefined
   /** With lanes the marks lie in another, and are asked for at the same time. */
-  const marksApart = tier.lane !== undefined
+  const marksApart = store.lane !== undefined
   let readTrips = 0
 
   const markReads = createGroupCommit<readonly string[], TagMarks>({
@@ -103,7 +105,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
     verb: 'read marks',
     async run(wanted, trip) {
       const tags = [...new Set(wanted.flat())]
-      const marks = await tier.marks(origin, tags, undefined, trip)
+      const marks = await store.marks(origin, tags, undefined, trip)
       known = marks
       const byTag = Object.assign(new Map(tags.map((tag, i) => [tag, marks.tags[i] ?? 0])), { marks })
       return wanted.map(() => byTag)
@@ -118,12 +120,12 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       const idsOf = (markings: readonly Marking[]): string[] => markings.flatMap(({ ids }) => ids)
       const cleared =
         clears.length > 0
-          ? await answered(tier.marks(origin, [], { verb: 'clear', ids: idsOf(clears) }, trip))
+          ? await answered(store.marks(origin, [], { verb: 'clear', ids: idsOf(clears) }, trip))
           : undefined
       const tags = [...new Set(ends.flatMap((one) => one.tags))]
       const ended =
         tags.length > 0
-          ? await answered(tier.marks(origin, [], { verb: 'tags', tags, ids: idsOf(ends) }, trip))
+          ? await answered(store.marks(origin, [], { verb: 'tags', tags, ids: idsOf(ends) }, trip))
           : undefined
       known = ended ?? cleared
       return wanted.map(({ verb }) => (verb === 'clear' ? cleared : ended) as Marks)
@@ -139,7 +141,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       const lane = laneOf((wanted[0] as TierRead).key)
       const apart = marksApart ? markReads.call([]) : undefined
       apart?.catch(() => undefined)
-      const read = await tier.read(wanted, { id: `${origin}:${++readTrips}`, leaseMs, shared }, trip)
+      const read = await store.read(wanted, { id: `${origin}:${++readTrips}`, leaseMs, shared }, trip)
       times.learn(lane, sentMs, read.atMs)
       const marks = read.marks ?? (await (apart ?? markReads.call([]))).marks
       known = marks
@@ -156,7 +158,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
   const ends = createGroupCommit<TurnEnd, boolean>({
     ...byKey,
     verb: 'end turns',
-    run: (wanted, trip) => answered(tier.end(wanted, trip)),
+    run: (wanted, trip) => answered(store.end(wanted, trip)),
   })
   const changes = createGroupCommit<Wish, boolean>({
     ...byKey,
@@ -182,7 +184,7 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
       })
       if (current.length === 0) return wanted.map(() => true)
       const asked = current.map((one) => toChange(one, marks))
-      const made = await answered(tier.change(origin, asked, trip))
+      const made = await answered(store.change(origin, asked, trip))
       times.learn(lane, sentMs, made.atMs + 1)
       for (const [i, wish] of current.entries()) {
         if (made.done[i] === false && times.isOutdated(lane, wish.wishedAtMs, wish.asOfMs as number)) delete wish.asOfMs
@@ -205,7 +207,10 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
 
   /** Makes a call when it is its turn, unless the lane has failed meanwhile. */
   function inTurn<T>(breaker: Breaker, lane: string | number, call: () => Promise<T>): Promise<T> {
-    return pace.run(() => (breaker.failure(lane) === undefined ? call() : Promise.reject(doesNotAnswer())))
+    return pace.run(() => {
+      const failure = breaker.failure(lane)
+      return failure === undefined ? call() : Promise.reject(doesNotAnswer(failure))
+    })
   }
 
   function read(read: TierRead): Promise<Found> {
@@ -270,8 +275,14 @@ export function createFar({ tier, origin, clock, timeoutMs, leaseMs, shared, onB
 
   return {
     answers: (key) => reading.allows(laneOf(key), () => tryRead(key)),
-    takesChanges: (key) => writing.allows(laneOf(key), () => tryTurn(key)),
-    takesMarks: () => writing.allows(marksLane, () => (marksApart ? markReads.call([]) : tryTurn('marks'))),
+    expectChanges(key) {
+      const lane = laneOf(key)
+      if (!writing.allows(lane, () => tryTurn(key))) throw doesNotAnswer(writing.failure(lane))
+    },
+    expectMarks() {
+      const probe = (): Promise<unknown> => (marksApart ? markReads.call([]) : tryTurn('marks'))
+      if (!writing.allows(marksLane, probe)) throw doesNotAnswer(writing.failure(marksLane))
+    },
     read(key, takes, over, replaces, paced) {
       const wanted = { key, takes, over, replaces }
       return paced ? inTurn(reading, laneOf(key), () => read(wanted)) : read(wanted)
@@ -351,5 +362,11 @@ function notSent(error: unknown): never {
   throw new StoreUnavailableError('cache: the marks could not be read', { applied: 'no', cause: error })
 }
 
-export const doesNotAnswer = (): StoreUnavailableError =>
-  new StoreUnavailableError('cache: the far tier does not answer', { applied: 'no' })
+/** Of a call that was not sent, since an earlier one has failed. */
+function doesNotAnswer(failure: unknown): StoreUnavailableError {
+  // What it all came from, so that the causes do not grow into a chain.
+  let cause = failure
+  while (cause instanceof StoreUnavailableError && cause.cause !== undefined) cause = cause.cause
+  const why = cause instanceof Error ? `: ${cause.message}` : ''
+  return new StoreUnavailableError(`cache: the far tier does not answer${why}`, { applied: 'no', cause })
+}

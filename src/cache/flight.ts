@@ -11,9 +11,12 @@ import type { Group } from './loader.js'
  */
 export type Lateness = 'missed' | 'tags' | undefined
 
+/** As what an answer counts in the cache's stats. */
+export type AnsweredAs = 'hits' | 'stale' | 'misses'
+
 /** Who is to be answered. Neither function throws. */
 export interface Caller<V> {
-  readonly resolve: (value: V | undefined) => void
+  readonly resolve: (value: V | undefined, as: AnsweredAs) => void
   readonly reject: (error: unknown) => void
 }
 

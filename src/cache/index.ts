@@ -8,7 +8,7 @@ export type {
   Marking,
   Marks,
   MemoryTier,
-  SharedTier,
+  SharedStore,
   StoredEntry,
   TierChanges,
   TierFound,
@@ -21,8 +21,8 @@ export type {
   TurnTerms,
 } from './driver.js'
 export { memoryTier, type MemoryTierOptions } from './memory/tier.js'
-export type { Cache, CacheOptions, CacheStats, LoadContext } from './types.js'
-export { memoryWriteBehind } from './memory/write-behind.js'
+export type { Cache, CacheOptions, CacheStats, GetOptions, LoadContext, SetOptions } from './types.js'
+export { memoryWriteBehind, type MemoryWriteBehindOptions } from './memory/write-behind.js'
 export { startWriteBehind, type WriteBehind, type WriteBehindOptions } from './write-behind.js'
 export type {
   Claim,
@@ -32,4 +32,5 @@ export type {
   Touch,
   Touched,
   WriteBehindDriver,
+  WriteBehindStore,
 } from './write-behind-driver.js'

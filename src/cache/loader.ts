@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.js'
+import { channels, type CacheLoadEvent } from '../core/diagnostics.js'
 import type { Settings } from './check.js'
 import type { CacheStats } from './types.js'
 
@@ -16,7 +17,7 @@ export interface Group<V> {
   leave(): void
 }
 
-/** Runs `load` and `loadMany`, and counts. */
+/** Runs `load` and `loadMany`, counts, and publishes what came of them. */
 export interface Loader<V> {
   load(key: string): Promise<Loaded<V>>
   group(size: number): Group<V>
@@ -31,22 +32,29 @@ interface Wanted<V> {
 type Counts = { -readonly [K in keyof CacheStats]: CacheStats[K] }
 
 export function createLoader<V>(settings: Settings<V>, clock: Clock, signal: AbortSignal, stats: Counts): Loader<V> {
-  const { load, loadMany } = settings
+  const { name, load, loadMany } = settings
   let together: Wanted<V>[] | undefined
 
-  async function counted<T>(run: () => Promise<T>): Promise<readonly [result: T, tookMs: number]> {
+  async function counted<T>(keys: number, run: () => Promise<T> | T): Promise<readonly [result: T, tookMs: number]> {
     const startedMs = clock.nowMs()
+    const ended = (outcome: Pick<CacheLoadEvent, 'outcome' | 'error'>): number => {
+      const durationMs = clock.nowMs() - startedMs
+      if (channels.cacheLoad.hasSubscribers) channels.cacheLoad.publish({ name, keys, durationMs, ...outcome })
+      return durationMs
+    }
     stats.loads++
     try {
-      return [await run(), clock.nowMs() - startedMs]
+      const result = await run()
+      return [result, ended({ outcome: 'loaded' })]
     } catch (error) {
       stats.loadFailures++
+      ended({ outcome: 'failed', error })
       throw error
     }
   }
 
   async function loadOne(key: string): Promise<Loaded<V>> {
-    const [value, tookMs] = await counted(async () => load(key, { signal }))
+    const [value, tookMs] = await counted(1, () => load(key, { signal }))
     return { value, tookMs }
   }
 
@@ -56,7 +64,7 @@ export function createLoader<V>(settings: Settings<V>, clock: Clock, signal: Abo
     if (!loadMany || wanted.length === 1) return loadOne(first.key).then(first.resolve, first.reject)
     const keys = wanted.map(({ key }) => key)
     try {
-      const [values, tookMs] = await counted(async () => {
+      const [values, tookMs] = await counted(keys.length, async () => {
         const answer: unknown = await loadMany(keys, { signal })
         if (!isMap(answer)) throw new TypeError(`loadMany must answer with a Map, got ${typeof answer}`)
         return answer as ReadonlyMap<string, V>

@@ -1,6 +1,6 @@
 import { callTimeout } from '../core/clock.js'
 import { ClosedError } from '../core/errors.js'
-import { canBeAsked, createAnswers } from './answers.js'
+import { ageOf, canBeAsked, createAnswers } from './answers.js'
 import type { Changes } from './changes.js'
 import type { Settings } from './check.js'
 import type { Born } from './driver.js'
@@ -8,7 +8,7 @@ import type { Entries, Entry } from './entry.js'
 import { isDueEarly } from './expiry.js'
 import { createFailures } from './failures.js'
 import type { Far, Found } from './far.js'
-import { Flight, type Caller, type Lateness, type Waiter } from './flight.js'
+import { Flight, type AnsweredAs, type Caller, type Lateness, type Waiter } from './flight.js'
 import type { Group, Loader } from './loader.js'
 import type { Near } from './near.js'
 import { renewTurn, untilWoken } from './turn.js'
@@ -53,7 +53,7 @@ const patienceMs = 2_000
 
 export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   const { settings, stats, near, far, changes, entries, loader, renewMs } = parts
-  const { clock, loadTimeoutMs, earlyRefresh, random, onBackgroundError } = settings
+  const { clock, loadTimeoutMs, earlyRefresh, random, report } = settings
   const flights = new Map<string, Flight<V>>()
   /** Loads that a change may have overtaken, and beside which others were started: one for each key at the most. */
   const doubted = new Map<string, Flight<V>>()
@@ -184,7 +184,8 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
     let loaded
     try {
       loaded = await (group ? group.load(key) : loader.load(key))
-      stored = entries.stored(key, loaded.value, loaded.tookMs)
+      const { value, tookMs } = loaded
+      stored = value === undefined ? entries.absent(tookMs) : entries.stored(key, value, tookMs)
       const sinceMs = flight.turn?.sinceMs
       entry = stored ? entries.local(key, stored, sinceMs, clock.nowMs(), flight.stamp) : entries.nothing(flight.stamp)
     } finally {
@@ -205,7 +206,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   }
 
   /** Ends a flight: nobody joins it any more, and whoever waits is answered. */
-  function land(flight: Flight<V>, entry: Entry<V>, as: 'hits' | 'stale' | 'misses'): void {
+  function land(flight: Flight<V>, entry: Entry<V>, as: AnsweredAs): void {
     leave(flight)
     // Of several ends of a tag only the last is known, so one that came before it may have been between the two.
     const hasEnded = entry.tags.length > 0 && near.endedAt(entry.tags) > flight.stamp
@@ -213,10 +214,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       flight.key,
       flight.dismiss(({ late }) => late === 'missed' || (late === 'tags' && hasEnded)),
     )
-    flight.settle((waiter) => {
-      stats[as]++
-      answers.give(waiter, entry)
-    })
+    flight.settle((waiter) => answers.give(waiter, entry, as))
   }
 
   /** Makes waiters wait for the flight of the key that runs now, or for a new one. */
@@ -269,7 +267,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
       stats.misses++
       waiter.reject(error)
     })
-    if (!heard) onBackgroundError(error)
+    if (!heard) report(error)
   }
 
   function leave(flight: Flight<V>): void {
@@ -307,7 +305,7 @@ export function createLoads<V>(parts: LoadsParts<V>): Loads<V> {
   ): void {
     const known = flights.get(key)
     const answer = known && answers.meanwhile(known, nowMs)
-    if (answer) return answers.give(caller, answer)
+    if (answer) return answers.give(caller, answer, ageOf(answer, nowMs))
     const flight = known ?? newFlight(key, undefined, group)
     const late = known && lateness(known, near.stamp, nowMs)
     flight.join(caller, near.stamp, late, loadTimeoutMs, clock, signal)

@@ -1,5 +1,5 @@
 import { callTimeout, type Clock } from '../core/clock.js'
-import type { SharedTier, TierListener } from './driver.js'
+import type { SharedStore, TierListener } from './driver.js'
 
 /** How often the bus is asked for a sign of life, and how long that may take: together less than a second. */
 const checkEveryMs = 400
@@ -16,14 +16,17 @@ export interface WatchListener extends TierListener {
   readonly trusted: (untilMs: number) => void
 }
 
-/** Listens to the bus of a tier, from the first `start` on, and notices when it has fallen silent. */
+/**
+ * Listens to the bus of a store, from the first `start` on, and notices when it has fallen silent. Its timers keep no process
+ * alive.
+ */
 export interface Watch {
   start(): void
   close(): void
 }
 
-export function createWatch(tier: SharedTier, origin: string, clock: Clock, listener: WatchListener): Watch {
-  let listening: ReturnType<SharedTier['listen']> | undefined
+export function createWatch(store: SharedStore, origin: string, clock: Clock, listener: WatchListener): Watch {
+  let listening: ReturnType<SharedStore['listen']> | undefined
   let isHeard = false
   let silentChecks = 0
   let cancelTimer: (() => void) | undefined
@@ -44,7 +47,7 @@ export function createWatch(tier: SharedTier, origin: string, clock: Clock, list
   }
 
   function checkLater(): void {
-    if (!closed) cancelTimer = clock.after(checkEveryMs, check)
+    if (!closed) cancelTimer = clock.after(checkEveryMs, check, true)
   }
 
   function check(): void {
@@ -58,14 +61,15 @@ export function createWatch(tier: SharedTier, origin: string, clock: Clock, list
       checkLater()
     }
     // A process that was busy finds its timer due and the answer on its doorstep: it looks there before it judges.
-    cancelTimer = callTimeout(clock, answerWithinMs, () => {
+    const unanswered = (): void => {
       lost()
       if (isSilent && ++silentChecks >= mostSilentChecks) {
         silentChecks = 0
         listening?.reopen()
       }
       done()
-    })
+    }
+    cancelTimer = callTimeout(clock, answerWithinMs, unanswered, true)
     listening?.check().then(
       () => {
         if (closed) return
@@ -80,7 +84,7 @@ export function createWatch(tier: SharedTier, origin: string, clock: Clock, list
   return {
     start() {
       if (listening || closed) return
-      listening = tier.listen(origin, { ...listener, heard, lost })
+      listening = store.listen(origin, { ...listener, heard, lost })
       checkLater()
     },
     close() {

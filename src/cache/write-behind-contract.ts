@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { systemClock, type Clock } from '../core/clock.js'
 import type { Trip } from '../core/group-commit.js'
-import type { WriteBehindDriver } from './write-behind-driver.js'
+import type { WriteBehindDriver, WriteBehindStore } from './write-behind-driver.js'
 import { startWriteBehind, type WriteBehind, type WriteBehindOptions } from './write-behind.js'
 
 /** A driver under test. */
 export interface WriteBehindSubject extends AsyncDisposable {
-  /** The driver as another process has it: all of a subject share their keys. */
+  /** The driver as another process has it: all of a subject share their keys, those of one name. */
   readonly driver: () => WriteBehindDriver
   /** Lets time pass, in the store and by `clock`. */
   advance(ms: number): Promise<void>
@@ -21,10 +21,12 @@ interface Flushed {
 }
 
 interface Bench {
-  /** A process: starts writing behind. */
-  readonly join: (options?: Partial<WriteBehindOptions>) => Promise<WriteBehind>
+  /** A process: starts writing behind. `over`: a driver that it shares with others. */
+  readonly join: (options?: Partial<WriteBehindOptions> & { readonly over?: WriteBehindDriver }) => Promise<WriteBehind>
   readonly flushed: readonly Flushed[]
   readonly flushesOf: (key: string) => readonly Flushed[]
+  /** What the processes have, as another one sees it. */
+  readonly store: () => WriteBehindStore
   readonly driver: () => WriteBehindDriver
   readonly clock: Clock
   readonly advance: (ms: number) => Promise<void>
@@ -33,6 +35,7 @@ interface Bench {
 
 const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
 const delayMs = 300
+const commonName = 'contract'
 
 /** What every driver of write-behind must do. `it` is a test runner's; on real time it takes some seconds. */
 export function writeBehindContract(
@@ -51,10 +54,12 @@ export function writeBehindContract(
           flushed,
           flushesOf: (key) => flushed.filter((one) => one.key === key),
           driver: subject.driver,
+          store: () => subject.driver().open(commonName),
           advance: (ms) => subject.advance(ms),
-          async join(options = {}) {
+          async join({ over = subject.driver(), ...options } = {}) {
             const process = started.length
-            const one = await startWriteBehind(subject.driver(), {
+            const one = await startWriteBehind(over, {
+              name: commonName,
               delayMs,
               timeoutMs: 30_000,
               clock,
@@ -108,6 +113,30 @@ export function writeBehindContract(
     assert.deepEqual(flushed.map(({ key }) => key).sort(), [...keys].sort())
     for (const key of ['', 'x'.repeat(8_193), 'ä'.repeat(4_097), '\ud800']) {
       await assert.rejects(writer.touch(key), RangeError)
+    }
+  })
+
+  check("flushes each name's keys by its own flush, whatever is in the name", async ({ join, driver, until }) => {
+    const over = driver()
+    const names = ['visits', 'Visits', 'a', 'a:b', '{a}', '{', '}', '%7Ba%7D', '%', 'due', ' ', 'ä', 'x'.repeat(8_192)]
+    const flushes = await Promise.all(
+      names.map(async (name) => {
+        const flushed: string[] = []
+        const writer = await join({ name, over, flush: (keys) => void flushed.push(...keys) })
+        return { writer, flushed }
+      }),
+    )
+    const keys = ['k', 'a', 'b', 'due', ':due']
+    await Promise.all(flushes.flatMap(({ writer }) => keys.map((key) => writer.touch(key))))
+    await until(() => flushes.every(({ flushed }) => flushed.length >= keys.length), 'all are flushed')
+    // One that closes flushes what it has touched, and leaves the others theirs.
+    const [first, ...others] = flushes
+    await Promise.all(flushes.map(({ writer }, i) => writer.touch(`only ${i}`)))
+    await first?.writer.close()
+    assert.deepEqual(first?.flushed.slice(keys.length), ['only 0'])
+    await until(() => others.every(({ flushed }) => flushed.length > keys.length), 'the others are flushed as well')
+    for (const [i, { flushed }] of flushes.entries()) {
+      assert.deepEqual([...flushed].sort(), [...keys, `only ${i}`].sort())
     }
   })
 
@@ -194,9 +223,9 @@ export function writeBehindContract(
     assert.deepEqual(flushed, [])
   })
 
-  check('hands over what a dead process had in hand', async ({ join, driver, flushesOf, until, clock, advance }) => {
+  check('hands over what a dead process had in hand', async ({ join, store, flushesOf, until, clock, advance }) => {
     // It has claimed the key and is heard of no more.
-    const dead = driver()
+    const dead = store()
     await dead.touch(['k'], 1, trip)
     await advance(5)
     const startedMs = clock.nowMs()
@@ -262,8 +291,8 @@ export function writeBehindContract(
     assert.ok(tookMs < 20_000, `it took ${tookMs} ms`)
   })
 
-  check('flushes no key again for one that has been flushed since its touch', async ({ driver, advance }) => {
-    const [one, other] = [driver(), driver()]
+  check('flushes no key again for one that has been flushed since its touch', async ({ store, advance }) => {
+    const [one, other] = [store(), store()]
     const { touch } = await one.touch(['k'], 1, trip)
     await advance(5)
     const request = { delayMs: 1, leaseMs: 5_000, limit: 10 }
@@ -293,8 +322,8 @@ export function writeBehindContract(
 
   check(
     'is not confused by a flush that ends when its keys have passed on',
-    async ({ driver, advance, join, until, flushesOf }) => {
-      const [paused, other] = [driver(), driver()]
+    async ({ store, advance, join, until, flushesOf }) => {
+      const [paused, other] = [store(), store()]
       await paused.touch(['k'], 1, trip)
       await advance(5)
       const request = { delayMs: 1, leaseMs: 50, limit: 10 }

@@ -27,7 +27,7 @@ export interface ClaimRequest {
    * These, as soon as their last flush is long enough ago, unless some process has flushed them since that touch. Absent:
    * those that are due.
    */
-  readonly keys?: readonly Touch[]
+  readonly keys?: readonly Touch[] | undefined
 }
 
 export interface Claimed {
@@ -44,12 +44,18 @@ export type Settlement =
   | { readonly verb: 'failed'; readonly retryMs: number }
   | { readonly verb: 'renew'; readonly leaseMs: number }
 
-/**
- * What a backend does for write-behind: it remembers touched keys until they are flushed, and lends each to one process at a
- * time. One attempt per call, by its own clock; each may arrive twice. `writeBehindContract` of `spillway/cache/contract`
- * is what a driver must pass.
- */
+/** Where touched keys are. Those of one name go to the flushes that were started with that name, and to no other. */
 export interface WriteBehindDriver {
+  /** The touched keys of a name. Does no I/O. All that open the same name share them. */
+  open(name: string): WriteBehindStore
+}
+
+/**
+ * What a backend does with the touched keys of one name: it remembers them until they are flushed, and lends each to one
+ * process at a time. One attempt per call, by its own clock; each may arrive twice. `writeBehindContract` of
+ * `spillway/cache/contract` is what a driver must pass.
+ */
+export interface WriteBehindStore {
   touch(keys: readonly string[], delayMs: number, trip: Trip): Promise<Touched>
   claim(request: ClaimRequest, trip: Trip): Promise<Claimed>
   /** Answers for each whether it was still the owner's. */

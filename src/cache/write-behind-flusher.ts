@@ -1,11 +1,14 @@
 import type { Backoff } from '../core/backoff.js'
 import type { Clock } from '../core/clock.js'
+import { channels, type CacheFlushEvent } from '../core/diagnostics.js'
 import { LockLostError } from '../core/errors.js'
 import type { Claim, Settlement } from './write-behind-driver.js'
 import { Suspects } from './write-behind-suspects.js'
 
 export interface FlusherParts {
-  readonly flush: (keys: readonly string[], context: { readonly signal: AbortSignal }) => Promise<void>
+  /** Of the write-behind. */
+  readonly name: string
+  readonly flush: (keys: readonly string[], context: { readonly signal: AbortSignal }) => Promise<void> | void
   readonly delayMs: number
   readonly leaseMs: number
   readonly clock: Clock
@@ -90,10 +93,12 @@ export class Flusher {
     let begunMs = startedMs
     try {
       const keys = group.map(({ key }) => key)
-      const flushing = flush(keys, { signal })
-      // The distance to the next flush counts from here, where the synchronous part of `flush` has run.
-      begunMs = clock.nowMs()
-      await flushing
+      await this.observed(keys.length, async () => {
+        const flushing = flush(keys, { signal })
+        // The distance to the next flush counts from here, where the synchronous part of `flush` has run.
+        begunMs = clock.nowMs()
+        await flushing
+      })
       this.failures = 0
       this.suspects.worked(group)
       // From now on they are not renewed, which might come after what settles them.
@@ -111,14 +116,31 @@ export class Flusher {
     }
   }
 
+  /** Publishes how a call of `flush` ends, if anybody listens. */
+  private async observed(keys: number, run: () => Promise<void>): Promise<void> {
+    const { name, clock } = this.parts
+    const startedMs = clock.nowMs()
+    const publish = (outcome: Pick<CacheFlushEvent, 'outcome' | 'error'>): void => {
+      if (!channels.cacheFlush.hasSubscribers) return
+      channels.cacheFlush.publish({ name, keys, durationMs: clock.nowMs() - startedMs, ...outcome })
+    }
+    try {
+      await run()
+      publish({ outcome: 'flushed' })
+    } catch (error) {
+      publish({ outcome: 'failed', error })
+      throw error
+    }
+  }
+
   private renew(held: ReadonlySet<Claim>, lost: AbortController): () => void {
     const { clock, leaseMs, settle } = this.parts
     let untilMs = clock.nowMs() + leaseMs
-    let cancel = clock.after(leaseMs / 4, again)
+    let cancel = clock.after(leaseMs / 4, again, true)
     function again(): void {
       const sentMs = clock.nowMs()
       if (sentMs >= untilMs) return lost.abort(tooLate())
-      cancel = clock.after(leaseMs / 4, again)
+      cancel = clock.after(leaseMs / 4, again, true)
       if (held.size === 0) return
       const renewed = [...held]
       settle(renewed, { verb: 'renew', leaseMs }).then(

@@ -12,6 +12,10 @@ export class OwnKeys {
 
   constructor(private readonly clock: Clock) {}
 
+  get isEmpty(): boolean {
+    return this.touched.size === 0
+  }
+
   add(key: string, touch: string): void {
     this.touched.delete(key)
     this.touched.set(key, { touch, atMs: this.clock.nowMs() })

@@ -1,17 +1,31 @@
 import { randomUUID } from 'node:crypto'
-import { backgroundReporter } from '../core/background.js'
+import { backgroundReporter, type BackgroundListener } from '../core/background.js'
 import { exponentialBackoff } from '../core/backoff.js'
-import { durationMs, keyString, objectWith } from '../core/check.js'
+import { durationMs, keyString, objectWith, optionalFunction, shown } from '../core/check.js'
 import { sleep, systemClock, type Clock } from '../core/clock.js'
 import { outsideRequests } from '../core/context.js'
 import { ClosedError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import type { Claim, Claimed, ClaimRequest, Settlement, Touch, WriteBehindDriver } from './write-behind-driver.js'
+import { knownOptions, type Known } from '../core/options.js'
+import type {
+  Claim,
+  Claimed,
+  ClaimRequest,
+  Settlement,
+  Touch,
+  WriteBehindDriver,
+  WriteBehindStore,
+} from './write-behind-driver.js'
 import { Flusher, type Failure } from './write-behind-flusher.js'
 import { OwnKeys } from './write-behind-keys.js'
 
 /** How touched keys are flushed. */
 export interface WriteBehindOptions {
+  /**
+   * Sets these keys apart from those of every other name on the same driver: each name's keys go to its own `flush`. It is
+   * the same in every process that flushes them. Also the name in events. A well-formed string of 1 to 8,192 bytes of UTF-8.
+   */
+  readonly name: string
   /** How long a touched key may wait for its flush, and the least time between two flushes of a key. */
   readonly delayMs: number
   /**
@@ -19,18 +33,21 @@ export interface WriteBehindOptions {
    * them are flushed again later, in two calls, and so on until a key that always fails is alone. `signal` aborts when
    * the keys have passed to another process, since this one was not heard of for too long, and when `close` takes too long.
    */
-  readonly flush: (keys: readonly string[], context: { readonly signal: AbortSignal }) => Promise<void>
-  /** Told of flushes that failed, and of a store that is away. @defaultValue a process warning */
-  readonly onBackgroundError?: (error: unknown) => void
+  readonly flush: (keys: readonly string[], context: { readonly signal: AbortSignal }) => Promise<void> | void
+  /**
+   * Told of flushes that failed, and of a store that is away. What it throws, or rejects with, becomes a process warning.
+   * @defaultValue process warnings, each text at most once a minute
+   */
+  readonly onBackgroundError?: BackgroundListener | undefined
   /**
    * How long `close` may take, a flush that hangs included. What is not flushed by then is left to the other processes.
    * @defaultValue `delayMs` and ten seconds
    */
-  readonly closeTimeoutMs?: number
+  readonly closeTimeoutMs?: number | undefined
   /** How long a call of `touch` may take. @defaultValue 1_000 */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 /** Writes behind what callers change. Made by {@link startWriteBehind}. */
@@ -66,18 +83,25 @@ const backoff = exponentialBackoff({ baseMs: 100, maxMs: 5_000 })
 
 /**
  * Starts a process' part in writing behind: totals change in a fast store, and reach a slow one at most once per `delayMs`
- * and key, whichever process touched them. Every process that runs with the same driver flushes what is due; what a dead
- * one had in hand is flushed by another within `delayMs` and ten seconds. Resolves when the store has answered.
+ * and key, whichever process touched them. Every process that runs with the same driver and name flushes what is due; what a
+ * dead one had in hand is flushed by another within `delayMs` and ten seconds. Resolves when the store has answered.
+ *
+ * A process that has nothing else to do ends by itself, but not before what it has touched is flushed: until then a timer
+ * keeps it alive, unless the store does not answer. `process.exit` waits for nothing; call `close` before it.
+ *
+ * @throws TypeError or RangeError for a driver that is none, and for options that are missing, unknown, or make no sense.
  */
 export async function startWriteBehind(driver: WriteBehindDriver, options: WriteBehindOptions): Promise<WriteBehind> {
   const settings = checked(driver, options)
-  const { delayMs, timeoutMs, flush, clock, report } = settings
+  const { name, store, delayMs, timeoutMs, flush, clock, report } = settings
   const owner = randomUUID()
   // A flusher that dies must be noticed within ten seconds, and its keys not be flushed twice within a delay, which begins
   // when the claim arrives.
   const leaseMs = Math.max(5_000, delayMs + Math.min(timeoutMs, 8_000))
   const mine = new OwnKeys(clock)
   let wakeAtMs = Infinity
+  /** The timer keeps the process alive. */
+  let holds = false
   let cancelTimer: (() => void) | undefined
   let working: Promise<void> | undefined
   let failures = 0
@@ -87,12 +111,12 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
   let asked = mostKeys
   let closing: Promise<void> | undefined
 
-  const trips = { module: 'cache', timeoutMs, clock }
+  const trips = { module: 'write-behind', name, timeoutMs, clock }
   const touches = createGroupCommit<string, string>({
     ...trips,
     verb: 'touch',
     async run(keys, trip) {
-      const { dueMs, touch } = await driver.touch([...new Set(keys)], delayMs, trip)
+      const { dueMs, touch } = await store.touch([...new Set(keys)], delayMs, trip)
       wake(dueMs)
       return keys.map(() => touch)
     },
@@ -101,7 +125,7 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
     ...trips,
     verb: 'claim',
     maxBatch: 1,
-    run: async ([one], trip) => (one ? [await driver.claim(one, trip)] : []),
+    run: async ([one], trip) => (one ? [await store.claim(one, trip)] : []),
   })
   const settlements = createGroupCommit<{ readonly claims: readonly Claim[]; readonly how: Settlement }, boolean>({
     ...trips,
@@ -109,30 +133,38 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
     maxBatch: 1,
     async run([one], trip) {
       if (!one) return []
-      return [(await driver.settle(owner, one.claims, one.how, delayMs, trip)).every((was) => was)]
+      return [(await store.settle(owner, one.claims, one.how, delayMs, trip)).every((was) => was)]
     },
   })
   const claim = (limit: number, keys?: readonly Touch[]): Promise<Claimed> =>
     claims.call({ owner, delayMs, leaseMs, limit, ...(keys ? { keys } : {}) })
   const flusher = new Flusher({
-    ...{ flush, delayMs, leaseMs, clock, backoff },
+    ...{ name, flush, delayMs, leaseMs, clock, backoff },
     settle: (claimed, how) => settlements.call({ claims: claimed, how }),
     onFlushed: (claimed, startedMs) => mine.flushed(claimed, startedMs),
   })
 
   function wake(inMs: number): void {
-    const nowMs = clock.nowMs()
-    const atMs = Math.max(nowMs + inMs, restUntilMs)
-    if (closing || atMs >= wakeAtMs) return
+    const atMs = Math.max(clock.nowMs() + inMs, restUntilMs)
+    if (!closing && atMs < wakeAtMs) setTimer(atMs)
+  }
+
+  function setTimer(atMs: number): void {
     wakeAtMs = atMs
+    // What a store that is away has been told is there when it is back, for another process as well.
+    holds = !mine.isEmpty && failures === 0
     cancelTimer?.()
+    const due = (): void => {
+      wakeAtMs = Infinity
+      working ??= work().finally(() => (working = undefined))
+    }
     // The timer, and all that follows from it, is no caller's.
-    cancelTimer = outsideRequests(() =>
-      clock.after(atMs - nowMs, () => {
-        wakeAtMs = Infinity
-        working ??= work().finally(() => (working = undefined))
-      }),
-    )
+    cancelTimer = outsideRequests(() => clock.after(atMs - clock.nowMs(), due, !holds))
+  }
+
+  /** Sees to it that the process lives until what it has touched is flushed. */
+  function holdOn(): void {
+    if (!holds && wakeAtMs !== Infinity && failures === 0 && !closing) setTimer(wakeAtMs)
   }
 
   /** Flushes what is due, up to a batch. More follows by another timer, so that the process does other things between. */
@@ -220,25 +252,35 @@ export async function startWriteBehind(driver: WriteBehindDriver, options: Write
       keyString('key', key)
       if (closing) throw new ClosedError('write-behind: touch after close')
       mine.add(key, await touches.call(key))
+      holdOn()
     },
     close,
     [Symbol.asyncDispose]: close,
   }
 }
 
-function checked(driver: WriteBehindDriver, options: WriteBehindOptions) {
-  objectWith('driver', driver, ['touch', 'claim', 'settle'], 'a driver of write-behind')
-  if (typeof options !== 'object' || (options as unknown) === null) {
-    throw new TypeError(`options must be an object with delayMs and flush, got ${typeof options}`)
-  }
-  const { flush, onBackgroundError, clock = systemClock } = options
-  if (typeof flush !== 'function') throw new TypeError(`flush must be a function, got ${typeof flush}`)
-  if (onBackgroundError !== undefined && typeof onBackgroundError !== 'function') {
-    throw new TypeError(`onBackgroundError must be a function, got ${typeof onBackgroundError}`)
-  }
+const known: Known<WriteBehindOptions> = {
+  name: true,
+  delayMs: true,
+  flush: true,
+  onBackgroundError: true,
+  closeTimeoutMs: true,
+  timeoutMs: true,
+  clock: true,
+}
+
+function checked(driver: WriteBehindDriver, given: WriteBehindOptions) {
+  objectWith('driver', driver, ['open'], 'a driver of write-behind')
+  const options = knownOptions<WriteBehindOptions>('startWriteBehind', given, known)
+  const { flush, clock = systemClock } = options
+  const name = keyString('name', options.name)
+  if (typeof flush !== 'function') throw new TypeError(`flush must be a function, got ${shown(flush)}`)
   const delayMs = durationMs('delayMs', options.delayMs, 1)
   if (delayMs === Infinity) throw new RangeError('delayMs must be finite, got Infinity')
+  const onBackgroundError = optionalFunction('onBackgroundError', options.onBackgroundError)
   return {
+    name,
+    store: opened(driver, name),
     flush,
     delayMs,
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
@@ -247,3 +289,7 @@ function checked(driver: WriteBehindDriver, options: WriteBehindOptions) {
     report: backgroundReporter('write-behind', onBackgroundError, clock),
   }
 }
+
+/** Drivers of other modules open something else. */
+const opened = (driver: WriteBehindDriver, name: string): WriteBehindStore =>
+  objectWith('what driver opens', driver.open(name), ['touch', 'claim', 'settle'], 'the touched keys of a write-behind')

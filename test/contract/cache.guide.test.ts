@@ -55,6 +55,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     const [redis, prefix, shop] = [connect(), `${uniqueName('products')}:`, openShop()]
     // #region usage
     await using products = createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
+      name: 'products',
       load: (id) => shop.find(id),
       ttlMs: 60_000,
       tags: (id) => [`shelf of ${id}`],
@@ -77,6 +78,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     const [redis, prefix, shop] = [connect(), `${uniqueName('products')}:`, openShop()]
     // #region penetration
     await using products = createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
+      name: 'products',
       load: (id) => shop.find(id),
       ttlMs: 60_000,
       absentTtlMs: 5_000, // the shop need not say "there is none" a second time
@@ -91,6 +93,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     const [redis, prefix, shop] = [connect(), `${uniqueName('products')}:`, openShop()]
     // #region breakdown
     await using products = createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
+      name: 'products',
       load: (id) => shop.find(id),
       ttlMs: 200,
       staleMs: 60_000, // an old value is answered at once while one load runs
@@ -111,6 +114,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     for (const id of ids) shop.names.set(id, id)
     // #region avalanche
     await using products = createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
+      name: 'products',
       load: (id) => shop.find(id),
       ttlMs: 2_000,
       jitter: 0.5, // what was loaded together expires over a second, not in one moment
@@ -127,7 +131,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     console.assert((await products.getMany(ids)).every((product) => product !== undefined))
     // #endregion avalanche
     expect(products.stats().stale).toBeGreaterThanOrEqual(ids.length)
-    const leftMs = await Promise.all((await redis.keys(`${prefix}{shoe *}`)).map((key) => redis.pttl(key)))
+    const leftMs = await Promise.all((await redis.keys(`${prefix}products:{shoe *}`)).map((key) => redis.pttl(key)))
     expect(leftMs).toHaveLength(ids.length)
     expect(Math.max(...leftMs) - Math.min(...leftMs), 'they expire over a second').toBeGreaterThan(700)
   })
@@ -139,6 +143,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     /** What every process of the fleet runs. */
     const startProcess = (redis: Redis) =>
       createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
+        name: 'products',
         load: (id) => shop.find(id),
         ttlMs: 60_000,
         fleetLoadMs: 5_000, // one loads, the others wait for its value; if it dies, another takes over within this time
@@ -164,6 +169,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     const startedMs = performance.now()
     // #region write-behind
     const behind = await startWriteBehind(redisWriteBehind(redis, { prefix }), {
+      name: 'products',
       delayMs: 1_000,
       async flush(movies) {
         for (const movie of movies) {

@@ -25,10 +25,11 @@ async function oneOfEach(redis: Redis, prefix: string) {
   const seats = createSemaphore(redisLock(redis), { permits: 2, timeoutMs })
   const cache: Cache<string> = createCache<string>(
     [memoryTier({ maxEntries: 100 }), redisTier(redis, { prefix: `${prefix}cache:` })],
-    { load: (key) => Promise.resolve(`value of ${key}`), ttlMs: 60_000, fleetLoadMs: 5_000, timeoutMs },
+    { name: 'test', load: (key) => Promise.resolve(`value of ${key}`), ttlMs: 60_000, fleetLoadMs: 5_000, timeoutMs },
   )
   const stock: Stock = createStock(redisStock(redis, { prefix }), { local: { mode: 'gate', units: 10 }, timeoutMs })
   const totals = await startWriteBehind(redisWriteBehind(redis, { prefix }), {
+    name: 'test',
     delayMs: 1,
     flush: (keys) => Promise.resolve(void flushed.push(...keys)),
     timeoutMs,
@@ -149,6 +150,7 @@ describeWithServices('all modules', ['redis'], ({ redis: server }) => {
     it('gets of a cache', async () => {
       let loads = 0
       const cache = createCache<string>([memoryTier({ maxEntries: 100 })], {
+        name: 'test',
         load: () => new Promise(() => loads++),
         ttlMs: 1_000,
       })

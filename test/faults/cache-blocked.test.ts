@@ -18,6 +18,7 @@ describeWithServices(
       const prefix = `${uniqueName('blocked')}:`
       let loads = 0
       const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+        name: 'test',
         load: async (key) => {
           loads++
           return `of ${key}`
@@ -27,6 +28,7 @@ describeWithServices(
         timeoutMs: 2_000,
       })
       const behind = await startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
+        name: 'test',
         delayMs: 60_000,
         flush: async () => undefined,
         timeoutMs: 2_000,
@@ -37,6 +39,7 @@ describeWithServices(
         await behind.close().catch(() => undefined)
       })
       const seed = createCache<string>([redisTier(connect(server), { prefix })], {
+        name: 'test',
         load: async () => 'x',
         ttlMs: 600_000,
         timeoutMs: 30_000,
@@ -58,6 +61,7 @@ describeWithServices(
       const prefix = `${uniqueName('blocked')}:`
       let started = (): void => undefined
       const cache = createCache<string>([memoryTier({ maxEntries: 10 }), redisTier(connect(server), { prefix })], {
+        name: 'test',
         async load(key) {
           const stored = admin.set(`${prefix}source`, key)
           started()

@@ -55,6 +55,7 @@ describeWithServices("a stranger's words on the bus of a cache", ['redis'], ({ r
     const cache: Cache<string> = createCache<string>(
       [memoryTier({ maxEntries: 100 }), redisTier(connect(server), { prefix: under })],
       {
+        name: 'test',
         async load(key) {
           loads.push(key)
           return `${key} ${loads.length}`
@@ -81,12 +82,12 @@ describeWithServices("a stranger's words on the bus of a cache", ['redis'], ({ r
     await other.set('told', 'before')
     await other.set('k', 'at hand')
     expect(await cache.getMany(['k', 'told'])).toEqual(['at hand', 'before'])
-    await until(async () => (await direct.publish(`${under}:bus`, word)) >= 2, 'both listen')
+    await until(async () => (await direct.publish(`${under}test:bus`, word)) >= 2, 'both listen')
     // What was said before this has been heard when this has.
     await other.set('told', 'after')
     await until(async () => (await cache.get('told')) === 'after', 'the change is heard')
     // Only memory has it.
-    await direct.del(`${under}{k}`)
+    await direct.del(`${under}test:{k}`)
     expect(await cache.get('k')).toBe('at hand')
     expect(loads).toEqual([])
     await other.invalidateTag('of k')
@@ -105,7 +106,7 @@ describeWithServices("a stranger's words on the bus of a cache", ['redis'], ({ r
     await Promise.all([cache, other].map((one) => one.get('k')))
     const small = words.map(([, word]) => word).filter((word) => word.length < 1_000)
     for (let i = 0; i < 20; i++) {
-      for (const word of small) direct.publish(`${under}:bus`, word).catch((error: unknown) => errors.push(error))
+      for (const word of small) direct.publish(`${under}test:bus`, word).catch((error: unknown) => errors.push(error))
       await other.set('k', `set ${i}`)
       expect(await other.get('k')).toBe(`set ${i}`)
       await until(async () => (await cache.get('k')) === `set ${i}`, 'the change is heard')
@@ -120,8 +121,8 @@ describeWithServices("a stranger's words on the bus of a cache", ['redis'], ({ r
     const { cache, loads } = setUp(under)
     expect(await cache.getMany(['k', 'stays'])).toEqual(['k 1', 'stays 2'])
     const drop = async (word: string, ...keys: string[]): Promise<void> => {
-      await direct.del(...keys.map((key) => `${under}{${key}}`))
-      await until(async () => (await direct.publish(`${under}:bus`, word)) > 0, 'it listens')
+      await direct.del(...keys.map((key) => `${under}test:{${key}}`))
+      await until(async () => (await direct.publish(`${under}test:bus`, word)) > 0, 'it listens')
     }
     await drop('["keys","stranger","k"]', 'k')
     await until(async () => (await cache.get('k')) === 'k 3', 'k has gone')

@@ -31,6 +31,7 @@ describeWithServices(
       const cache = createCache<string>(
         [memoryTier({ maxEntries: 1_000 }), redisTier(client, { prefix: fleet.prefix })],
         {
+          name: 'test',
           load: async (key) => (await direct.hget(fleet.names.values, key)) ?? undefined,
           ttlMs: 600_000,
           timeoutMs: 30_000,

@@ -24,6 +24,7 @@ const closedAtEnd = (client: Client): Client => {
 const cacheOver = (client: Client, prefix: string, options: Partial<CacheOptions<string>> = {}, plain = false) => {
   const tier = redisTier(client, { prefix })
   const cache = createCache<string>(plain ? [tier] : [memoryTier({ maxEntries: 100 }), tier], {
+    name: 'test',
     load: async (key) => `${key} of the source`,
     ttlMs: 600_000,
     timeoutMs: 30_000,
@@ -80,6 +81,7 @@ async function checkWriteBehind(connect: () => Client): Promise<void> {
   const flushed: string[] = []
   const start = (delayMs: number) =>
     startWriteBehind(redisWriteBehind(connect(), { prefix }), {
+      name: 'test',
       delayMs,
       timeoutMs: 30_000,
       flush: async (keys) => void flushed.push(...keys),
@@ -122,6 +124,7 @@ describeWithServices('clients of one server', ['redis'], ({ redis }) => {
     const errors: unknown[] = []
     const cache = cacheOver(client, prefix, { onBackgroundError: (error) => errors.push(error) }, true)
     const behind = await startWriteBehind(redisWriteBehind(client, { prefix }), {
+      name: 'test',
       delayMs: 60_000,
       timeoutMs: 30_000,
       flush: async () => undefined,
@@ -151,6 +154,7 @@ describeWithServices('clients of one server', ['redis'], ({ redis }) => {
     const behinds = await Promise.all(
       Array.from({ length: 40 }, (_, i) =>
         startWriteBehind(redisWriteBehind(client, { prefix: `${uniqueName('many')}${i}:` }), {
+          name: 'test',
           delayMs: 1_000,
           timeoutMs: 30_000,
           flush: async () => undefined,
@@ -169,6 +173,7 @@ describeWithServices('clients of one server', ['redis'], ({ redis }) => {
     const client = closedAtEnd(serverClient(redis, {}))
     const behind = await context.run('start', () =>
       startWriteBehind(redisWriteBehind(client, { prefix: `${uniqueName('context')}:` }), {
+        name: 'test',
         delayMs: 20,
         timeoutMs: 30_000,
         flush: async () => void seen.add(context.getStore()),
@@ -238,6 +243,7 @@ describeWithServices('clients of a Cluster', ['redis-cluster'], (services) => {
     expect(await cache.get('{}')).toBe('{} of the source')
     const flushed: string[] = []
     const behind = await startWriteBehind(redisWriteBehind(connect(), { prefix: `${uniqueName('p')}${prefix}` }), {
+      name: 'test',
       delayMs: 1,
       timeoutMs: 30_000,
       flush: async (keys) => void flushed.push(...keys),

@@ -48,6 +48,7 @@ describeWithServices(
     const cacheOver = (redis: Redis, options: Partial<CacheOptions<string>>, prefix?: string): Cache<string> => {
       const tier = redisTier(redis, { prefix: prefix ?? `${uniqueName('close')}:` })
       const cache = createCache<string>([memoryTier({ maxEntries: 100 }), tier], {
+        name: 'test',
         load: async (key) => `${key} of the source`,
         ttlMs: longMs,
         timeoutMs,

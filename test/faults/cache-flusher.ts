@@ -33,6 +33,7 @@ async function flush(flushed: readonly string[]): Promise<void> {
 }
 
 const behind = await startWriteBehind(redisWriteBehind(redis, { prefix }), {
+  name: 'test',
   delayMs,
   timeoutMs: 3_000,
   closeTimeoutMs: 60_000,

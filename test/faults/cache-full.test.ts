@@ -46,6 +46,7 @@ describeWithServices(
     const errors: unknown[] = []
     const cacheOver = (prefix: string, options: Partial<CacheOptions<string>> = {}): Cache<string> => {
       const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+        name: 'test',
         load: async (key) => {
           loads.push(key)
           return `of ${key}`

@@ -20,6 +20,7 @@ const keyOf = (name: string, i: number): string => `${name} ${i} `.padEnd(500, '
 const cacheOver = (redis: Redis, options: Partial<CacheOptions<string>> = {}): Cache<string> => {
   const tier = redisTier(redis, { prefix: `${uniqueName('growth')}:` })
   return createCache<string>([memoryTier({ maxEntries: 100 }), tier], {
+    name: 'test',
     load: async () => undefined,
     ttlMs: 2_000,
     timeoutMs: 30_000,
@@ -118,7 +119,13 @@ describeWithServices(
           return held
         }
         const make = (): Cache<string> =>
-          createCache([redisTier(redis, { prefix })], { load, ttlMs: 600_000, timeoutMs: 30_000, ...options })
+          createCache([redisTier(redis, { prefix })], {
+            name: 'test',
+            load,
+            ttlMs: 600_000,
+            timeoutMs: 30_000,
+            ...options,
+          })
         const cache = make()
         const holder = options.fleetLoadMs === undefined ? cache : make()
         onTestFinished(async () => {

@@ -18,6 +18,7 @@ describeWithServices(
   ({ redis: server }) => {
     const cacheOver = (redis: Redis, prefix: string, options: Partial<CacheOptions<string>> = {}): Cache<string> => {
       const cache = createCache<string>([redisTier(redis, { prefix })], {
+        name: 'test',
         load: async (key) => `of ${key}`,
         ttlMs: 600_000,
         jitter: 0,
@@ -82,7 +83,7 @@ describeWithServices(
       await cache.get('k0')
       // What is read before the bus is heard is read again.
       const direct = connect(server)
-      await until(async () => (await direct.publish(`${prefix}:bus`, '')) === 2, 'both hear the bus')
+      await until(async () => (await direct.publish(`${prefix}test:bus`, '')) === 2, 'both hear the bus')
       await cache.get('k0')
       proxy.latency(120)
       const trips: TripEvent[] = []

@@ -62,6 +62,7 @@ describeWithServices(
     ): Cache<string> => {
       const tier = redisTier(redis, { prefix })
       return createCache<string>(plain ? [tier] : [memoryTier({ maxEntries: 10_000 }), tier], {
+        name: 'test',
         load,
         ttlMs: 600_000,
         timeoutMs,

@@ -4,12 +4,13 @@ import { redisTier } from '../../src/cache/redis/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { connect } from './cache-support.js'
 
-describeWithServices('caches with prefixes of which one begins with the other', ['redis'], ({ redis: server }) => {
-  const cacheOver = (prefix: string, name: string, loads: string[] = []): Cache<string> => {
+describeWithServices('caches whose prefixes or names begin alike', ['redis'], ({ redis: server }) => {
+  const cacheOver = (prefix: string, name: string, of: string, loads: string[] = []): Cache<string> => {
     const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+      name,
       async load(key) {
         loads.push(key)
-        return `${key} of ${name}`
+        return `${key} of ${of}`
       },
       ttlMs: 600_000,
       timeoutMs: 30_000,
@@ -20,14 +21,23 @@ describeWithServices('caches with prefixes of which one begins with the other', 
   }
 
   it.each([
-    ['', ':'],
-    [':', '::'],
-    [':', ':{'],
-    ['', '%'],
-    ['', ':{marks}'],
-  ])('%j and %j behind the same: neither ever answers with what is of the other', async (oneEnd, otherEnd) => {
+    ['', 'test', ':', 'test'],
+    [':', 'test', '::', 'test'],
+    [':', 'test', ':{', 'test'],
+    ['', 'test', '%', 'test'],
+    ['', 'test', ':{marks}', 'test'],
+    [':', 'users', ':', 'products'],
+    [':', 'a:b', ':a:', 'b'],
+    [':', 'a', ':a:', 'marks'],
+    [':', 'a%3Ab', ':', 'a:b'],
+    [':', ':', '::', '%'],
+    [':', 'a}', ':', 'a{'],
+    [':', 'marks', ':', '{marks}'],
+  ])('%j with the name %j and %j with %j: neither ever answers with what is of the other', async (...ends) => {
     const prefix = uniqueName('prefixes')
-    const [one, other] = [cacheOver(prefix + oneEnd, 'one'), cacheOver(prefix + otherEnd, 'other')]
+    const [oneEnd, oneName, otherEnd, otherName] = ends
+    const one = cacheOver(prefix + oneEnd, oneName, 'one')
+    const other = cacheOver(prefix + otherEnd, otherName, 'other')
     // The names that a tier gives to what is no entry of a key, and what the prefixes could make of them.
     const keys = [
       'marks',
@@ -71,7 +81,8 @@ describeWithServices('caches with prefixes of which one begins with the other', 
   it('do not end what is of the other: nothing is loaded twice', async () => {
     const prefix = uniqueName('prefixes')
     const loads: string[] = []
-    const [one, other] = [cacheOver(prefix, 'one', loads), cacheOver(`${prefix}:`, 'other', loads)]
+    const one = cacheOver(prefix, 'test', 'one', loads)
+    const other = cacheOver(`${prefix}:`, 'test', 'other', loads)
     for (let i = 0; i < 3; i++) {
       expect(await one.get('k')).toBe('k of one')
       expect(await other.get('marks')).toBe('marks of other')

@@ -12,6 +12,7 @@ type Options = Partial<CacheOptions<string>> & { readonly plain?: boolean }
 function cacheOver(redis: Redis, prefix: string, { plain = false, ...options }: Options = {}): Cache<string> {
   const tier = redisTier(redis, { prefix })
   const cache = createCache<string>(plain ? [tier] : [memoryTier({ maxEntries: 1_000 }), tier], {
+    name: 'test',
     load: async (key) => `${key} of the source`,
     ttlMs: 600_000,
     timeoutMs: 30_000,
@@ -77,7 +78,7 @@ describeWithServices(
         const dropped = proxy.counters.droppedReplies
         proxy.dropReplies(1)
         const setting = a.set('k', `older ${i}`)
-        await until(async () => (await direct.get(`${prefix}{k}`))?.includes(`older ${i}`) ?? false, 'it is there')
+        await until(async () => (await direct.get(`${prefix}test:{k}`))?.includes(`older ${i}`) ?? false, 'it is there')
         await b.set('k', `newer ${i}`)
         await setting
         expect(proxy.counters.droppedReplies).toBe(dropped + 1)

@@ -2,6 +2,7 @@ import { Redis } from 'ioredis'
 import { expect, it, onTestFinished } from 'vitest'
 import { createCache, memoryTier, startWriteBehind, type Cache } from '../../src/cache/index.js'
 import { redisTier, redisWriteBehind } from '../../src/cache/redis/index.js'
+import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { until } from '../support/until.js'
 import { connect } from './cache-support.js'
@@ -25,6 +26,7 @@ describeWithServices(
       const errors: unknown[] = []
       const cacheOver = (client: Redis): Cache<string> => {
         const cache = createCache<string>([memoryTier({ maxEntries: 100 }), redisTier(client, { prefix })], {
+          name: 'test',
           load: async (key) => `${key} of the source`,
           ttlMs: 600_000,
           timeoutMs: 30_000,
@@ -53,8 +55,27 @@ describeWithServices(
       await cache.set('k', 'at the end')
       // It is in Redis, for another that has every right.
       expect(await cacheOver(admin).get('k')).toBe('at the end')
-      await until(() => warnings.some((text) => text.includes(`publish on ${prefix}:bus`)), 'the missing right is told')
+      await until(
+        () => warnings.some((text) => text.includes(`publish on ${prefix}test:bus`)),
+        'the missing right is told',
+      )
       expect(warnings.filter((text) => text.includes('publish'))).toHaveLength(1)
+    })
+
+    it('to listen: every get is answered by what Redis has, and the missing right is told once', async () => {
+      const { admin, redis, warnings, errors, cacheOver, prefix } = await setUp('~*', '+@all', 'resetchannels')
+      const [cache, other] = [cacheOver(redis), cacheOver(admin)]
+      expect(await cache.get('k')).toBe('k of the source')
+      const channel = `${prefix}test:bus`
+      await until(() => warnings.some((text) => text.includes(`listen to ${channel}`)), 'the missing right is told')
+      for (let i = 0; i < 3; i++) {
+        await other.set('k', `set ${i}`)
+        expect(await cache.get('k')).toBe(`set ${i}`)
+        // It is asked for again every second.
+        await sleep(600)
+      }
+      expect(warnings.filter((text) => text.includes('listen'))).toHaveLength(1)
+      expect(errors).toEqual([])
     })
 
     it('to write: nothing is applied, and the error says so', async () => {
@@ -64,6 +85,7 @@ describeWithServices(
       expect(error).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' })
       expect(await cache.get('other')).toBe('other of the source')
       const starting = startWriteBehind(redisWriteBehind(redis, { prefix }), {
+        name: 'test',
         delayMs: 1_000,
         flush: async () => undefined,
       }).then((behind) => behind.touch('k').finally(() => behind.close()))
@@ -93,12 +115,14 @@ describeWithServices(
       const admin = connect(server)
       const prefix = `${uniqueName('full')}:`
       const behind = await startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
+        name: 'test',
         delayMs: 60_000,
         timeoutMs: 30_000,
         flush: async () => undefined,
         onBackgroundError: () => undefined,
       })
       const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+        name: 'test',
         load: async () => undefined,
         ttlMs: 60_000,
         timeoutMs: 30_000,

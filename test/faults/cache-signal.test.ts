@@ -16,6 +16,7 @@ describeWithServices('1,000 gets with one signal', ['redis'], ({ redis: server }
     let letGo: () => void = () => undefined
     const held = new Promise<void>((resolve) => (letGo = resolve))
     const cache: Cache<string> = createCache<string>([memoryTier({ maxEntries: 100 }), redisTier(redis, { prefix })], {
+      name: 'test',
       async load(key) {
         loading.push(key)
         await held

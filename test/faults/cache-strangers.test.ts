@@ -50,6 +50,7 @@ describeWithServices(
       const loads: string[] = []
       const errors: unknown[] = []
       const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+        name: 'test',
         async load(key) {
           loads.push(key)
           return `${key} of the source`
@@ -63,9 +64,12 @@ describeWithServices(
       const others = Array.from({ length: 20 }, (_, i) => `other ${i}`)
       await cache.getMany(others)
       // They are stored before strangers come.
-      await until(async () => (await direct.keys(`${prefix}{other *}`)).length === others.length, 'others are stored')
+      await until(
+        async () => (await direct.keys(`${prefix}test:{other *}`)).length === others.length,
+        'others are stored',
+      )
       await direct.config('RESETSTAT')
-      const key = (what: string): string => `${prefix}${what}`
+      const key = (what: string): string => `${prefix}test:${what}`
       const commands = async (): Promise<number> => (await callsOf(direct, 'evalsha')) + (await callsOf(direct, 'mget'))
       /** All of the other keys are answered from Redis. */
       async function seeOthers(): Promise<void> {
@@ -165,6 +169,7 @@ describeWithServices(
         const errors: unknown[] = []
         const flushed: string[] = []
         const behind = await startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
+          name: 'test',
           delayMs: 100,
           timeoutMs: 30_000,
           flush: async (keys) => void flushed.push(...keys),
@@ -172,8 +177,8 @@ describeWithServices(
         })
         onTestFinished(() => behind.close())
         await Promise.all([behind.touch('before'), behind.touch('again')])
-        await direct.del(`${prefix}{keys}:${where}`)
-        await put(direct, `${prefix}{keys}:${where}`)
+        await direct.del(`${prefix}{test}:${where}`)
+        await put(direct, `${prefix}{test}:${where}`)
         await behind.touch('after')
         await until(() => ['before', 'again', 'after'].every((key) => flushed.includes(key)), 'they are flushed')
         const times = flushed.length
@@ -217,6 +222,7 @@ describeWithServices(
       }
       const versionOf = (version: 'old' | 'new', options: Partial<CacheOptions<string>>): Cache<string> => {
         const cache = createCache<string>([redisTier(connect(server), { prefix })], {
+          name: 'test',
           load: async (key) => `${key} ${version} ${++loads[version]}`,
           ttlMs: 600_000,
           timeoutMs: 30_000,
@@ -235,7 +241,7 @@ describeWithServices(
         ] as const) {
           expect(await cache.get('k')).toBe(`k ${version} ${i}`)
           await until(
-            async () => (await direct.get(`${prefix}{k}`))?.includes(`${version} k ${version} ${i}`),
+            async () => (await direct.get(`${prefix}test:{k}`))?.includes(`${version} k ${version} ${i}`),
             'it is stored',
           )
           expect(await cache.get('k')).toBe(`k ${version} ${i}`)
@@ -254,7 +260,7 @@ describeWithServices(
       const direct = connect(server)
       const cache: Cache<string> = createCache<string>(
         [memoryTier({ maxEntries: 10 }), redisTier(connect(server), { prefix })],
-        { load: async (key) => `${key} of the source`, ttlMs: 600_000, timeoutMs: 30_000 },
+        { name: 'test', load: async (key) => `${key} of the source`, ttlMs: 600_000, timeoutMs: 30_000 },
       )
       onTestFinished(() => cache.close())
       const words = [
@@ -273,8 +279,8 @@ describeWithServices(
       ]
       words.push('["tags"]', JSON.stringify(['x'.repeat(100_000)]))
       await cache.get('k')
-      for (const word of words) await direct.publish(`${prefix}:bus`, word)
-      expect(await direct.publish(`${prefix}:bus`, Buffer.from([255, 0, 254]))).toBeGreaterThan(0)
+      for (const word of words) await direct.publish(`${prefix}test:bus`, word)
+      expect(await direct.publish(`${prefix}test:bus`, Buffer.from([255, 0, 254]))).toBeGreaterThan(0)
       await cache.set('k', 'set')
       expect(await cache.get('k')).toBe('set')
     })

@@ -62,6 +62,7 @@ async function load(key: string): Promise<string | undefined> {
 
 const tier = redisTier(redis, { prefix })
 const cache = createCache<string>(plain ? [tier] : [memoryTier({ maxEntries: 10_000 }), tier], {
+  name: 'test',
   load,
   ttlMs: 600_000,
   tags: (key) => [`of ${key}`],

@@ -30,12 +30,13 @@ function turnCounter(): () => number {
 /** Touches so many keys as another process, and then flushes them all. */
 async function flushMany(driver: WriteBehindDriver, n: number) {
   const keys = Array.from({ length: n }, (_, i) => `k${i}`)
-  for (let i = 0; i < n; i += 1_000) await driver.touch(keys.slice(i, i + 1_000), 1, trip)
+  for (let i = 0; i < n; i += 1_000) await driver.open('test').touch(keys.slice(i, i + 1_000), 1, trip)
   const turns = turnCounter()
   const flushed = new Set<string>()
   const sizes: number[] = []
   const seenIn = new Set<number>()
   const behind = await startWriteBehind(driver, {
+    name: 'test',
     delayMs: 3_600_000,
     timeoutMs: 30_000,
     flush: async (some) => {
@@ -72,6 +73,7 @@ describe('200,000 due keys in memory', () => {
   it('are flushed by close in linear work', async () => {
     const flushed = new Set<string>()
     const options: WriteBehindOptions = {
+      name: 'test',
       delayMs: 3_600_000,
       timeoutMs: 30_000,
       flush: async (keys) => void keys.forEach((key) => flushed.add(key)),
@@ -109,6 +111,7 @@ describeWithServices(
       const prefix = `${uniqueName('herd')}:`
       const flushed = new Set<string>()
       const behind = await startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
+        name: 'test',
         delayMs: 50,
         timeoutMs: 30_000,
         flush: async (keys) => void keys.forEach((key) => flushed.add(key)),
@@ -120,7 +123,7 @@ describeWithServices(
       expect(await callsOf(direct, 'evalsha')).toBeLessThan(150)
       // A flushed key is remembered for its delay.
       await until(
-        async () => (await direct.exists(`${prefix}{keys}:due`, `${prefix}{keys}:states`)) === 0,
+        async () => (await direct.exists(`${prefix}{test}:due`, `${prefix}{test}:states`)) === 0,
         'it is tidied',
       )
       await behind.close()
@@ -132,7 +135,7 @@ describeWithServices(
     it('a claim whose reply is lost has its keys when it is sent again', async () => {
       await using proxy = await startProxy(server)
       const prefix = `${uniqueName('resend')}:`
-      const driver = redisWriteBehind(connect(proxy), { prefix })
+      const driver = redisWriteBehind(connect(proxy), { prefix }).open('test')
       const request: ClaimRequest = { owner: 'me', delayMs: 3_600_000, leaseMs: 3_600_000, limit: 1_000 }
       await driver.claim(request, trip)
       for (let round = 0; round < 5; round++) {
@@ -158,6 +161,7 @@ describeWithServices(
       const prefix = `${uniqueName('resend')}:`
       const flushed: string[] = []
       const behind = await startWriteBehind(redisWriteBehind(connect(proxy), { prefix }), {
+        name: 'test',
         delayMs: 20,
         timeoutMs: 30_000,
         flush: async (keys) => void flushed.push(...keys),
@@ -179,6 +183,7 @@ describeWithServices(
       const flushed: string[] = []
       const errors: unknown[] = []
       const behind = await startWriteBehind(redisWriteBehind(connect(proxy), { prefix }), {
+        name: 'test',
         delayMs: 50,
         timeoutMs: 2_000,
         flush: async (keys) => void flushed.push(...keys),
@@ -202,6 +207,7 @@ describeWithServices(
       const prefix = `${uniqueName('close')}:`
       let signal: AbortSignal | undefined
       const behind = await startWriteBehind(redisWriteBehind(connect(proxy), { prefix }), {
+        name: 'test',
         delayMs: 10,
         timeoutMs: 2_000,
         closeTimeoutMs: 500,
@@ -227,6 +233,7 @@ describeWithServices(
       const begun = new Map<string, number[]>()
       const start = (delayMs: number) =>
         startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
+          name: 'test',
           delayMs,
           timeoutMs: 30_000,
           async flush(keys) {
@@ -254,7 +261,7 @@ describeWithServices(
     it('a state of another format is flushed rather than forgotten, and overwritten', async () => {
       const direct = connect(server)
       const prefix = `${uniqueName('versions')}:`
-      const [due, states] = [`${prefix}{keys}:due`, `${prefix}{keys}:states`]
+      const [due, states] = [`${prefix}{test}:due`, `${prefix}{test}:states`]
       const flushed: string[] = []
       const formats = ['', 'v2|1|0||0|1', '1|0|owner|more|0|1', '{"touch":1}', '1|0||0|1|9', 'x'.repeat(10_000)]
       for (const [i, state] of formats.entries()) {
@@ -262,6 +269,7 @@ describeWithServices(
         if (i % 2) await direct.zadd(due, 1, `k${i}`)
       }
       const behind = await startWriteBehind(redisWriteBehind(connect(server), { prefix }), {
+        name: 'test',
         delayMs: 20,
         timeoutMs: 30_000,
         flush: async (keys) => void flushed.push(...keys),

@@ -156,13 +156,14 @@ describeWithServices(
       const prefix = `${uniqueName('cache')}:`
       const caches = [connect(), connect()].map((redis) =>
         createCache<number>([redisTier(redis, { prefix })], {
+          name: 'test',
           load: async () => source,
           ttlMs: 60_000,
           onBackgroundError: () => undefined,
         }),
       ) as [ReturnType<typeof createCache<number>>, ReturnType<typeof createCache<number>>]
       let source = 0
-      const moving = travels(calculateSlot(`${prefix}{price}`))
+      const moving = travels(calculateSlot(`${prefix}test:{price}`))
       await throughout(moving, async () => {
         source++
         await caches[0].delete('price')

@@ -1,6 +1,6 @@
 import type { Clock } from '../../src/core/clock.js'
 import type { Trip } from '../../src/core/group-commit.js'
-import type { SharedTier, TierListener, TierListening } from '../../src/cache/index.js'
+import type { SharedStore, TierListener, TierListening } from '../../src/cache/index.js'
 import type { VirtualClock } from '../support/virtual-clock.js'
 
 /** How the commands of a process fare: refused at once, never answered, or on the way until the connection thaws. */
@@ -11,7 +11,7 @@ export type Bus = 'up' | 'cut' | 'frozen'
 /** A process on the way to a store that others reach: its connections fail, and it is stopped. */
 export class FaultyProcess {
   readonly clock: Clock
-  readonly tier: SharedTier
+  readonly tier: SharedStore
   private commands: Commands = 'up'
   private bus: Bus = 'up'
   private isStopped = false
@@ -25,7 +25,7 @@ export class FaultyProcess {
 
   constructor(
     private readonly world: VirtualClock,
-    private readonly store: SharedTier,
+    private readonly store: SharedStore,
     private readonly delayMs: () => number,
   ) {
     this.clock = {

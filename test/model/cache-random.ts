@@ -45,7 +45,7 @@ async function run(seed: number, chance: () => number): Promise<Told> {
   const below = (n: number): number => Math.floor(chance() * n)
   const oneOf = <T>(...values: readonly T[]): T => values[below(values.length)] as T
   const clock = virtualClock()
-  const store = memoryTier({ maxEntries: 1_000, clock })
+  const store = memoryTier({ maxEntries: 1_000, clock }).open('test')
   const versions = new Map(keys.map((key) => [key, 1]))
   const made: Made[] = []
   const log: string[] = []
@@ -54,6 +54,7 @@ async function run(seed: number, chance: () => number): Promise<Told> {
   const note = (what: string): void => void log.push(`${(clock.nowMs() - 1_000_000).toFixed(0)} ${what}`)
 
   const settings: Omit<CacheOptions<string>, 'load'> = {
+    name: 'test',
     ttlMs: oneOf(2_000, 600_000),
     staleMs: oneOf(0, 0, 5_000),
     timeoutMs: 300,
@@ -64,7 +65,7 @@ async function run(seed: number, chance: () => number): Promise<Told> {
   const fleet = Array.from({ length: processes }, (_, number) => {
     const faulty = new FaultyProcess(clock, store, () => 1 + below(20))
     const cache: Cache<string> = createCache<string>(
-      [memoryTier({ maxEntries: 100, clock: faulty.clock }), faulty.tier],
+      [memoryTier({ maxEntries: 100, clock: faulty.clock }), { open: () => faulty.tier }],
       {
         ...settings,
         load: async (key) => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createCache, memoryTier, type Cache, type CacheTier, type SharedTier } from '../../src/cache/index.js'
+import { createCache, memoryTier, type Cache, type CacheTier, type SharedStore } from '../../src/cache/index.js'
 import { redisTier } from '../../src/cache/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
@@ -64,6 +64,7 @@ async function agree(
   const spec = new CacheSpec(keyNames, fronts)
   const caches = Array.from({ length: fronts }, (): Cache<string> =>
     createCache<string>(make(), {
+      name: 'test',
       load: async (key) => spec.load(key),
       loadMany: async (keys) => {
         const found = keys.map((key) => [key, spec.load(key)] as const)
@@ -212,17 +213,17 @@ describeWithServices('a cache over Redis does as the specification says', ['redi
         duplicate: () => redis.duplicate({ host: proxy.host, port: proxy.port }),
       })
     const make = (): [CacheTier, ...CacheTier[]] => {
-      const tier = redisTier(slowly(clients[process++] as Redis), { prefix })
+      const store = redisTier(slowly(clients[process++] as Redis), { prefix }).open('test')
       let onHeard = (): void => undefined
       hearing.push(new Promise((resolve) => (onHeard = resolve)))
-      const listen: SharedTier['listen'] = (origin, listener) => {
+      const listen: SharedStore['listen'] = (origin, listener) => {
         const heard = (): void => {
           listener.heard()
           onHeard()
         }
-        return tier.listen(origin, { ...listener, heard })
+        return store.listen(origin, { ...listener, heard })
       }
-      const far = { ...tier, listen }
+      const far = { open: () => ({ ...store, listen }) }
       const [first] = nearest()
       return first ? [first, far] : [far]
     }

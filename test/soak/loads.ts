@@ -110,6 +110,7 @@ async function cacheLoad(context: LoadContext): Promise<Load> {
   const cache = createCache<number>(
     [memoryTier({ maxEntries: 500 }), redisTier(context.redis, { prefix: `${context.name}:cache:` })],
     {
+      name: 'soak',
       load: async (key) => Number((await context.check.get(versionOf(key))) ?? 0),
       ttlMs: 30_000,
       staleMs: 5_000,
@@ -136,6 +137,7 @@ async function cacheLoad(context: LoadContext): Promise<Load> {
 
 async function writeBehindLoad(context: LoadContext): Promise<Load> {
   const totals = await startWriteBehind(redisWriteBehind(context.redis, { prefix: `${context.name}:totals:` }), {
+    name: 'totals',
     delayMs: 200,
     flush: async () => {
       if (context.random() < 0.02) throw new Error('the database is away')

@@ -13,7 +13,7 @@ import { inTime } from './in-time.js'
 export interface SharedRedis {
   readonly sessionStores: SessionStores
   readonly bucket: RateLimitDriver
-  tier(what: string): CacheTier
+  readonly tier: CacheTier
   /** Whether the service can go on. Of a Cluster one node that answers is enough: the others' sessions are not lost. */
   answers(): Promise<boolean>
   close(): Promise<void>
@@ -48,7 +48,7 @@ export async function openRedis(urls: readonly string[], name: string): Promise<
   return {
     sessionStores,
     bucket: redisTokenBucket(redis, { prefix: `${name}:` }),
-    tier: (what) => redisTier(redis, { prefix: `${name}:${what}:` }),
+    tier: redisTier(redis, { prefix: `${name}:` }),
     answers: () => someNodeAnswers(redis),
     close: async () => redis.disconnect(),
   }

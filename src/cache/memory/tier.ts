@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { durationMs, positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
+import { knownOptions } from '../../core/options.js'
 import type {
   FoundEntry,
   KeyChange,
   Marking,
   Marks,
   MemoryTier,
+  SharedStore,
   StoredEntry,
   TierFound,
   TierListener,
@@ -18,12 +20,12 @@ import type {
 
 /** How a memory tier keeps entries. */
 export interface MemoryTierOptions {
-  /** The least recently used goes when there are more. */
+  /** Room for entries of each cache: the least recently used goes when there are more. Each name has a room of its own. */
   readonly maxEntries: number
   /** How long an entry stays at hand at the most. @defaultValue as long as the cache's `ttlMs` and `staleMs` allow */
-  readonly ttlMs?: number
+  readonly ttlMs?: number | undefined
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 interface Kept {
@@ -53,15 +55,33 @@ const mostTags = 10_000
 
 /**
  * Values in the memory of this process, the least recently used out first. As the first tier of a cache it answers
- * without a trip, and each cache has entries of its own. After another tier it stands for a store that processes share.
+ * without a trip, and each cache has entries of its own, up to `maxEntries`. After another tier it stands for a store that
+ * processes share, where each name has its own entries, up to `maxEntries`.
+ *
+ * @throws TypeError or RangeError for options that are missing, unknown, or make no sense.
  */
 export function memoryTier(options: MemoryTierOptions): MemoryTier {
-  if (typeof options !== 'object' || (options as unknown) === null) {
-    throw new TypeError(`options must be an object with maxEntries, got ${typeof options}`)
+  const known = { maxEntries: true, ttlMs: true, clock: true } as const
+  const {
+    ttlMs = Infinity,
+    clock = systemClock,
+    ...rest
+  } = knownOptions<MemoryTierOptions>('memoryTier', options, known)
+  const maxEntries = positiveInteger('maxEntries', rest.maxEntries)
+  const stores = new Map<string, SharedStore>()
+  return {
+    ttlMs: durationMs('ttlMs', ttlMs, 1),
+    // With `max` instead, it would make room for all of them at once.
+    local: <Entry extends object>() => new LRUCache<string, Entry>({ maxSize: maxEntries, sizeCalculation: () => 1 }),
+    open(name) {
+      let store = stores.get(name)
+      if (!store) stores.set(name, (store = createStore(maxEntries, clock)))
+      return store
+    },
   }
-  const maxEntries = positiveInteger('maxEntries', options.maxEntries)
-  const ttlMs = durationMs('ttlMs', options.ttlMs ?? Infinity, 1)
-  const { clock = systemClock } = options
+}
+
+function createStore(maxEntries: number, clock: Clock): SharedStore {
   const entries = new Map<string, Kept>()
   const deleted = new Map<string, number>()
   const turns = new Map<string, Holder>()
@@ -205,9 +225,6 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
   }
 
   return {
-    ttlMs,
-    // With `max` instead, it would make room for all of them at once.
-    local: <Entry extends object>() => new LRUCache<string, Entry>({ maxSize: maxEntries, sizeCalculation: () => 1 }),
     async read(reads, terms, trip) {
       trip.sending()
       return { found: reads.map((one, i) => read(one, i, terms)), marks: marksOf([]), atMs: clock.nowMs() }

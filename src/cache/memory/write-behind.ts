@@ -1,5 +1,13 @@
 import { systemClock, type Clock } from '../../core/clock.js'
-import type { Claim, ClaimRequest, Claimed, Settlement, WriteBehindDriver } from '../write-behind-driver.js'
+import { knownOptions } from '../../core/options.js'
+import type {
+  Claim,
+  ClaimRequest,
+  Claimed,
+  Settlement,
+  WriteBehindDriver,
+  WriteBehindStore,
+} from '../write-behind-driver.js'
 import { DueQueue } from './due-queue.js'
 
 interface State {
@@ -17,11 +25,30 @@ interface State {
   claimed: { readonly owner: string; readonly touch: number } | undefined
 }
 
+/** How touched keys are kept in memory. */
+export interface MemoryWriteBehindOptions {
+  /** @defaultValue systemClock */
+  readonly clock?: Clock | undefined
+}
+
 /**
- * Write-behind within one process: what is touched is forgotten when the process ends without `close`. The embedded default,
- * and the readable specification of what a driver does.
+ * Write-behind within one process: what is touched is forgotten when the process is ended without `close`. The embedded
+ * default, and the readable specification of what a driver does.
  */
-export function memoryWriteBehind({ clock = systemClock }: { readonly clock?: Clock } = {}): WriteBehindDriver {
+export function memoryWriteBehind(options?: MemoryWriteBehindOptions): WriteBehindDriver {
+  const known = { clock: true } as const
+  const { clock = systemClock } = knownOptions<MemoryWriteBehindOptions>('memoryWriteBehind', options, known)
+  const stores = new Map<string, WriteBehindStore>()
+  return {
+    open(name) {
+      let store = stores.get(name)
+      if (!store) stores.set(name, (store = createStore(clock)))
+      return store
+    },
+  }
+}
+
+function createStore(clock: Clock): WriteBehindStore {
   const states = new Map<string, State>()
   const queue = new DueQueue<State>()
   let touches = 0

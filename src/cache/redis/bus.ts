@@ -1,3 +1,4 @@
+import type { BackgroundReport } from '../../core/background.js'
 import { listenTo, type Listening, type RedisSubscribable } from '../../core/redis-subscriber.js'
 import type { TierListener, TierListening } from '../driver.js'
 
@@ -9,8 +10,8 @@ type Said =
 
 export const said = (...what: Said): string => JSON.stringify(what)
 
-/** The bus of a tier: one connection, opened while anybody listens. */
-export function createBus(redis: RedisSubscribable, channel: string) {
+/** The bus of one name: a channel of the connection that all who listen share. */
+export function createBus(redis: RedisSubscribable, channel: string, report: BackgroundReport) {
   const listeners = new Map<TierListener, string>()
   let listening: Listening | undefined
   let isHeard = false
@@ -25,6 +26,10 @@ export function createBus(redis: RedisSubscribable, channel: string) {
       lost() {
         isHeard = false
         for (const listener of listeners.keys()) listener.lost()
+      },
+      refused(cause) {
+        const why = `so it hears of no changes by other processes: ${cause.message}`
+        report(new Error(`Redis refuses to let the cache listen to ${channel}, ${why}`, { cause }))
       },
     })
   }

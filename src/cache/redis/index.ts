@@ -1,2 +1,2 @@
-export { redisTier, type RedisCacheClient } from './tier.js'
-export { redisWriteBehind } from './write-behind.js'
+export { redisTier, type RedisCacheClient, type RedisTierOptions } from './tier.js'
+export { redisWriteBehind, type RedisWriteBehindOptions } from './write-behind.js'

@@ -1,8 +1,9 @@
-import { keyPrefixOf, type RedisClient } from '../../core/redis-client.js'
+import { shown } from '../../core/check.js'
+import { keyPrefixOf, tagSafe, type RedisClient } from '../../core/redis-client.js'
 
 /** A prefix of keys that have hash tags of their own behind it. */
 export function checkedPrefix(redis: RedisClient, prefix: unknown): string {
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${String(prefix)}`)
+  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${shown(prefix)}`)
   if (!(prefix as unknown as { isWellFormed(): boolean }).isWellFormed()) {
     throw new RangeError(`prefix must be well-formed Unicode, got ${JSON.stringify(prefix)}`)
   }
@@ -15,3 +16,9 @@ export function checkedPrefix(redis: RedisClient, prefix: unknown): string {
   }
   return prefix
 }
+
+/**
+ * What is before the hash tags of all keys of one name. Without `:` in the name, prefixes that end with `:` share no keys,
+ * as in `a:` with the name `b:c` and `a:b:` with `c`.
+ */
+export const prefixOf = (prefix: string, name: string): string => `${prefix}${tagSafe(name).replaceAll(':', '%3A')}:`

@@ -1,18 +1,19 @@
 import { randomUUID } from 'node:crypto'
 import { backgroundReporter } from '../../core/background.js'
 import { NothingApplied, type Trip } from '../../core/group-commit.js'
+import { knownOptions } from '../../core/options.js'
 import { checkRedisClient, keyPrefixOf, redisLane, tagSafe, type RedisBinaryClient } from '../../core/redis-client.js'
 import { bytesReply, integerReply, integersReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runBinaryCommand, runBinaryScript, runScript } from '../../core/redis-script.js'
 import type { RedisSubscribable } from '../../core/redis-subscriber.js'
-import type { KeyChange, Marks, SharedTier, TierFound, TierRead, TurnEnd, TurnTerms } from '../driver.js'
+import type { CacheTier, KeyChange, Marks, SharedStore, TierFound, TierRead, TurnEnd, TurnTerms } from '../driver.js'
 import { createBus, said } from './bus.js'
 import changeSource from './change.lua'
 import endSource from './end.lua'
 import { entryArguments, readEntry, readMarks } from './entry.js'
-import { createServerTime } from './server-time.js'
+import { createServerTime, type ServerTime } from './server-time.js'
 import marksSource from './marks.lua'
-import { checkedPrefix } from './prefix.js'
+import { checkedPrefix, prefixOf } from './prefix.js'
 import readSource from './read.lua'
 import takeSource from './take.lua'
 
@@ -25,29 +26,40 @@ const readScript = redisScript(readSource)
 /** What a cache needs of a Redis client: values are bytes, and another connection like it listens to the bus. */
 export interface RedisCacheClient extends RedisBinaryClient, RedisSubscribable {}
 
+/** How values are kept in Redis. */
+export interface RedisTierOptions {
+  /** What the keys of all names begin with. End it with `:`, so that it shares no keys with other prefixes. @defaultValue 'spillway:cache:' */
+  readonly prefix?: string | undefined
+}
+
 /**
  * Values in Redis 6.2 or newer, Valkey, or a Redis Cluster, and the bus that tells the other processes what changed. Gets
  * that come together share a trip, on a Cluster one for each slot.
  *
- * Caches with the same prefix share values; give each kind of value a prefix of its own. `redis` stays yours to configure
- * and to close; the tier opens one more connection like it, for the bus, and closes that with the last cache.
+ * Caches of one name and prefix share values; the key of one is `<prefix><name>:{<key>}`, with `%`, `{` and `}` (in the name
+ * also `:`) as in URLs. `redis` stays yours to configure and to close. Caches over one client share one more connection like
+ * it, for the bus; it is closed with the last of them, and when the client ends.
  *
  * Redis replicates asynchronously: a failover may bring back what was there before a change of the last moment.
+ *
+ * @throws TypeError for what is no client of ioredis, and TypeError or RangeError for options that make no sense.
  */
-export function redisTier(
-  redis: RedisCacheClient,
-  options: { /** @defaultValue 'spillway:cache:' */ readonly prefix?: string } = {},
-): SharedTier {
+export function redisTier(redis: RedisCacheClient, options?: RedisTierOptions): CacheTier {
   checkRedisClient('redis', redis)
-  const prefix = checkedPrefix(redis, options.prefix ?? 'spillway:cache:')
+  const { prefix = 'spillway:cache:' } = knownOptions<RedisTierOptions>('redisTier', options, { prefix: true })
+  checkedPrefix(redis, prefix)
+  const serverTime = createServerTime(redis)
+  return { open: (name) => openStore(redis, prefixOf(prefix, name), serverTime) }
+}
+
+function openStore(redis: RedisCacheClient, prefix: string, serverTime: ServerTime): SharedStore {
   const name = (key: string): string => `${prefix}{${tagSafe(key)}}`
-  // The marks of all keys lie together: on a Cluster in a slot of their own. No entry of any prefix ends like them.
+  // The marks of all keys lie together: on a Cluster in a slot of their own. No entry ends like them.
   const marksKeys = [`${prefix}{marks}:marks`, `${prefix}{marks}:tags`]
   // The client puts its prefix before keys, but not into arguments, and not before the channels of the bus.
-  const channel = `${keyPrefixOf(redis)}${prefix}:bus`
-  const serverTime = createServerTime(redis)
-  const bus = createBus(redis, channel)
+  const channel = `${keyPrefixOf(redis)}${prefix}bus`
   const report = backgroundReporter('cache')
+  const bus = createBus(redis, channel, report)
   const readsReplicas = mayReadReplicas(redis)
 
   /** The changes are made, but no other process hears of them. */

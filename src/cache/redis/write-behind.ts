@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { checkRedisClient, type RedisClient } from '../../core/redis-client.js'
+import { knownOptions } from '../../core/options.js'
+import { checkRedisClient, tagSafe, type RedisClient } from '../../core/redis-client.js'
 import { integerReply, integersReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runScript } from '../../core/redis-script.js'
-import type { Claim, WriteBehindDriver } from '../write-behind-driver.js'
+import type { Claim, WriteBehindDriver, WriteBehindStore } from '../write-behind-driver.js'
 import claimSource from './claim.lua'
 import { checkedPrefix } from './prefix.js'
 import settleSource from './settle.lua'
@@ -12,19 +13,35 @@ const touchScript = redisScript(touchSource)
 const claimScript = redisScript(claimSource)
 const settleScript = redisScript(settleSource)
 
+/** How touched keys are kept in Redis. */
+export interface RedisWriteBehindOptions {
+  /** What all keys begin with. @defaultValue 'spillway:write-behind:' */
+  readonly prefix?: string | undefined
+}
+
 /**
- * Write-behind whose touched keys are in Redis 6.2 or newer, Valkey, or a Redis Cluster (there all in one slot), until some
- * process that runs with the same prefix has flushed them. `redis` stays yours to configure and to close.
+ * Write-behind whose touched keys are in Redis 6.2 or newer, Valkey, or a Redis Cluster (there those of one name in one
+ * slot), until some process that runs with the same prefix and name has flushed them. `redis` stays yours to configure and
+ * to close.
  *
  * Redis replicates asynchronously: a failover may forget the touches of the last moment.
+ *
+ * @throws TypeError for what is no client of ioredis, and TypeError or RangeError for options that make no sense.
  */
-export function redisWriteBehind(
-  redis: RedisClient,
-  options: { /** @defaultValue 'spillway:write-behind:' */ readonly prefix?: string } = {},
-): WriteBehindDriver {
+export function redisWriteBehind(redis: RedisClient, options?: RedisWriteBehindOptions): WriteBehindDriver {
   checkRedisClient('redis', redis)
-  const prefix = checkedPrefix(redis, options.prefix ?? 'spillway:write-behind:')
-  const name = (part: string): string => `${prefix}{keys}:${part}`
+  const known = { prefix: true } as const
+  const { prefix = 'spillway:write-behind:' } = knownOptions<RedisWriteBehindOptions>(
+    'redisWriteBehind',
+    options,
+    known,
+  )
+  checkedPrefix(redis, prefix)
+  return { open: (name) => openStore(redis, `${prefix}{${tagSafe(name)}}:`) }
+}
+
+function openStore(redis: RedisClient, prefix: string): WriteBehindStore {
+  const name = (part: string): string => prefix + part
   const [due, states, touches] = [name('due'), name('states'), name('touches')]
   const id = randomUUID()
   let claimed = 0

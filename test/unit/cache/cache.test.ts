@@ -1,12 +1,18 @@
+import { Redis } from 'ioredis'
 import { describe, expect, it } from 'vitest'
+import type { CodecFor } from '../../../src/core/codec.js'
 import { ClosedError } from '../../../src/core/errors.js'
-import { createCache, memoryTier, type CacheOptions } from '../../../src/cache/index.js'
+import { createCache, memoryTier, memoryWriteBehind, type CacheOptions } from '../../../src/cache/index.js'
 import { settle } from '../../support/virtual-clock.js'
-import { outcomeOf, world } from './support.js'
+import { offline } from '../../support/redis-clients.js'
+import { outcomeOf, tierOf, world } from './support.js'
 
 describe('values', () => {
   const over = <V>(load: () => Promise<V | undefined>, options: Partial<CacheOptions<V>> = {}) =>
-    createCache<V>([memoryTier({ maxEntries: 10 })], { load, ttlMs: 60_000, ...options })
+    createCache<V>([memoryTier({ maxEntries: 10 })], {
+      ...{ name: 'test', load, ttlMs: 60_000 },
+      ...options,
+    } as CacheOptions<V> & CodecFor<V>)
 
   it('are answered as they are, null and false and empty ones included', async () => {
     for (const value of [0, '', false, null, [], {}, 'x', { a: [{ b: null }] }]) {
@@ -110,7 +116,7 @@ describe('a cache in memory', () => {
   it('does not share its entries with another cache over the same tier', async () => {
     const tier = memoryTier({ maxEntries: 10 })
     const [users, posts] = ['user', 'post'].map((kind) =>
-      createCache<string>([tier], { load: async (key) => `${kind} ${key}`, ttlMs: 60_000 }),
+      createCache<string>([tier], { name: 'test', load: async (key) => `${kind} ${key}`, ttlMs: 60_000 }),
     )
     expect([await users?.get('1'), await posts?.get('1'), await users?.get('1')]).toEqual([
       'user 1',
@@ -199,6 +205,8 @@ describe('getMany', () => {
 
 describe('arguments', () => {
   it.each([
+    [{ name: undefined }, 'name must be a string, got undefined'],
+    [{ name: '' }, 'name must not be empty'],
     [{ load: undefined }, 'load must be a function'],
     [{ loadMany: 1 }, 'loadMany must be a function'],
     [{ tags: 'x' }, 'tags must be a function'],
@@ -212,16 +220,70 @@ describe('arguments', () => {
     [{ fleetLoadMs: Infinity }, 'fleetLoadMs must be above 0 and finite'],
     [{ timeoutMs: 0 }, 'timeoutMs must be 1 ms or more'],
     [{ onBackgroundError: 'x' }, 'onBackgroundError must be a function'],
+    [{ codec: JSON }, 'codec must be a codec, with encode and decode, got'],
+    [{ random: 1 }, 'random must be a function'],
+    [{ ttl: 5 }, 'createCache: there is no option "ttl", only name, load, loadMany, ttlMs'],
   ])('are checked: %j', (options, message) => {
     const tier = memoryTier({ maxEntries: 1 })
-    expect(() => createCache([tier], { load: async () => 1, ttlMs: 1, ...options } as never)).toThrow(message)
+    expect(() => createCache([tier], { name: 'test', load: async () => 1, ttlMs: 1, ...options } as never)).toThrow(
+      message,
+    )
   })
 
-  it('are checked for tiers', () => {
-    const [a, b, c] = [1, 2, 3].map((maxEntries) => memoryTier({ maxEntries })) as [never, never, never]
-    const options = { load: async () => 1, ttlMs: 1 }
-    expect(() => createCache([] as never, options)).toThrow(TypeError)
-    expect(() => createCache([a, b, c], options)).toThrow('tiers must be a memory tier, a shared tier, or one of each')
+  const memory = memoryTier({ maxEntries: 1 })
+  const shared = tierOf(memory.open('test'))
+  const redis = new Redis(offline)
+  redis.disconnect()
+  it.each<[string, unknown, message: string]>([
+    ['no tiers', undefined, 'tiers must be an array such as [memoryTier('],
+    ['a tier', memory, 'got an object with ttlMs, local, open'],
+    ['a client', redis, '), redisTier(redis)], got a Redis client'],
+    ['text', 'redis://localhost', 'got "redis://localhost"'],
+    ['an empty array', [], 'tiers must be an array of one tier or more'],
+    [
+      'a client among them',
+      [memory, redis],
+      'tiers[1] must be a tier, from memoryTier or redisTier, got a Redis client',
+    ],
+    ['a client of node-redis among them', [{ evalSha: () => 1 }], 'got a client of the package redis'],
+    ['nothing among them', [undefined], 'tiers[0] must be a tier, from memoryTier or redisTier, got undefined'],
+    [
+      'a driver of write-behind among them',
+      [memoryWriteBehind()],
+      'what tiers[0] opens must be the entries of a cache, got',
+    ],
+    ['three', [memory, memory, shared], 'or one of each in that order, got [memory, memory, shared]'],
+    ['two in the other order', [shared, memory], 'or one of each in that order, got [shared, memory]'],
+  ])('are checked for tiers: %s', (_, tiers, message) => {
+    const create = (): unknown => createCache(tiers as never, { name: 'test', load: async () => 1, ttlMs: 1 })
+    expect(create).toThrow(message)
+    expect(create).toThrow(TypeError)
+  })
+
+  it('are checked where there are none at all, or text in the place of options', () => {
+    expect(() => createCache([memory], undefined as never)).toThrow('name must be a string, got undefined')
+    expect(() => createCache([memory], 'products' as never)).toThrow('createCache: options must be an object with name')
+    expect(() => memoryTier(undefined as never)).toThrow('maxEntries must be a number, got undefined')
+    expect(() => memoryTier({ max: 5 } as never)).toThrow('there is no option "max", only maxEntries, ttlMs, clock')
+    expect(() => memoryWriteBehind(5 as never)).toThrow('memoryWriteBehind: options must be an object')
+  })
+
+  it('are checked for options of calls', async () => {
+    const cache = world().alone()
+    const { signal } = new AbortController()
+    await expect(cache.get('k', { sginal: signal } as never)).rejects.toThrow(
+      'there is no option "sginal", only signal',
+    )
+    await expect(cache.get('k', 'x' as never)).rejects.toThrow('get: options must be an object with signal, got "x"')
+    await expect(cache.getMany(['k'], signal as never)).rejects.toThrow(
+      /getMany: there is no option "\w+", only signal/,
+    )
+    await expect(cache.set('k', 'v', 5 as never)).rejects.toThrow('set: options must be an object with ttlMs, got 5')
+    await expect(cache.set('k', 'v', { ttl: 5 } as never)).rejects.toThrow('set: there is no option "ttl", only ttlMs')
+    await expect(cache.setMany([], { ttl: 5 } as never)).rejects.toThrow('setMany: there is no option "ttl"')
+  })
+
+  it('are checked for tiers in memory', () => {
     expect(() => memoryTier({ maxEntries: 0 })).toThrow(RangeError)
     expect(() => memoryTier({ maxEntries: 1, ttlMs: 0 })).toThrow(RangeError)
   })

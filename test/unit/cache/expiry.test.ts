@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { isDueEarly, quietUntilMs, scattered } from '../../../src/cache/expiry.js'
 import { settle } from '../../support/virtual-clock.js'
-import { outcomeOf, world } from './support.js'
+import { outcomeOf, tierOf, world } from './support.js'
 
 describe('scattered', () => {
   it.each([
@@ -147,7 +147,7 @@ describe('a source that fails', () => {
 
   it('leaves the old value of the store, too, and is not asked by each get of a cache without memory', async () => {
     const { clock, source, store, alone, errors } = world()
-    const cache = alone({ staleMs: 60_000, fleetLoadMs: 1_000 }, [store.connect()])
+    const cache = alone({ staleMs: 60_000, fleetLoadMs: 1_000 }, [tierOf(store.connect())])
     source.answers = () => 'old'
     await cache.get('k')
     await clock.advance(10_000)
@@ -167,14 +167,14 @@ describe('a source that fails', () => {
 
   it('does not keep a key from being loaded that has no old value', async () => {
     const { source, store, alone } = world()
-    const cache = alone({ staleMs: 60_000 }, [store.connect()])
+    const cache = alone({ staleMs: 60_000 }, [tierOf(store.connect())])
     source.answers = () => {
       throw new Error('away')
     }
     await expect(cache.get('k')).rejects.toThrow('away')
     source.answers = () => 'x'
     expect(await cache.get('k')).toBe('x')
-    expect(await alone({}, [store.connect()]).get('k'), 'and is stored').toBe('x')
+    expect(await alone({}, [tierOf(store.connect())]).get('k'), 'and is stored').toBe('x')
     expect(source.runs).toHaveLength(2)
   })
 })

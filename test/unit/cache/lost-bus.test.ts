@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { Clock } from '../../../src/core/clock.js'
-import { memoryTier, type Cache, type CacheOptions, type SharedTier } from '../../../src/cache/index.js'
+import { memoryTier, type Cache, type CacheOptions, type SharedStore } from '../../../src/cache/index.js'
 import { settle } from '../../support/virtual-clock.js'
-import { outcomeOf, world } from './support.js'
+import { outcomeOf, tierOf, world } from './support.js'
 
 const options: Partial<CacheOptions<string>> = { ttlMs: 1_000, staleMs: 600_000 }
 const changes: [string, string | undefined, (cache: Cache<string>) => Promise<void>][] = [
@@ -76,14 +76,14 @@ describe('a bus that is lost while a load runs', () => {
     const { clock, source, store, alone } = world()
     const tier = store.connect()
     let tripMs = 0
-    const slow: SharedTier = {
+    const slow: SharedStore = {
       ...tier,
       async read(...call) {
         if (tripMs > 0) await new Promise<void>((arrive) => clock.after(tripMs, arrive))
         return tier.read(...call)
       },
     }
-    const cache = alone(options, [memoryTier({ maxEntries: 10, clock }), slow])
+    const cache = alone(options, [memoryTier({ maxEntries: 10, clock }), tierOf(slow)])
     source.answers = () => 'old'
     await cache.get('k')
     await clock.advance(1_001)
@@ -160,7 +160,7 @@ describe('a bus that is lost while a load runs', () => {
     let letGo: () => void = () => undefined
     const held = new Promise<void>((resolve) => (letGo = resolve))
     const tier = store.connect()
-    const slow: SharedTier = {
+    const slow: SharedStore = {
       ...tier,
       async read(...call) {
         const found = await tier.read(...call)
@@ -168,7 +168,7 @@ describe('a bus that is lost while a load runs', () => {
         return found
       },
     }
-    const [a, b] = [alone(options, [memoryTier({ maxEntries: 10, clock }), slow]), join(options)]
+    const [a, b] = [alone(options, [memoryTier({ maxEntries: 10, clock }), tierOf(slow)]), join(options)]
     await b.set('k', 'old')
     await clock.advance(ageMs)
     const early = outcomeOf(a.get('k'))

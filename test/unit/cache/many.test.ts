@@ -1,20 +1,20 @@
 import { expect, it, onTestFinished } from 'vitest'
-import { createCache, memoryTier, type SharedTier } from '../../../src/cache/index.js'
+import { createCache, memoryTier, type SharedStore } from '../../../src/cache/index.js'
 import { virtualClock } from '../../support/virtual-clock.js'
-import { outcomeOf } from './support.js'
+import { outcomeOf, tierOf } from './support.js'
 
 const many = Array.from({ length: 6_000 }, (_, i) => `k${i}`)
 
 /** A tier on which every trip takes 100 ms. */
 function slowTier() {
   const clock = virtualClock()
-  const { local: _, ...tier } = memoryTier({ maxEntries: 100_000, clock })
+  const tier = memoryTier({ maxEntries: 100_000, clock }).open('test')
   const sizes: number[] = []
   const slowly = async <T>(call: () => Promise<T>): Promise<T> => {
     await new Promise<void>((arrive) => clock.after(100, arrive))
     return call()
   }
-  const slow: SharedTier = {
+  const slow: SharedStore = {
     ...tier,
     read(reads, terms, trip) {
       sizes.push(reads.length)
@@ -30,7 +30,8 @@ it('reads, loads, stores and deletes very many keys in one call, each trip withi
   const { clock, sizes, slow } = slowTier()
   let loads = 0
   const make = () => {
-    const cache = createCache<string>([slow], {
+    const cache = createCache<string>([tierOf(slow)], {
+      name: 'test',
       load: async (key) => key,
       async loadMany(keys) {
         loads++

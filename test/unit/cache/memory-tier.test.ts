@@ -9,7 +9,7 @@ const terms = { id: 'x', leaseMs: 30_000, shared: true }
 
 function tierOf(maxEntries: number) {
   const clock = virtualClock()
-  return { clock, tier: memoryTier({ maxEntries, clock }) }
+  return { clock, tier: memoryTier({ maxEntries, clock }).open('test') }
 }
 
 const entryOf = (body: string | Uint8Array): StoredEntry => ({

@@ -4,11 +4,11 @@ import {
   memoryTier,
   type Cache,
   type CacheOptions,
-  type SharedTier,
+  type SharedStore,
   type TierListener,
 } from '../../../src/cache/index.js'
 import { settle } from '../../support/virtual-clock.js'
-import { outcomeOf, world, type World } from './support.js'
+import { outcomeOf, tierOf, world, type World } from './support.js'
 
 /** A process that can be cut off from the store, or stopped, while others go on. */
 function processOf({ clock, store, alone }: World, options: Partial<CacheOptions<string>> = {}) {
@@ -25,7 +25,7 @@ function processOf({ clock, store, alone }: World, options: Partial<CacheOptions
       if (isStopped) unread.push(() => tell(...args))
       else if (!isCut) tell(...args)
     }
-  const own: SharedTier = {
+  const own: SharedStore = {
     read: (...call) => reach(() => tier.read(...call)),
     end: (...call) => reach(() => tier.end(...call)),
     change: (...call) => reach(() => tier.change(...call)),
@@ -48,7 +48,7 @@ function processOf({ clock, store, alone }: World, options: Partial<CacheOptions
   }
   const stoppable: Clock = { ...clock, nowMs: () => clock.nowMs() + stoppedMs }
   return {
-    cache: alone({ clock: stoppable, ...options }, [memoryTier({ maxEntries: 100, clock }), own]),
+    cache: alone({ clock: stoppable, ...options }, [memoryTier({ maxEntries: 100, clock }), tierOf(own)]),
     cutOff() {
       isCut = true
       for (const { lost } of listeners) lost()

@@ -6,7 +6,7 @@ import {
   type Cache,
   type CacheOptions,
   type CacheTier,
-  type SharedTier,
+  type SharedStore,
   type TierListener,
 } from '../../../src/cache/index.js'
 import { settle, virtualClock, type VirtualClock } from '../../support/virtual-clock.js'
@@ -61,15 +61,14 @@ export class Store {
   private readonly onTheWay: (() => void)[] = []
   private readonly listeners = new Set<TierListener>()
   private busIsUp = true
-  private readonly tier: SharedTier
+  private readonly tier: SharedStore
 
   constructor(clock: VirtualClock) {
-    const { local: _, ...shared } = memoryTier({ maxEntries: 1_000, clock })
-    this.tier = shared
+    this.tier = memoryTier({ maxEntries: 1_000, clock }).open('test')
   }
 
-  /** The tier as a process has it. */
-  connect(): SharedTier {
+  /** What is in it, as a process reaches it. */
+  connect(): SharedStore {
     const { tier } = this
     const reach = async <T>(verb: string, trip: Trip, call: () => Promise<T>): Promise<T> => {
       if (this.state === 'dead') throw new Error('connection refused')
@@ -135,6 +134,9 @@ export class Store {
   }
 }
 
+/** A tier that opens nothing else than this. */
+export const tierOf = (store: SharedStore): CacheTier => ({ open: () => store })
+
 export interface World {
   readonly clock: VirtualClock
   readonly source: Source
@@ -158,6 +160,7 @@ export function world(): World {
   const memory = (): CacheTier => memoryTier({ maxEntries: 100, clock })
   const make = (tiers: [CacheTier, ...CacheTier[]], options: Partial<CacheOptions<string>>): Cache<string> => {
     const cache = createCache<string>(tiers, {
+      name: 'test',
       load: source.load,
       ttlMs: 10_000,
       jitter: 0,
@@ -184,7 +187,7 @@ export function world(): World {
     source,
     store,
     errors,
-    join: (options = {}) => make([memory(), store.connect()], options),
+    join: (options = {}) => make([memory(), tierOf(store.connect())], options),
     alone: (options = {}, tiers = [memory()]) => make(tiers, options),
   }
 }

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import type { SharedTier } from '../../../src/cache/index.js'
-import { outcomeOf, world } from './support.js'
+import type { SharedStore } from '../../../src/cache/index.js'
+import { outcomeOf, tierOf, world } from './support.js'
 
 it.each([undefined, 'old'])(
   'a tier that gives no turn and names nobody who has it is loaded without: %s',
@@ -9,7 +9,7 @@ it.each([undefined, 'old'])(
     source.answers = (key) => `${key} of the source`
     const whole = store.connect()
     let reads = 0
-    const turnless: SharedTier = {
+    const turnless: SharedStore = {
       ...whole,
       async read(wanted, terms, trip) {
         reads++
@@ -21,7 +21,7 @@ it.each([undefined, 'old'])(
         return { ...read, found: read.found.map((one) => (one instanceof Error ? one : { entry: one.entry })) }
       },
     }
-    const cache = alone({ tags: () => ['tag'] }, [turnless])
+    const cache = alone({ tags: () => ['tag'] }, [tierOf(turnless)])
     if (old !== undefined) {
       await cache.set('k', old)
       await cache.invalidateTag('tag')

@@ -2,7 +2,7 @@ import { deserialize, serialize } from 'node:v8'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createCache, memoryTier, type Cache, type CacheOptions } from '../../../src/cache/index.js'
 import { freeze } from '../../../src/cache/value.js'
-import { jsonCodec, type Codec } from '../../../src/core/codec.js'
+import { jsonCodec, type Codec, type CodecFor } from '../../../src/core/codec.js'
 
 type Options<V> = Partial<CacheOptions<V>>
 
@@ -12,10 +12,10 @@ const kinds = ['memory', 'a shared tier', 'memory and a shared tier'] as const
 function cacheOver<V>(kind: (typeof kinds)[number], options: Options<V>): Cache<V> {
   const { local: _, ...shared } = memoryTier({ maxEntries: 100 })
   const memory = memoryTier({ maxEntries: 100 })
-  const all = { load: async () => undefined, ttlMs: 60_000, earlyRefresh: 0, ...options }
+  const all = { name: 'test', load: async () => undefined, ttlMs: 60_000, earlyRefresh: 0, ...options }
   const cache = createCache<V>(
     kind === 'memory' ? [memory] : kind === 'a shared tier' ? [shared] : [memory, shared],
-    all,
+    all as CacheOptions<V> & CodecFor<V>,
   )
   onTestFinished(() => cache.close())
   return cache

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { StoreUnavailableError } from '../../../src/core/errors.js'
-import { memoryTier, type Cache, type SharedTier } from '../../../src/cache/index.js'
+import { memoryTier, type Cache, type SharedStore } from '../../../src/cache/index.js'
 import { createTierTimes } from '../../../src/cache/tier-times.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
-import { outcomeOf, world } from './support.js'
+import { outcomeOf, tierOf, world } from './support.js'
 
 type Step = readonly [name: string, change: (cache: Cache<string>) => Promise<void>]
 
@@ -125,7 +125,7 @@ describe('a set that ends before it is stored', () => {
     source.answers = () => 'of the source'
     const options = { tags: () => ['t'], timeoutMs: 300, ttlMs: 600_000 }
     const tier = store.connect()
-    const soonAway: SharedTier = {
+    const soonAway: SharedStore = {
       ...tier,
       async change(...call) {
         const changed = tier.change(...call)
@@ -133,7 +133,7 @@ describe('a set that ends before it is stored', () => {
         return changed
       },
     }
-    const [a, b] = [alone(options, [memoryTier({ maxEntries: 10, clock }), soonAway]), join(options)]
+    const [a, b] = [alone(options, [memoryTier({ maxEntries: 10, clock }), tierOf(soonAway)]), join(options)]
     expect([await a.get('k'), await b.get('k')]).toEqual(['of the source', 'of the source'])
     store.state = 'frozen'
     const set = outcomeOf(a.set('k', '1'))
@@ -154,12 +154,12 @@ describe('a set that the store has not taken yet', () => {
     source.answers = () => 'of the source'
     const tier = store.connect()
     let isAway = false
-    const unsure: SharedTier = {
+    const unsure: SharedStore = {
       ...tier,
       read: (...call) => (isAway ? Promise.reject(new Error('refused')) : tier.read(...call)),
       change: (...call) => (isAway ? Promise.reject(new Error('refused')) : tier.change(...call)),
     }
-    const a = alone({ timeoutMs: 300 }, [memoryTier({ maxEntries: 10, clock }), unsure])
+    const a = alone({ timeoutMs: 300 }, [memoryTier({ maxEntries: 10, clock }), tierOf(unsure)])
     const b = join()
     await a.get('k')
     isAway = true
@@ -184,7 +184,7 @@ describe('very many changes that the store has missed', () => {
     source.answers = () => 'of the source'
     const tier = store.connect()
     const sizes: number[] = []
-    const slow: SharedTier = {
+    const slow: SharedStore = {
       ...tier,
       async change(origin, changes, trip) {
         sizes.push(changes.length)
@@ -193,7 +193,7 @@ describe('very many changes that the store has missed', () => {
       },
     }
     // Half of the life of an entry is over before all of them are repeated.
-    const a = alone({ timeoutMs: 500, ttlMs: 2_000 }, [slow])
+    const a = alone({ timeoutMs: 500, ttlMs: 2_000 }, [tierOf(slow)])
     await a.get('k')
     store.state = 'dead'
     const keys = Array.from({ length: 5_000 }, (_, at) => `k${at}`)

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import {
+  memoryTier,
   memoryWriteBehind,
   startWriteBehind,
   type WriteBehind,
@@ -24,6 +25,7 @@ async function setUp(isBad: (key: string) => boolean, options: Partial<WriteBehi
   const calls: Call[] = []
   const errors: unknown[] = []
   const behind = await startWriteBehind(memoryWriteBehind({ clock }), {
+    name: 'test',
     delayMs,
     clock,
     async flush(keys) {
@@ -134,6 +136,7 @@ describe('a key whose flush fails', () => {
     const seen: string[] = []
     const clock = virtualClock()
     const behind = await startWriteBehind(memoryWriteBehind({ clock }), {
+      name: 'test',
       ...{ delayMs, clock },
       async flush(keys) {
         seen.push(...keys)
@@ -175,11 +178,21 @@ describe('close while a flush hangs', () => {
   it('takes the delay and ten seconds by default, and leaves the key to the others', async () => {
     const clock = virtualClock()
     const driver = memoryWriteBehind({ clock })
-    const hangs = await startWriteBehind(driver, { delayMs, clock, flush: () => new Promise(() => undefined) })
+    const hangs = await startWriteBehind(driver, {
+      name: 'test',
+      delayMs,
+      clock,
+      flush: () => new Promise(() => undefined),
+    })
     const flushed: string[] = []
     await hangs.touch('k')
     await clock.advance(delayMs)
-    const other = await startWriteBehind(driver, { delayMs, clock, flush: async (keys) => void flushed.push(...keys) })
+    const other = await startWriteBehind(driver, {
+      name: 'test',
+      delayMs,
+      clock,
+      flush: async (keys) => void flushed.push(...keys),
+    })
     const closing = outcomeOf(hangs.close())
     await clock.advance(delayMs + 9_999)
     expect(closing.state).toBe('waits')
@@ -194,13 +207,23 @@ describe('close while a flush hangs', () => {
 })
 
 describe('arguments', () => {
-  const fine = { delayMs, flush: async () => undefined }
+  const fine = { name: 'test', delayMs, flush: async () => undefined }
+  const known = 'only name, delayMs, flush, onBackgroundError, closeTimeoutMs, timeoutMs, clock'
   it.each([
     ['no driver', undefined, fine, 'driver must be a driver of write-behind, got undefined'],
     ['a client in the place of a driver', new Map(), fine, 'driver must be a driver of write-behind, got a Map'],
-    ['no options', memoryWriteBehind(), undefined, 'options must be an object'],
-    ['no flush', memoryWriteBehind(), { delayMs }, 'flush must be a function'],
-    ['no delay', memoryWriteBehind(), { flush: fine.flush }, 'delayMs must be a number'],
+    [
+      'a tier in the place of a driver',
+      memoryTier({ maxEntries: 1 }),
+      fine,
+      'what driver opens must be the touched keys',
+    ],
+    ['no options', memoryWriteBehind(), undefined, 'name must be a string, got undefined'],
+    ['options that are none', memoryWriteBehind(), 'visits', 'startWriteBehind: options must be an object with name'],
+    ['no name', memoryWriteBehind(), { delayMs, flush: fine.flush }, 'name must be a string, got undefined'],
+    ['no flush', memoryWriteBehind(), { name: 'test', delayMs }, 'flush must be a function'],
+    ['no delay', memoryWriteBehind(), { name: 'test', flush: fine.flush }, 'delayMs must be a number'],
+    ['a misspelt delay', memoryWriteBehind(), { ...fine, delay: 5 }, `there is no option "delay", ${known}`],
     ['a listener that is none', memoryWriteBehind(), { ...fine, onBackgroundError: 1 }, 'onBackgroundError must be'],
     ['a time-out that is none', memoryWriteBehind(), { ...fine, closeTimeoutMs: '1' }, 'closeTimeoutMs must be'],
   ])('%s', async (_title, driver, options, message) => {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { sleep } from '../../../src/core/clock.js'
-import { memoryWriteBehind, startWriteBehind, type WriteBehindDriver } from '../../../src/cache/index.js'
+import { memoryWriteBehind, startWriteBehind, type WriteBehindStore } from '../../../src/cache/index.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 import { outcomeOf } from './support.js'
 
@@ -11,6 +11,7 @@ it('flushes on close what could not be flushed for long', async () => {
   let isAway = true
   const flushed: string[] = []
   const behind = await startWriteBehind(memoryWriteBehind({ clock }), {
+    name: 'test',
     delayMs,
     clock,
     async flush(keys) {
@@ -32,10 +33,11 @@ it('flushes on close what could not be flushed for long', async () => {
 
 it('asks now and then what others have flushed, and keeps no more in mind than it must', async () => {
   const clock = virtualClock()
-  const shared = memoryWriteBehind({ clock })
+  const driver = memoryWriteBehind({ clock })
+  const shared = driver.open('test')
   /** Keys that were asked for, by the sizes of the requests. */
   const asked: number[] = []
-  const watched: WriteBehindDriver = {
+  const watched: WriteBehindStore = {
     ...shared,
     claim: async (request, trip) => {
       if (request.keys) asked.push(request.keys.length)
@@ -45,8 +47,21 @@ it('asks now and then what others have flushed, and keeps no more in mind than i
   }
   const mine: string[] = []
   const other: string[] = []
-  const behind = await startWriteBehind(watched, { delayMs, clock, flush: async (keys) => void mine.push(...keys) })
-  const helper = await startWriteBehind(shared, { delayMs, clock, flush: async (keys) => void other.push(...keys) })
+  const behind = await startWriteBehind(
+    { open: () => watched },
+    {
+      name: 'test',
+      delayMs,
+      clock,
+      flush: async (keys) => void mine.push(...keys),
+    },
+  )
+  const helper = await startWriteBehind(driver, {
+    name: 'test',
+    delayMs,
+    clock,
+    flush: async (keys) => void other.push(...keys),
+  })
   for (let i = 0; i < 100; i++) {
     await behind.touch(`k${i}`)
     await clock.advance(delayMs)
@@ -64,9 +79,9 @@ it('asks now and then what others have flushed, and keeps no more in mind than i
 
 it('tries no sooner than after the delay again, however late the claim came', async () => {
   const clock = virtualClock()
-  const shared = memoryWriteBehind({ clock })
+  const shared = memoryWriteBehind({ clock }).open('test')
   let first = true
-  const late: WriteBehindDriver = {
+  const late: WriteBehindStore = {
     ...shared,
     async claim(request, trip) {
       const claimed = await shared.claim(request, trip)
@@ -77,14 +92,18 @@ it('tries no sooner than after the delay again, however late the claim came', as
     },
   }
   const tries: number[] = []
-  const behind = await startWriteBehind(late, {
-    delayMs,
-    clock,
-    async flush() {
-      tries.push(clock.nowMs())
-      if (tries.length < 3) throw new Error('the database is away')
+  const behind = await startWriteBehind(
+    { open: () => late },
+    {
+      name: 'test',
+      delayMs,
+      clock,
+      async flush() {
+        tries.push(clock.nowMs())
+        if (tries.length < 3) throw new Error('the database is away')
+      },
     },
-  })
+  )
   await behind.touch('k')
   while (tries.length < 3) await clock.advance(10)
   for (const gap of [1, 2].map((i) => (tries[i] as number) - (tries[i - 1] as number))) {
@@ -99,6 +118,7 @@ it('counts the delay from when a flush has begun, however slow its beginning was
   const slowed = { ...clock, nowMs: () => clock.nowMs() + busyMs }
   const begun: number[] = []
   const behind = await startWriteBehind(memoryWriteBehind({ clock: slowed }), {
+    name: 'test',
     delayMs,
     clock: slowed,
     async flush() {
