@@ -52,7 +52,8 @@ describeWithServices(
       return redis
     }
 
-    it('finds them', () => expect([...users.keys()]).toEqual(['limiter', 'cache', 'behind', 'stock', 'lock', 'redlock']))
+    it('finds them', () =>
+      expect([...users.keys()]).toEqual(['limiter', 'cache', 'behind', 'stock', 'lock', 'redlock']))
 
     it('are enough for a limiter', async () => {
       await using limiter = createRateLimiter(redisTokenBucket(await as('limiter')), {
