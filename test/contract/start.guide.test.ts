@@ -45,11 +45,10 @@ describeWithServices('the guide to the start', ['redis'], ({ redis: server }) =>
     const prefix = `${uniqueName('start')}:`
     const processes = [startProcess(prefix), startProcess(prefix)]
     for (const { redis } of processes) await redis.ping()
-    const answers = await Promise.all(
-      Array.from({ length: 20 }, (_, i) => processes[i % 2]?.app.inject({ url: '/hello' })),
-    )
+    const ask = (app: FastifyInstance) => Array.from({ length: 10 }, async () => app.inject({ url: '/hello' }))
+    const answers = await Promise.all(processes.flatMap(({ app }) => ask(app)))
     // A call that takes longer than 200 ms is let through.
-    const statuses = answers.map((answer) => answer?.statusCode)
+    const statuses = answers.map(({ statusCode }) => statusCode)
     expect(statuses).toContain(200)
     expect(new Set([...statuses, 429])).toEqual(new Set([200, 429]))
   })
