@@ -32,7 +32,6 @@ describe('with a clock of their own', () => {
   })
   // #endregion limiter
 
-  // #region lock
   it('gives up when somebody else holds the lock', async () => {
     const clock = virtualClock()
     await using lock = createLock(memoryLock({ clock }), { clock })
@@ -42,9 +41,7 @@ describe('with a clock of their own', () => {
     await clock.advance(5_000)
     await outcome
   })
-  // #endregion lock
 
-  // #region cache
   it('loads again when the value has expired', async () => {
     const clock = virtualClock()
     let loads = 0
@@ -62,7 +59,6 @@ describe('with a clock of their own', () => {
     await clock.advance(1)
     expect(await cache.get('shoe')).toBe(2)
   })
-  // #endregion cache
 
   // #region queue
   it('tries a message again after its back-off', async () => {
