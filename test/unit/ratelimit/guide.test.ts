@@ -24,16 +24,17 @@ it('is made over Redis', async () => {
   const clientOptions = { lazyConnect: true }
   // #region redis
   const redis = new Redis(url, clientOptions)
-  const perUser = createRateLimiter(redisTokenBucket(redis, { prefix: 'shop:user:' }), {
-    name: 'calls',
+  const buckets = redisTokenBucket(redis, { prefix: 'shop:' })
+  const perUser = createRateLimiter(buckets, {
+    name: 'user',
     quotas: [
       { capacity: 20, refill: 10, perMs: 1_000 },
       { capacity: 1_000, refill: 1_000, perMs: 86_400_000 },
     ],
     timeoutMs: 200,
   })
-  const door = createRateLimiter(redisTokenBucket(redis, { prefix: 'shop:sale:' }), {
-    name: 'calls',
+  const door = createRateLimiter(buckets, {
+    name: 'door',
     quotas: [{ capacity: 500_000, refill: 1, perMs: 1, initial: 50_000 }],
   })
   // #endregion redis
