@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { channels, type TripEvent } from '../../../src/index.js'
 import {
   memoryQueue,
   startPublisher,
@@ -238,6 +239,18 @@ describe('startPublisher', () => {
     for (const driver of [undefined, null, 'kafka', {}, { producer: () => undefined }]) {
       await expect(startPublisher(driver as never, { topic: 't' })).rejects.toThrow(TypeError)
     }
+  })
+
+  it('tells its trips by the name of its topic', async () => {
+    const events: TripEvent[] = []
+    const listen = (event: TripEvent): void => void events.push(event)
+    channels.trip.subscribe(listen)
+    onTestFinished(() => void channels.trip.unsubscribe(listen))
+    const { publish, clock } = await setUp()
+    const calls = [publish('a'), publish('b')]
+    await clock.advance(0)
+    await Promise.all(calls)
+    expect(events).toMatchObject([{ module: 'queue', name: 't', verb: 'publish', calls: 2, outcome: 'answered' }])
   })
 
   it('takes null for a body, and a message as it was received', async () => {
