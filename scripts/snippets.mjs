@@ -65,7 +65,10 @@ const results = await read('bench/RESULTS.md')
 const rows = shown.map(([what, peer]) => {
   const row = results.split('\n').find((line) => line.startsWith(`| ${what} |`) && line.includes(`| ${peer}: `))
   if (!row) throw new Error(`bench/RESULTS.md has no row of "${what}" beside "${peer}"`)
-  const [, ours, theirs, unit, ratio] = row.split('|').slice(1).map((cell) => cell.trim())
+  const [, ours, theirs, unit, ratio] = row
+    .split('|')
+    .slice(1)
+    .map((cell) => cell.trim())
   return `| ${what} | ${ours} ${unit} | ${theirs} | ${ratio} |`
 })
 const head = '| | spillway | beside it | ratio |\n| - | - | - | - |\n'
@@ -73,7 +76,11 @@ const table = (await format(`${head}${rows.join('\n')}`, { ...settings, parser: 
 const readme = await read('README.md')
 const figures = /<!-- figures -->\n[\s\S]*?<!-- \/figures -->/
 if (!figures.test(readme)) throw new Error('README.md has no place for its figures')
-await put('README.md', readme, readme.replace(figures, () => `<!-- figures -->\n\n${table}\n\n<!-- /figures -->`))
+await put(
+  'README.md',
+  readme,
+  readme.replace(figures, () => `<!-- figures -->\n\n${table}\n\n<!-- /figures -->`),
+)
 
 if (wrong.length > 0) {
   console.error(`${wrong.join(', ')}: not what the tests and the results say. Run: npm run snippets`)

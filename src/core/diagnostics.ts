@@ -46,9 +46,9 @@ export interface LockHoldEvent {
   readonly outcome: 'granted' | 'refused' | 'gave-up' | 'failed' | 'released' | 'lost'
   readonly fencingToken: bigint | undefined
   /** How long the call waited, where it has ended so. */
-  readonly waitedMs?: number
+  readonly waitedMs?: number | undefined
   /** How long it was held, where the hold has ended so. */
-  readonly heldMs?: number
+  readonly heldMs?: number | undefined
   readonly error?: unknown
 }
 

@@ -12,7 +12,7 @@ type Argument = string | Buffer | number
 export interface RedisClient {
   /** `'ready'` when commands go out at once; anything else means that the client would queue them. */
   readonly status: string
-  readonly isCluster?: boolean
+  readonly isCluster?: boolean | undefined
   readonly options?: unknown
   evalsha(sha1: string, keyCount: number, ...keysAndArgs: Argument[]): Promise<unknown>
   eval(script: string, keyCount: number, ...keysAndArgs: Argument[]): Promise<unknown>

@@ -15,7 +15,7 @@ export interface RateLimitSubject extends AsyncDisposable {
   /** Lets time pass, in the store and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 const hourMs = 3_600_000

@@ -8,6 +8,7 @@ import { Kafka, logLevel } from 'kafkajs'
 import { createPool } from 'mysql2/promise'
 import ts from 'typescript'
 import { beforeAll, expect, it, onTestFinished } from 'vitest'
+import { createDatabase } from '../services/mysql.js'
 import { freePort } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { read, root } from '../repo/files.js'
@@ -32,7 +33,7 @@ describeWithServices(
       await mkdir(folder, { recursive: true })
       const readme = await read('README.md')
       for (const module of modules) await writeFile(join(folder, `${module}.mts`), blockOf(readme, module))
-      const settings = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config as object
+      const settings = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path)).config as object
       const { options } = ts.parseJsonConfigFileContent(settings, ts.sys, root)
       const files = modules.map((module) => join(folder, `${module}.mts`))
       // Each block is a module of its own; index signatures are read as people write them.
@@ -145,19 +146,17 @@ describeWithServices(
 
     it('handles each message once, and ends at SIGTERM', async () => {
       const database = uniqueName('readme')
-      const pool = createPool({ uri: mysql.url, multipleStatements: true })
+      const uri = await createDatabase(mysql, database)
+      const pool = createPool({ uri })
       onTestFinished(() => pool.end())
-      const table = 'create table orders (id varchar(100) primary key, buyer varchar(100), cents int)'
-      await pool.query(`create database ${database}; use ${database}; ${table}`)
+      await pool.query('create table orders (id varchar(100) primary key, buyer varchar(100), cents int)')
       const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin()
       await admin.connect()
       onTestFinished(() => admin.disconnect())
       const topics = ['orders', 'orders.dead'].map((topic) => ({ topic, numPartitions: 2 }))
       await admin.createTopics({ topics, waitForLeaders: false })
       await until(async () => (await admin.fetchTopicOffsets('orders')).length === 2, 'the topic')
-      const url = new URL(mysql.url)
-      url.pathname = database
-      const env = { KAFKA_BROKER: brokers[0] as string, DATABASE_URL: url.href }
+      const env = { KAFKA_BROKER: brokers[0] as string, DATABASE_URL: uri }
       for (let run = 0; run < 2; run++) {
         const { child } = await start('queue', env)
         await until(
@@ -168,7 +167,7 @@ describeWithServices(
           },
           `message ${run + 1} to be handled`,
         )
-        const [rows] = await pool.query(`select * from ${database}.orders`)
+        const [rows] = await pool.query('select * from orders')
         expect(rows).toEqual([{ id: 'order-1', buyer: 'ann', cents: 990 }])
         child.kill('SIGTERM')
         expect(await once(child, 'exit')).toEqual([0, null])

@@ -8,7 +8,7 @@ export interface KafkaMessage {
   readonly timestamp: string
   readonly offset: string
   /** `null`, which the types of kafkajs leave out, is a header without a value. */
-  readonly headers?: Record<string, Bytes | undefined>
+  readonly headers?: Record<string, Bytes | undefined> | undefined
 }
 
 export interface SentMessage {
@@ -44,8 +44,8 @@ export interface KafkaConsumer {
   }): Promise<void>
   commitOffsets(positions: { topic: string; partition: number; offset: string }[]): Promise<void>
   seek(position: { topic: string; partition: number; offset: string }): void
-  pause(topics: { topic: string; partitions?: number[] }[]): void
-  resume(topics: { topic: string; partitions?: number[] }[]): void
+  pause(topics: { topic: string; partitions?: number[] | undefined }[]): void
+  resume(topics: { topic: string; partitions?: number[] | undefined }[]): void
   on(event: 'consumer.group_join', listener: (event: { payload: GroupJoined }) => void): unknown
   on(event: 'consumer.end_batch_process', listener: (event: { payload: BatchEnded }) => void): unknown
   on(event: 'consumer.crash', listener: (event: { payload: { error: Error } }) => void): unknown
