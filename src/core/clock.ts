@@ -50,11 +50,15 @@ export const blockedMs = 5
  */
 export function callTimeout(clock: Clock, delayMs: number, run: () => void, unref = false): () => void {
   const dueMs = clock.nowMs() + delayMs
-  let cancel = clock.after(delayMs, () => {
-    const lateMs = clock.nowMs() - dueMs
-    if (lateMs > blockedMs) cancel = clock.after(Math.min(lateMs, delayMs), run, unref)
-    else run()
-  }, unref)
+  let cancel = clock.after(
+    delayMs,
+    () => {
+      const lateMs = clock.nowMs() - dueMs
+      if (lateMs > blockedMs) cancel = clock.after(Math.min(lateMs, delayMs), run, unref)
+      else run()
+    },
+    unref,
+  )
   return () => cancel()
 }
 
