@@ -48,15 +48,13 @@ export function knownHoldOptions(kind: LockKind, options: unknown): HoldOptions 
   return knownOptions<HoldOptions>('tryAcquire', options, kind === 'semaphore' ? holdPermits : hold)
 }
 
-/** The options of `acquire` and `run`, all of which they know. */
+/** The options of `acquire` and `run`, all of which they know, with what is waited for checked. */
 export function knownWaitOptions(kind: LockKind, call: string, options: unknown): HoldOptions & WaitOptions {
   const known = kind === 'semaphore' ? holdPermitsAndWait : holdAndWait
-  return knownOptions<HoldOptions & WaitOptions>(call, options, known)
-}
-
-/** A signal, or `undefined` if there is none. */
-export function checkedSignal(value: AbortSignal | undefined): AbortSignal | undefined {
-  return value && objectWith('signal', value, ['throwIfAborted', 'addEventListener'], 'an AbortSignal')
+  const checked = knownOptions<HoldOptions & WaitOptions>(call, options, known)
+  if (checked.maxWaitMs !== undefined) durationMs('maxWaitMs', checked.maxWaitMs)
+  if (checked.signal) objectWith('signal', checked.signal, ['throwIfAborted', 'addEventListener'], 'an AbortSignal')
+  return checked
 }
 
 export function renewsOf({ renew = true }: HoldOptions): boolean {

@@ -1,20 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { durationMs } from '../core/check.js'
-import { keepContext, outsideRequests } from '../core/context.js'
-import { channels, type LockHoldEvent } from '../core/diagnostics.js'
+import { outsideRequests } from '../core/context.js'
 import { ClosedError, StoreUnavailableError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import {
-  checkedKey,
-  checkedOptions,
-  checkedSignal,
-  knownHoldOptions,
-  knownWaitOptions,
-  renewsOf,
-  ttlOf,
-} from './check.js'
+import { checkedKey, checkedOptions, knownHoldOptions, knownWaitOptions, renewsOf, ttlOf } from './check.js'
 import type { Claim, LockCommand, LockDriver, LockKind, LockReply } from './driver.js'
-import { Grant, type Hold, type Observation } from './grant.js'
+import { createHoldEvents } from './events.js'
+import { Grant, type Hold } from './grant.js'
 import { createKeeper, type Answer } from './keeper.js'
 import { HeldLease, type LeaseHome } from './lease.js'
 import {
@@ -58,6 +49,7 @@ interface Tried {
 export function createFront(driver: LockDriver, kind: LockKind, of: number, options: LockOptions): Front {
   const { name, ttlMs: defaultTtlMs, timeoutMs, localHandovers, clock } = checkedOptions(kind, options)
   const id = randomUUID()
+  const events = createHoldEvents(name, kind, clock)
   const lines = new Map<string, Line>()
   /** What has to end before the last trip can leave. */
   const busy = new Set<Promise<unknown>>()
@@ -85,7 +77,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     bySession: driver.holdsBySession === true,
     renew: (claim) => send({ verb: 'renew', claim }),
     onLost(hold) {
-      tellLost(hold.grant)
+      events.lost(hold.grant)
       // It may still be there: renewal was refused for want of an answer, or a session outlives what it was to hold.
       withdraw(hold.claim)
       giveBack(lineOf(hold.claim.key), hold)
@@ -110,45 +102,6 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
   /** Takes a claim back that may have been granted or queued. If that fails as well, the TTL does it. */
   function withdraw(claim: Claim): void {
     track(send({ verb: 'release', claim })).catch(() => undefined)
-  }
-
-  type Outcome = LockHoldEvent['outcome']
-
-  function publish(key: string, outcome: Outcome, more: Partial<LockHoldEvent>): void {
-    channels.lockHold.publish({ name, kind, key, outcome, fencingToken: undefined, ...more })
-  }
-
-  /** Tells of a call that got nothing. */
-  function tellEnd(key: string, outcome: Outcome, observation: Observation | undefined, error?: unknown): void {
-    if (!channels.lockHold.hasSubscribers) return
-    const waited = observation && { waitedMs: clock.nowMs() - observation.askedMs }
-    publish(key, outcome, { ...waited, ...(error === undefined ? {} : { error }) })
-  }
-
-  /** Tells in the context of the call that was granted, although another call, or a timer, brings it about. */
-  function tellIn(observation: Observation | undefined, tell: () => void): void {
-    if (observation) observation.tellIn(tell)
-    else outsideRequests(tell)
-  }
-
-  function tellGranted({ hold, token, observation }: Grant): void {
-    if (!channels.lockHold.hasSubscribers) return
-    const waited = observation && { waitedMs: (observation.grantedMs = clock.nowMs()) - observation.askedMs }
-    tellIn(observation, () => publish(hold.claim.key, 'granted', { fencingToken: token, ...waited }))
-  }
-
-  function heldFor({ token, observation }: Grant): Partial<LockHoldEvent> {
-    const grantedMs = observation?.grantedMs
-    return { fencingToken: token, ...(grantedMs === undefined ? {} : { heldMs: clock.nowMs() - grantedMs }) }
-  }
-
-  function tellReleased(grant: Grant): void {
-    if (channels.lockHold.hasSubscribers) publish(grant.hold.claim.key, 'released', heldFor(grant))
-  }
-
-  function tellLost(grant: Grant): void {
-    if (!channels.lockHold.hasSubscribers) return
-    tellIn(grant.observation, () => publish(grant.hold.claim.key, 'lost', { ...heldFor(grant), error: grant.loss }))
   }
 
   function newClaim(key: string, { permits, ttlMs }: Wish, waits: boolean): Claim {
@@ -181,7 +134,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     }
     line.used += claim.permits
     noteGrant(line, clock)
-    tellGranted(hold.grant)
+    events.granted(hold.grant)
     return hold.grant
   }
 
@@ -270,12 +223,12 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     if (--grant.leases > 0) return true
     const line = lineOf(hold.claim.key)
     const head = line.waiters.first
-    tellReleased(grant)
+    events.released(grant)
     if (head && mayPass(hold, head)) {
       hold.handovers++
       const token = hold.firstToken === undefined ? undefined : hold.firstToken + BigInt(hold.handovers)
       hold.grant = new Grant(hold, token, head.observation)
-      tellGranted(hold.grant)
+      events.granted(hold.grant)
       line.waiters.remove(head)
       head.resolve(hold.grant)
       return true
@@ -303,7 +256,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
       return reply.ok
     } catch (error) {
       if (next) withdraw(next)
-      tellEnd(claim.key, 'failed', undefined, error)
+      events.ended(claim.key, 'failed', undefined, error)
       throw error
     } finally {
       line.used -= claim.permits
@@ -331,12 +284,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
 
   function wishOf(permits: number, options: HoldOptions): Wish {
     const ttlMs = options.ttlMs === undefined ? defaultTtlMs : ttlOf('ttlMs', options.ttlMs)
-    return { permits, ttlMs, renews: renewsOf(options), observation: observed() }
-  }
-
-  function observed(): Observation | undefined {
-    if (!channels.lockHold.hasSubscribers) return undefined
-    return { tellIn: keepContext((tell: () => void) => tell()), askedMs: clock.nowMs(), grantedMs: undefined }
+    return { permits, ttlMs, renews: renewsOf(options), observation: events.observe() }
   }
 
   const closed = (verb: string): ClosedError => new ClosedError(`lock: ${verb} after close`)
@@ -353,7 +301,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     if (closing) throw closed(call)
     if (known.reenter !== undefined) return reentered(key, permits, known.reenter)
     const refuse = (): null => {
-      if (call === 'tryAcquire') tellEnd(key, 'refused', wish.observation)
+      if (call === 'tryAcquire') events.ended(key, 'refused', wish.observation)
       return null
     }
     const { waiters, used } = lineOf(key)
@@ -366,7 +314,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
       return newLease(key, held(lineOf(key), claim, answer, wish))
     } catch (error) {
       if (!(error instanceof StoreUnavailableError && error.applied === 'no')) withdraw(claim)
-      tellEnd(key, error instanceof ClosedError ? 'gave-up' : 'failed', wish.observation, error)
+      events.ended(key, error instanceof ClosedError ? 'gave-up' : 'failed', wish.observation, error)
       throw error
     } finally {
       // Not the line of the start: it may have been let go since, and another have taken its place.
@@ -384,15 +332,14 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     const known = knownWaitOptions(kind, call, options)
     const { signal, maxWaitMs = Infinity, reenter } = known
     const wish = wishOf(permits, known)
-    durationMs('maxWaitMs', maxWaitMs)
-    checkedSignal(signal)?.throwIfAborted()
+    signal?.throwIfAborted()
     if (closing) throw closed(call)
     if (reenter !== undefined) return reentered(key, permits, reenter)
     if (maxWaitMs === 0) {
       const lease = await track(tryAcquire(key, permits, known, 'acquire'))
       if (lease) return lease
       const error = waitedTooLong(key, maxWaitMs)
-      tellEnd(key, 'gave-up', wish.observation, error)
+      events.ended(key, 'gave-up', wish.observation, error)
       throw error
     }
     const line = lineOf(key)
@@ -402,7 +349,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
       return newLease(key, await served)
     } catch (error) {
       const left = error instanceof WaitTimeoutError || error instanceof ClosedError || signal?.aborted
-      tellEnd(key, left ? 'gave-up' : 'failed', wish.observation, error)
+      events.ended(key, left ? 'gave-up' : 'failed', wish.observation, error)
       throw error
     }
   }
@@ -426,7 +373,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
 
   function end(hold: Hold): void {
     keeper.end(hold, 'the lock was closed')
-    tellLost(hold.grant)
+    events.lost(hold.grant)
     track(giveUp(lineOf(hold.claim.key), hold, undefined)).catch(() => undefined)
   }
 
