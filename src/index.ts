@@ -1,3 +1,4 @@
+export type { BackgroundListener } from './core/background.js'
 export { constantBackoff, exponentialBackoff, type Backoff, type ExponentialBackoffOptions } from './core/backoff.js'
 export { systemClock, type Clock } from './core/clock.js'
 export { jsonCodec, type Codec, type CodecFor, type JsonSafe } from './core/codec.js'

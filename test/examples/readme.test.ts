@@ -36,9 +36,10 @@ describeWithServices(
       const settings = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path)).config as object
       const { options } = ts.parseJsonConfigFileContent(settings, ts.sys, root)
       const files = modules.map((module) => join(folder, `${module}.mts`))
+      const declared = join(root, 'src/core/lua.d.ts')
       // Each block is a module of its own; index signatures are read as people write them.
       const own = { noEmit: false, noPropertyAccessFromIndexSignature: false, rootDir: root, outDir: folder }
-      const program = ts.createProgram(files, { ...options, ...own })
+      const program = ts.createProgram([...files, declared], { ...options, ...own })
       const wrong = ts.getPreEmitDiagnostics(program)
       expect(
         ts.formatDiagnostics(wrong, {
