@@ -14,7 +14,7 @@ export interface CacheSubject extends AsyncDisposable {
   /** Lets time pass, in the tier and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 export interface Bench {

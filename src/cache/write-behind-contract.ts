@@ -11,7 +11,7 @@ export interface WriteBehindSubject extends AsyncDisposable {
   /** Lets time pass, in the store and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 interface Flushed {
