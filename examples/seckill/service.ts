@@ -104,7 +104,7 @@ export function createService(
     const tokens = Math.min(5_000, Math.floor(door.capacity / 100))
     const lease = tokens > 0 ? { lease: { tokens, leaseMs: 1_000 } } : {}
     // Buckets of different quotas are apart.
-    const name = `door:${door.capacity}:${door.refill}:${door.perMs}:${door.initial}`
+    const name = `door-${door.capacity}-${door.refill}-${door.perMs}-${door.initial}`
     const limiter = createRateLimiter(stores.buckets, { name, quotas: [door], ...lease })
     doors.set(key, limiter)
     return limiter

@@ -1,65 +1,13 @@
 import assert from 'node:assert/strict'
-import { systemClock, type Clock } from '../core/clock.js'
 import type { Codec } from '../core/codec.js'
 import type { Trip } from '../core/group-commit.js'
-import { createCache } from './cache.js'
-import { createSource, type Source } from './contract-source.js'
-import type { CacheTier, SharedStore } from './driver.js'
-import type { Cache, CacheOptions } from './types.js'
+import { benchFor, changes, minuteMs, type CacheSubject } from './contract-bench.js'
+import { checkNames } from './contract-names.js'
 
+export type { CacheSubject } from './contract-bench.js'
 export { writeBehindContract, type WriteBehindSubject } from './write-behind-contract.js'
 
-/** A tier under test. */
-export interface CacheSubject extends AsyncDisposable {
-  /** The tier as another process has it: all of a subject share their values, those of one name. */
-  readonly tier: () => CacheTier
-  /** A tier at hand, to be put in front of it. */
-  readonly memory: () => CacheTier
-  /** Lets time pass, in the tier and by `clock`. */
-  advance(ms: number): Promise<void>
-  /** @defaultValue systemClock */
-  readonly clock?: Clock | undefined
-}
-
-interface Bench {
-  readonly source: Source
-  readonly clock: Clock
-  /** The tier as another process has it. */
-  readonly tier: () => CacheTier
-  /** What the caches have, as another process sees it. */
-  readonly store: () => SharedStore
-  /** A process: a cache of its own, with memory in front of the tier unless `plain`. `over`: a tier that it shares with others. */
-  readonly join: (
-    options?: Partial<CacheOptions<string>> & { readonly plain?: boolean; readonly over?: CacheTier },
-  ) => Cache<string>
-  readonly advance: (ms: number) => Promise<void>
-  /** Lets time pass until it holds, which other processes may take a second for. */
-  readonly until: (holds: () => boolean | Promise<boolean>, what: string) => Promise<void>
-  /** Runs a case whose values live for a while, and runs it again with longer lives when the machine was too slow for it. */
-  readonly soonEnough: (lifeMs: number, body: TimedCase) => Promise<void>
-}
-
-/** `inTime` tells whether less than half a life has passed since it was last asked, or else the case is to answer `false`. */
-type TimedCase = (lifeMs: number, key: string, inTime: () => boolean) => Promise<boolean>
-
-type Change = (cache: Cache<string>, source: Source) => Promise<void>
-
 const trip: Trip = { signal: new AbortController().signal, sending: () => undefined }
-const minuteMs = 60_000
-const commonName = 'contract'
-const tags = (key: string): string[] => ['all', `of ${key.slice(0, 100)}`]
-const changes: readonly (readonly [name: string, change: Change])[] = [
-  ['delete', (cache) => cache.delete('k')],
-  [
-    'set',
-    (cache, source) => {
-      source.values.set('k', 'v2')
-      return cache.set('k', 'v2')
-    },
-  ],
-  ['invalidateTag', (cache) => cache.invalidateTag('all')],
-  ['clear', (cache) => cache.clear()],
-]
 
 /**
  * What every shared tier must do under a cache. `it` is a test runner's, `create` gives each case a subject with an empty
@@ -69,52 +17,8 @@ export function cacheContract(
   it: (name: string, run: () => Promise<void>) => void,
   create: () => Promise<CacheSubject>,
 ): void {
-  const check = (name: string, body: (bench: Bench) => Promise<void>): void =>
-    it(name, async () => {
-      const subject = await create()
-      const { clock = systemClock } = subject
-      const source = createSource()
-      const caches: Cache<string>[] = []
-      try {
-        await body({
-          source,
-          clock,
-          tier: subject.tier,
-          store: () => subject.tier().open(commonName),
-          advance: (ms) => subject.advance(ms),
-          join({ plain = false, over = subject.tier(), ...options } = {}) {
-            const tiers: [CacheTier, ...CacheTier[]] = plain ? [over] : [subject.memory(), over]
-            const load = (key: string): Promise<string | undefined> => source.load(key)
-            const given = { name: commonName, load, ttlMs: minuteMs, timeoutMs: 30_000, tags, clock, ...options }
-            const cache = createCache<string>(tiers, given)
-            caches.push(cache)
-            return cache
-          },
-          async until(holds, what) {
-            const deadlineMs = clock.nowMs() + 30_000
-            while (!(await holds())) {
-              assert.ok(clock.nowMs() < deadlineMs, `${what} has not come true`)
-              await subject.advance(10)
-            }
-          },
-          async soonEnough(firstMs, body) {
-            for (let lifeMs = firstMs; ; lifeMs *= 4) {
-              let sinceMs = clock.nowMs()
-              const inTime = (): boolean => {
-                const tookMs = clock.nowMs() - sinceMs
-                sinceMs += tookMs
-                return tookMs < lifeMs / 2
-              }
-              if (await body(lifeMs, `a key for ${lifeMs} ms`, inTime)) return
-              assert.ok(lifeMs < minuteMs, 'the machine was never quick enough')
-            }
-          },
-        })
-      } finally {
-        await Promise.all(caches.map((cache) => cache.close()))
-        await subject[Symbol.asyncDispose]()
-      }
-    })
+  const check = benchFor(it, create)
+  checkNames(check)
 
   check('loads a value once, for all who ask in a process, and keeps it for the others', async ({ join, source }) => {
     const [a, b] = [join(), join({ plain: true })]
@@ -138,106 +42,6 @@ export function cacheContract(
     await cache.delete(...keys.slice(0, 5))
     assert.deepEqual(await cache.getMany(keys), expected)
     assert.equal(source.loads.length, keys.length + 5)
-  })
-
-  check('keeps names apart, whatever is in them', async ({ join, source, tier, until, advance }) => {
-    const over = tier()
-    const names = [
-      'users',
-      'Users',
-      'user',
-      'a:b',
-      'a',
-      'a:',
-      ':a',
-      '{a}',
-      '{',
-      '}',
-      'a}',
-      '%7Ba%7D',
-      '%',
-      '%3A',
-      'a%3Ab',
-    ]
-    names.push('marks', 'bus', ' ', 'ä', '令牌', 'x'.repeat(8_192), `${'x'.repeat(8_191)}y`, '{'.repeat(8_192))
-    // What a name and a key could make of each other, and of what a tier has beside entries.
-    const keys = ['7', 'b', 'b:7', 'a:7', ':7', ':', '}', '{7}', 'marks', 'bus', '7}:turn']
-    const cacheOf = (name: string): Cache<string> => {
-      const load = async (key: string): Promise<string> => {
-        source.loads.push(key)
-        return `${key} of ${name}`
-      }
-      return join({ name, over, plain: true, load })
-    }
-    const caches = names.map((name) => ({ name, cache: cacheOf(name) }))
-    type Named = (typeof caches)[number]
-    const seeAll = async (): Promise<void> => {
-      await Promise.all(
-        caches.map(async ({ name, cache }) => {
-          assert.deepEqual(
-            await cache.getMany(keys),
-            keys.map((key) => `${key} of ${name}`),
-            name,
-          )
-        }),
-      )
-    }
-    await seeAll()
-    await until(async () => {
-      const before = source.loads.length
-      await seeAll()
-      return source.loads.length === before
-    }, 'all are kept')
-    const changes: readonly ((cache: Cache<string>) => Promise<void>)[] = [
-      (cache) => cache.delete(...keys),
-      (cache) => cache.invalidateTag('all'),
-      (cache) => cache.clear(),
-    ]
-    for (const [i, change] of changes.entries()) {
-      // Each changes what is its own, and nothing else is loaded again.
-      for (const { name, cache } of [caches[i], caches[i + 3], caches[i + 7]] as Named[]) {
-        const before = source.loads.length
-        await change(cache)
-        await advance(1)
-        await seeAll()
-        assert.equal(source.loads.length - before, keys.length, `${name} has changed`)
-      }
-    }
-  })
-
-  check('has no two names act on each other, with memory in front and turns between processes', async (bench) => {
-    const { join, source, tier, until } = bench
-    const over = tier()
-    const fleet = { over, fleetLoadMs: 20_000 }
-    const join2 = (options: object): Cache<string>[] => ['products', 'users'].map((name) => join({ ...options, name }))
-    const [products, users] = join2(fleet) as [Cache<string>, Cache<string>]
-    const letGo = source.hold()
-    const [product, user] = [products.get('7'), users.get('7')]
-    // Neither waits for the turn of the other.
-    await until(() => source.running === 2, 'both load')
-    source.values.set('7', 'new')
-    await users.delete('7')
-    letGo()
-    await Promise.all([product, user])
-    assert.deepEqual(source.loads, ['7', '7'])
-    const atHand = async (cache: Cache<string>): Promise<boolean> => {
-      const { hits } = cache.stats()
-      await cache.get('7')
-      return cache.stats().hits > hits
-    }
-    await until(() => atHand(products), 'it is at hand')
-    const { loads } = products.stats()
-    for (const [, change] of changes) await change(users, source)
-    await users.delete('7')
-    await users.set('7', 'a user')
-    await products.set('7', 'a product')
-    assert.deepEqual([await products.get('7'), await users.get('7')], ['a product', 'a user'])
-    const [others, sameUsers] = join2({ over: tier(), plain: true }) as [Cache<string>, Cache<string>]
-    assert.deepEqual([await others.get('7'), await sameUsers.get('7')], ['a product', 'a user'])
-    await users.clear()
-    await until(async () => (await users.get('7')) === 'new', 'users are loaded anew')
-    assert.equal(await products.get('7'), 'a product')
-    assert.equal(products.stats().loads, loads)
   })
 
   check('sets many at once, each as by set', async ({ join, source, until }) => {

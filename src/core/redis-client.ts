@@ -90,6 +90,12 @@ export function tagSafe(name: string): string {
   return name.replace(unsafeInTag, (found) => `%${found.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
+/**
+ * What is before the hash tags of all keys of one name. Without `:` in the name, prefixes that end with `:` share no keys,
+ * as in `a:` with the name `b:c` and `a:b:` with `c`.
+ */
+export const namedPrefix = (prefix: string, name: string): string => `${prefix}${tagSafe(name).replaceAll(':', '%3A')}:`
+
 type ClientEvent = 'ready' | 'end' | 'error'
 
 interface Listeners {

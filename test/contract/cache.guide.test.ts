@@ -169,7 +169,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     const startedMs = performance.now()
     // #region write-behind
     const behind = await startWriteBehind(redisWriteBehind(redis, { prefix }), {
-      name: 'products',
+      name: 'visits',
       delayMs: 1_000,
       async flush(movies) {
         for (const movie of movies) {

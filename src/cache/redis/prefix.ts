@@ -1,5 +1,5 @@
 import { shown } from '../../core/check.js'
-import { keyPrefixOf, tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { keyPrefixOf, type RedisClient } from '../../core/redis-client.js'
 
 /** A prefix of keys that have hash tags of their own behind it. */
 export function checkedPrefix(redis: RedisClient, prefix: unknown): string {
@@ -16,9 +16,3 @@ export function checkedPrefix(redis: RedisClient, prefix: unknown): string {
   }
   return prefix
 }
-
-/**
- * What is before the hash tags of all keys of one name. Without `:` in the name, prefixes that end with `:` share no keys,
- * as in `a:` with the name `b:c` and `a:b:` with `c`.
- */
-export const prefixOf = (prefix: string, name: string): string => `${prefix}${tagSafe(name).replaceAll(':', '%3A')}:`

@@ -2,7 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { backgroundReporter } from '../../core/background.js'
 import { NothingApplied, type Trip } from '../../core/group-commit.js'
 import { knownOptions } from '../../core/options.js'
-import { checkRedisClient, keyPrefixOf, redisLane, tagSafe, type RedisBinaryClient } from '../../core/redis-client.js'
+import {
+  checkRedisClient,
+  keyPrefixOf,
+  namedPrefix,
+  redisLane,
+  tagSafe,
+  type RedisBinaryClient,
+} from '../../core/redis-client.js'
 import { bytesReply, integerReply, integersReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runBinaryCommand, runBinaryScript, runScript } from '../../core/redis-script.js'
 import type { RedisSubscribable } from '../../core/redis-subscriber.js'
@@ -13,7 +20,7 @@ import endSource from './end.lua'
 import { entryArguments, readEntry, readMarks } from './entry.js'
 import { createServerTime, type ServerTime } from './server-time.js'
 import marksSource from './marks.lua'
-import { checkedPrefix, prefixOf } from './prefix.js'
+import { checkedPrefix } from './prefix.js'
 import readSource from './read.lua'
 import takeSource from './take.lua'
 
@@ -49,7 +56,7 @@ export function redisTier(redis: RedisCacheClient, options?: RedisTierOptions): 
   const { prefix = 'spillway:cache:' } = knownOptions<RedisTierOptions>('redisTier', options, { prefix: true })
   checkedPrefix(redis, prefix)
   const serverTime = createServerTime(redis)
-  return { open: (name) => openStore(redis, prefixOf(prefix, name), serverTime) }
+  return { open: (name) => openStore(redis, namedPrefix(prefix, name), serverTime) }
 }
 
 function openStore(redis: RedisCacheClient, prefix: string, serverTime: ServerTime): SharedStore {

@@ -1,6 +1,13 @@
 import { shown } from '../../core/check.js'
 import { knownOptions } from '../../core/options.js'
-import { checkRedisClient, keyPrefixOf, redisLane, tagSafe, type RedisClient } from '../../core/redis-client.js'
+import {
+  checkRedisClient,
+  keyPrefixOf,
+  namedPrefix,
+  redisLane,
+  tagSafe,
+  type RedisClient,
+} from '../../core/redis-client.js'
 import { integersReply } from '../../core/redis-reply.js'
 import { redisScript } from '../../core/redis-script.js'
 import type { Level, Limit, Outcome, Run } from '../bucket.js'
@@ -35,7 +42,7 @@ export function redisBuckets(
   if (redis.isCluster === true && inFront.includes('{}')) {
     throw new RangeError(`the client's keyPrefix and prefix must not contain '{}', got ${JSON.stringify(inFront)}`)
   }
-  return { open: (name) => bucketsIn(redis, `${prefix}${tagSafe(name)}:`, nowUs) }
+  return { open: (name) => bucketsIn(redis, namedPrefix(prefix, name), nowUs) }
 }
 
 function bucketsIn(redis: RedisClient, front: string, nowUs: () => number | ''): BucketStore {
