@@ -19,6 +19,8 @@ const verbs: [string, (limiter: RateLimiter) => Promise<unknown>, left: number][
   ['wait', (limiter) => limiter.wait('k', { cost: 5 }), 5],
   ['refund', (limiter) => limiter.refund('k', 3), 13],
   ['refunds that share a trip', (limiter) => Promise.all([1, 2].map((tokens) => limiter.refund('k', tokens))), 13],
+  ['charge', (limiter) => limiter.charge('k', 3), 7],
+  ['reserve', (limiter) => limiter.reserve('k', { cost: 3 }), 7],
   ['reset', (limiter) => limiter.reset('k'), 20],
   ['peek', (limiter) => limiter.peek('k'), 10],
 ]
