@@ -30,9 +30,11 @@ export function objectWith<T>(name: string, value: T, methods: readonly string[]
 function shownObject(value: unknown): string {
   if (typeof value !== 'object' || value === null) return shown(value)
   // ioredis gives its clients the constructor of EventEmitter.
-  const { evalsha, evalSha } = value as { readonly evalsha?: unknown; readonly evalSha?: unknown }
+  const { evalsha, evalSha, producer, admin } = value as Readonly<Record<string, unknown>>
   if (typeof evalsha === 'function') return 'a Redis client'
   if (typeof evalSha === 'function') return 'a client of the package redis (node-redis)'
+  // kafkajs names the class Client.
+  if (typeof producer === 'function' && typeof admin === 'function') return 'a Kafka client'
   const { constructor: type } = value as { readonly constructor?: { readonly name?: unknown } }
   if (type === Object || typeof type?.name !== 'string')
     return `an object with ${Object.keys(value).slice(0, 5).join(', ') || 'nothing'}`

@@ -19,7 +19,8 @@ export type JsonSafe<T> = unknown extends T
 type NotPlain = ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> | RegExp | Error | ArrayBuffer | ArrayBufferView
 
 /** Options that need a `codec`, if `T` is no type of which JSON keeps everything. */
-export type CodecFor<T> = [T] extends [JsonSafe<T>] ? unknown : { readonly codec: Codec<T> }
+// Of an asynchronous function that gives nothing, TypeScript takes the promise for the value.
+export type CodecFor<T> = [T] extends [JsonSafe<T> | Promise<undefined>] ? unknown : { readonly codec: Codec<T> }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 

@@ -179,6 +179,8 @@ it('wants a codec where JSON would not give a value back as it was', () => {
   }
   const tiers = [memoryTier({ maxEntries: 10 })] as const
   const shared = { name: 'visits', ttlMs: 1_000 }
+  // A stub of a test.
+  createCache(tiers, { ...shared, load: async () => undefined })
   const load = async (): Promise<Visit | undefined> => undefined
   const codec: Codec<Visit> = {
     encode: (visit) => JSON.stringify(visit),
