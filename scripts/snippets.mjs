@@ -9,16 +9,38 @@ const { values } = parseArgs({ options: { check: { type: 'boolean', default: fal
 const root = new URL('..', import.meta.url)
 const settings = await resolveConfig(new URL('package.json', root))
 const marker = /<!-- snippet (\S+)#(\S+) -->\n(?:\n```\w+\n[\s\S]*?\n```\n)?/g
-const code = /^```(?:ts|js)\n/gm
+const fence = /^```(?:ts|js)\n/gm
 
-/** The lines of a region, as they would stand by themselves. */
-async function region(path, name) {
-  const lines = (await readFile(new URL(path, root), 'utf8')).split('\n')
+/** What a file imports from packages that a reader has, by name: `['createLock', 'createLock', 'spillway/lock']`. */
+function importsOf(text) {
+  const statements = [...text.matchAll(/^import (type )?\{([^}]*)\} from '([^'.][^']*)'/gm)]
+  return statements.flatMap(([, type = '', names, from]) => {
+    if (from === 'vitest' || from.startsWith('node:')) return []
+    const written = names.split(',').map((name) => name.trim())
+    return written.filter(Boolean).map((name) => [name.split(' ').at(-1), `${type}${name}`, from])
+  })
+}
+
+/**
+ * The lines of a region, as they would stand by themselves: with the imports that they need, but for those that the guide
+ * has shown already.
+ */
+async function region(path, name, shown) {
+  const file = await readFile(new URL(path, root), 'utf8')
+  const lines = file.split('\n')
   const places = lines.flatMap((line, i) => (new RegExp(`// #(end)?region ${name}$`).test(line) ? [i] : []))
   if (places.length !== 2) throw new Error(`${path} has no region ${name}`)
   const inside = lines.slice(places[0] + 1, places[1])
   const indent = Math.min(...inside.filter((line) => line !== '').map((line) => line.search(/\S/)))
-  const text = inside.map((line) => line.slice(indent)).join('\n')
+  const code = inside.map((line) => line.slice(indent)).join('\n')
+  const imported = new Map()
+  for (const [used, written, from] of /^import /m.test(code) ? [] : importsOf(file)) {
+    if (shown.has(used) || !new RegExp(`\\b${used}\\b`).test(code.replace(/^ *\/\/.*$/gm, ''))) continue
+    shown.add(used)
+    imported.set(from, [...(imported.get(from) ?? []), written])
+  }
+  const statements = [...imported].map(([from, names]) => `import { ${names.join(', ')} } from '${from}'\n`)
+  const text = `${statements.join('')}${statements.length > 0 ? '\n' : ''}${code}`
   return (await format(text, { ...settings, parser: path.endsWith('.js') ? 'babel' : 'typescript' })).trimEnd()
 }
 
@@ -35,13 +57,15 @@ for (const name of await readdir(new URL('docs/guides/', root))) {
   const path = `docs/guides/${name}`
   const before = await read(path)
   const found = [...before.matchAll(marker)]
-  const blocks = await Promise.all(found.map(([, path, part]) => region(path, part)))
+  const blocks = []
+  const shown = new Set()
+  for (const [, path, part] of found) blocks.push(await region(path, part, shown))
   let n = 0
   const after = before.replace(marker, (_, path, part) => {
     const language = path.endsWith('.js') ? 'js' : 'ts'
     return `<!-- snippet ${path}#${part} -->\n\n\`\`\`${language}\n${blocks[n++]}\n\`\`\`\n`
   })
-  const untested = (after.match(code) ?? []).length - found.length
+  const untested = (after.match(fence) ?? []).length - found.length
   if (untested > 0) throw new Error(`${path} has ${untested} blocks of code that no test runs`)
   await put(path, before, after)
 }

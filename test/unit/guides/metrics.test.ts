@@ -8,10 +8,9 @@ import { createRateLimiter, memoryTokenBucket } from 'spillway/ratelimit'
 import { createStock, memoryStock } from 'spillway/stock'
 import { expect, it } from 'vitest'
 
+// #region prometheus
 const registry = new Registry()
 const registers = [registry]
-
-// #region prometheus
 const counter = (name: string, labelNames: string[]) => new Counter({ name, help: name, labelNames, registers })
 const seconds = (name: string, labelNames: string[]) => new Histogram({ name, help: name, labelNames, registers })
 
