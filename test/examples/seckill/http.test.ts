@@ -352,8 +352,9 @@ describe('the program', () => {
   })
 
   it('says that it cannot write its file', async () => {
-    const { ended, output } = await runProgram('--data', '/proc/nobody/writes/here.db')
+    const beneathFile = join(folder, 'sales.db', 'here.db')
+    const { ended, output } = await runProgram('--data', beneathFile)
     expect(await ended).toBe(2)
-    expect(output.err).toContain('--data /proc/nobody/writes/here.db cannot be opened for writing: ')
+    expect(output.err).toContain(`--data ${beneathFile} cannot be opened for writing: `)
   })
 })
