@@ -27,7 +27,7 @@ const imports = `
 `
 
 describe('a process ends', () => {
-  beforeAll(ensureBuilt)
+  beforeAll(() => ensureBuilt())
 
   it.concurrent.each<[string, string]>([
     ['with a publisher and an inbox that nobody closes', `await publish(); await inbox.begin(['b'], 'me', 3_600_000)`],
@@ -61,7 +61,7 @@ describe('a process ends', () => {
 })
 
 describeWithServices('a process on Kafka', ['kafka'], ({ kafka: { brokers } }) => {
-  beforeAll(ensureBuilt)
+  beforeAll(() => ensureBuilt())
 
   it('ends after close of its publisher and its consumer', async () => {
     const topic = await makeTopic(client(brokers), uniqueName('ends'))

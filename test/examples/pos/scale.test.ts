@@ -196,7 +196,7 @@ async function startLiar(answers: { add: (n: number) => number | 'silence'; kept
 }
 
 describe('a measurement notices', () => {
-  beforeAll(ensureBuilt)
+  beforeAll(() => ensureBuilt())
 
   it('nothing, when nothing is wrong', async () => {
     expect(await startLiar({ add: () => 200 })).toMatchObject({ requests: 20, failed: 0, completeCarts: 4 })
