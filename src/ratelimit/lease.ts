@@ -107,12 +107,12 @@ export function createLease(options: {
     watch()
   }
 
-  /** One timer for all blocks, set for the first. */
+  /** One timer for all blocks, set for the first. It keeps no process alive. */
   function watch(): void {
     const [first] = blocks.values()
     if (!first || cancelTimer || first.expiresMs === Infinity) return
     const leftMs = Math.max(0, first.expiresMs - clock.nowMs())
-    cancelTimer = outsideRequests(() => clock.after(leftMs, endExpired))
+    cancelTimer = outsideRequests(() => clock.after(leftMs, endExpired, true))
   }
 
   function keep(key: string, left: number, expiresMs: number, view: View): void {
