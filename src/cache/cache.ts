@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { BackgroundReport } from '../core/background.js'
 import { durationMs, keyString, objectWith, shown } from '../core/check.js'
 import type { CodecFor } from '../core/codec.js'
 import { channels, type CacheGetEvent } from '../core/diagnostics.js'
@@ -39,7 +40,7 @@ export function createCache<V>(
   const settings = checkedOptions<V>(options)
   const { name, clock, earlyRefresh, random, fleetLoadMs } = settings
   const { memory } = arranged
-  const shared = opened(arranged, name)
+  const shared = opened(arranged, name, settings.report)
   const origin = randomUUID()
   const stats = { hits: 0, misses: 0, stale: 0, loads: 0, loadFailures: 0 }
   const ending = new AbortController()
@@ -368,8 +369,8 @@ function inOrder(given: unknown): Tiers {
 const example = '[memoryTier({ maxEntries: 10_000 }), redisTier(redis)]'
 
 /** Drivers of other modules open something else. */
-function opened({ memory, shared }: Tiers, name: string): SharedStore | undefined {
+function opened({ memory, shared }: Tiers, name: string, report: BackgroundReport): SharedStore | undefined {
   const verbs = ['read', 'end', 'change', 'marks', 'listen']
   const which = `what tiers[${memory ? 1 : 0}] opens`
-  return shared && objectWith(which, shared.open(name), verbs, 'the entries of a cache')
+  return shared && objectWith(which, shared.open(name, report), verbs, 'the entries of a cache')
 }

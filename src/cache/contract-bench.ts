@@ -75,7 +75,7 @@ export function benchFor(
           source,
           clock,
           tier: subject.tier,
-          store: () => subject.tier().open(commonName),
+          store: () => subject.tier().open(commonName, () => undefined),
           advance: (ms) => subject.advance(ms),
           join({ plain = false, over = subject.tier(), ...options } = {}) {
             const tiers: [CacheTier, ...CacheTier[]] = plain ? [over] : [subject.memory(), over]

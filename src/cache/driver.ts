@@ -7,9 +7,10 @@ import type { Trip } from '../core/group-commit.js'
 export interface CacheTier {
   /**
    * The entries of one name, with their marks, turns and bus: nothing of them is seen or ended by another name. Does no I/O.
-   * All that open the same name share what is in it.
+   * All that open the same name share what is in it. `report` is told of faults that no call can be told of, such as a
+   * missing right to publish.
    */
-  open(name: string): SharedStore
+  open(name: string, report: (error: unknown) => void): SharedStore
 }
 
 /** What a tier keeps under a key. */
@@ -198,6 +199,8 @@ export interface LocalStore<Entry extends object> {
 export interface MemoryTier extends CacheTier {
   /** How long an entry stays at hand at the most. */
   readonly ttlMs: number
+  /** What it opens has no faults to report. */
+  readonly open: (name: string) => SharedStore
   /** Room for the entries of one cache, as its nearest tier. */
   readonly local: <Entry extends object>() => LocalStore<Entry>
 }

@@ -8,7 +8,7 @@ export type BackgroundReport = (error: unknown) => void
 /** Who is told of it: `onBackgroundError` of every module's options. */
 export type BackgroundListener = (error: unknown) => unknown
 
-/** How long a warning of the same text is not given again. */
+/** How long the same text is not given again. */
 const quietMs = 60_000
 /** Texts that are remembered. Beyond that the oldest may be given again. */
 const mostRemembered = 100
@@ -39,16 +39,33 @@ export function backgroundReporter(
   }
 }
 
+/** `report` for a fault that is met again and again, such as a missing right: each text is told at most once a minute. */
+export function seldom(report: BackgroundReport, clock: Clock = systemClock): BackgroundReport {
+  const isNews = rememberTexts(clock)
+  return (error) => {
+    if (isNews(described(error))) report(error)
+  }
+}
+
+/** Whether a text was not given in the last minute. */
+function rememberTexts(clock: Clock): (text: string) => boolean {
+  const givenMs = new Map<string, number>()
+  return (text) => {
+    const nowMs = clock.nowMs()
+    if (nowMs - (givenMs.get(text) ?? -Infinity) < quietMs) return false
+    givenMs.delete(text)
+    givenMs.set(text, nowMs)
+    const [oldest] = givenMs.keys()
+    if (givenMs.size > mostRemembered) givenMs.delete(oldest as string)
+    return true
+  }
+}
+
 function createWarner(module: string, clock: Clock): (what: string, error: unknown) => void {
-  const warnedMs = new Map<string, number>()
+  const isNews = rememberTexts(clock)
   return (what, error) => {
     const text = `${module}: ${what}: ${described(error)}`
-    const nowMs = clock.nowMs()
-    if (nowMs - (warnedMs.get(text) ?? -Infinity) < quietMs) return
-    warnedMs.delete(text)
-    warnedMs.set(text, nowMs)
-    const [oldest] = warnedMs.keys()
-    if (warnedMs.size > mostRemembered) warnedMs.delete(oldest as string)
+    if (!isNews(text)) return
     outsideRequests(() => process.emitWarning(text, { type: 'SpillwayWarning', detail: stackOf(error) }))
   }
 }

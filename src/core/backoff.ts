@@ -27,7 +27,8 @@ export interface ExponentialBackoffOptions {
 const known: Known<ExponentialBackoffOptions> = { baseMs: true, factor: true, maxMs: true, jitter: true, random: true }
 
 /**
- * Delays that grow from `baseMs` by `factor` up to `maxMs`. A share `jitter` of each is left to chance, so that callers that failed together do not come back together.
+ * Delays that grow from `baseMs` by `factor` up to `maxMs`. A share `jitter` of each is left to chance, so that callers that
+ * failed together do not come back together.
  */
 export function exponentialBackoff(options?: ExponentialBackoffOptions): Backoff {
   const {

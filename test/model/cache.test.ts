@@ -213,7 +213,7 @@ describeWithServices('a cache over Redis does as the specification says', ['redi
         duplicate: () => redis.duplicate({ host: proxy.host, port: proxy.port }),
       })
     const make = (): [CacheTier, ...CacheTier[]] => {
-      const store = redisTier(slowly(clients[process++] as Redis), { prefix }).open('test')
+      const store = redisTier(slowly(clients[process++] as Redis), { prefix }).open('test', () => undefined)
       let onHeard = (): void => undefined
       hearing.push(new Promise((resolve) => (onHeard = resolve)))
       const listen: SharedStore['listen'] = (origin, listener) => {

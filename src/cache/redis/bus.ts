@@ -11,7 +11,7 @@ type Said =
 export const said = (...what: Said): string => JSON.stringify(what)
 
 /** The bus of one name: a channel of the connection that all who listen share. */
-export function createBus(redis: RedisSubscribable, channel: string, report: BackgroundReport) {
+export function createBus(redis: RedisSubscribable, channel: string, reportRefusal: BackgroundReport) {
   const listeners = new Map<TierListener, string>()
   let listening: Listening | undefined
   let isHeard = false
@@ -29,7 +29,7 @@ export function createBus(redis: RedisSubscribable, channel: string, report: Bac
       },
       refused(cause) {
         const why = `so it hears of no changes by other processes: ${cause.message}`
-        report(new Error(`Redis refuses to let the cache listen to ${channel}, ${why}`, { cause }))
+        reportRefusal(new Error(`Redis refuses to let the cache listen to ${channel}, ${why}`, { cause }))
       },
     })
   }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { backgroundReporter } from '../../core/background.js'
+import { seldom, type BackgroundReport } from '../../core/background.js'
 import { NothingApplied, type Trip } from '../../core/group-commit.js'
 import { knownOptions } from '../../core/options.js'
 import {
@@ -56,23 +56,28 @@ export function redisTier(redis: RedisCacheClient, options?: RedisTierOptions): 
   const { prefix = 'spillway:cache:' } = knownOptions<RedisTierOptions>('redisTier', options, { prefix: true })
   checkedPrefix(redis, prefix)
   const serverTime = createServerTime(redis)
-  return { open: (name) => openStore(redis, namedPrefix(prefix, name), serverTime) }
+  return { open: (name, report) => openStore(redis, namedPrefix(prefix, name), serverTime, report) }
 }
 
-function openStore(redis: RedisCacheClient, prefix: string, serverTime: ServerTime): SharedStore {
+function openStore(
+  redis: RedisCacheClient,
+  prefix: string,
+  serverTime: ServerTime,
+  report: BackgroundReport,
+): SharedStore {
   const name = (key: string): string => `${prefix}{${tagSafe(key)}}`
   // The marks of all keys lie together: on a Cluster in a slot of their own. No entry ends like them.
   const marksKeys = [`${prefix}{marks}:marks`, `${prefix}{marks}:tags`]
   // The client puts its prefix before keys, but not into arguments, and not before the channels of the bus.
   const channel = `${keyPrefixOf(redis)}${prefix}bus`
-  const report = backgroundReporter('cache')
-  const bus = createBus(redis, channel, report)
+  const reportRefusal = seldom(report)
+  const bus = createBus(redis, channel, reportRefusal)
   const readsReplicas = mayReadReplicas(redis)
 
   /** The changes are made, but no other process hears of them. */
   function tellRefused(why: string): void {
     if (why === '') return
-    report(new Error(`Redis refuses to publish on ${channel}, so other processes hear of no change: ${why}`))
+    reportRefusal(new Error(`Redis refuses to publish on ${channel}, so other processes hear of no change: ${why}`))
   }
 
   const keysOf = (requests: readonly { readonly key: string }[]): string[] => {

@@ -1,4 +1,4 @@
-import { backgroundReporter, type BackgroundListener } from '../../core/background.js'
+import { backgroundReporter, seldom, type BackgroundListener } from '../../core/background.js'
 import { durationMs, objectWith, optionalFunction, shown } from '../../core/check.js'
 import { StoreUnavailableError } from '../../core/errors.js'
 import { knownOptions } from '../../core/options.js'
@@ -71,16 +71,12 @@ export function redisLock(redis: RedisLockClient, options?: RedisLockOptions): L
   const { prefix, counterMs, onBackgroundError } = checkedOptions(options)
   const keyPrefix = keyPrefixOf(redis)
   const wakeups = wakeupsOf(redis)
-  const report = onBackgroundError ? backgroundReporter('lock', onBackgroundError) : wakeups.warn
-  let unpublished: string | undefined
+  const report = onBackgroundError ? seldom(backgroundReporter('lock', onBackgroundError)) : wakeups.warn
 
-  /** What a release tells, each refusal once. */
+  /** What a release tells. */
   function published(why: string | undefined): void {
     wakeups.published(why)
-    if (why !== undefined && why !== unpublished) {
-      report(new Error(`waiters poll, for Redis refuses to publish releases: ${why}`))
-    }
-    unpublished = why
+    if (why !== undefined) report(new Error(`waiters poll, for Redis refuses to publish releases: ${why}`))
   }
 
   const channelOf = (kind: LockKind, key: string): string =>

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
-import { backgroundReporter } from '../../../src/core/background.js'
+import { backgroundReporter, seldom } from '../../../src/core/background.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 
 /** The process warnings of the library while a test runs. */
@@ -54,6 +54,19 @@ describe('background errors', () => {
     await settle()
     const away = 'cache: background error: Error: away'
     expect(seen).toEqual([away, 'cache: background error: TypeError: wrong', away])
+  })
+
+  it('that are met again and again are told once a minute, whoever listens', async () => {
+    const clock = virtualClock()
+    const heard: unknown[] = []
+    const report = seldom((error) => heard.push(String(error)), clock)
+    for (let i = 0; i < 100; i++) report(new Error('NOPERM'))
+    report(new Error('OOM'))
+    await clock.advance(59_999)
+    report(new Error('NOPERM'))
+    await clock.advance(1)
+    report(new Error('NOPERM'))
+    expect(heard).toEqual(['Error: NOPERM', 'Error: OOM', 'Error: NOPERM'])
   })
 
   it.each([
