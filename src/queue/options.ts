@@ -173,7 +173,6 @@ export function checkedOptions<T, Tx>(given: ConsumerOptions<T, Tx>) {
     throw new TypeError(`fromBeginning must be true or false, got ${shown(fromBeginning)}`)
   }
   objectWith('codec', codec, ['decode'], 'a Codec')
-  objectWith('clock', clock, ['nowMs', 'wallMs', 'after'], 'a Clock')
   const one: typeof handleBatch = ([message], context) => handle?.(message as Message<T>, context)
   return {
     topic,

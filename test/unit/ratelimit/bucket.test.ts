@@ -30,7 +30,7 @@ describe('toLimit', () => {
     [{ capacity: '10' }, TypeError, 'quota.capacity'],
     [{ refill: 0 }, RangeError, 'quota.refill'],
     [{ refill: NaN }, RangeError, 'quota.refill'],
-    [{ refill: null }, TypeError, 'quota.refill'],
+    [{ refill: null }, TypeError, 'quota: refill must not be null'],
     [{ perMs: -1 }, RangeError, 'quota.perMs'],
     [{ perMs: Infinity }, RangeError, 'quota.perMs'],
     [{ initial: -1 }, RangeError, 'quota.initial'],

@@ -20,7 +20,7 @@ describe('the options of zookeeperLock', () => {
     [{ servers: ['localhost:2181'] }, "servers must be a string, got [ 'localhost:2181' ]"],
     [{ servers: Symbol('x') }, 'servers must be a string, got Symbol(x)'],
     [{ servers: 'h', sessionTimeout: 5 }, 'zookeeperLock: there is no option "sessionTimeout", only servers, path'],
-    [{ servers: 'h', path: null }, 'path must be a string, got null'],
+    [{ servers: 'h', path: null }, 'zookeeperLock: path must not be null'],
     [{ servers: 'h', sessionTimeoutMs: '5' }, 'sessionTimeoutMs must be a number, got "5"'],
   ])('of %j are turned away by a TypeError that names what came', (options, message) => {
     const make = (): unknown => zookeeperLock(options as never)
