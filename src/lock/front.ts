@@ -99,9 +99,11 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     return work
   }
 
-  /** Takes a claim back that may have been granted or queued. If that fails as well, the TTL does it. */
-  function withdraw(claim: Claim): void {
-    track(send({ verb: 'release', claim })).catch(() => undefined)
+  /** Takes a claim back that may be there. What could not be sent is sent once more; if that fails, the TTL does it. */
+  function withdraw(claim: Claim, isLast = false): void {
+    track(send({ verb: 'release', claim })).catch((error: unknown) => {
+      if (!isLast && error instanceof StoreUnavailableError && error.applied === 'no') withdraw(claim, true)
+    })
   }
 
   function newClaim(key: string, { permits, ttlMs }: Wish, waits: boolean): Claim {

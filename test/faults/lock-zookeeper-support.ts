@@ -56,5 +56,5 @@ export const setUp = async (server: string, options: LockOptions = patient, sess
   const line = async (): Promise<string[]> => (await tree.children(folder)) ?? []
   /** The driver behind the proxy has a connection after this. */
   const connect = (): Promise<void> => connecting.run('connects', async () => undefined)
-  return { path, folder, proxy, tree, direct, lock, connecting, elsewhere, line, connect }
+  return { path, folder, proxy, tree, driver, direct, lock, connecting, elsewhere, line, connect }
 }

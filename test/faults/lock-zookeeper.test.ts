@@ -1,5 +1,7 @@
 import { expect, it, onTestFinished } from 'vitest'
 import { LockLostError, StoreUnavailableError, WaitTimeoutError } from '../../src/core/errors.js'
+import type { Trip } from '../../src/core/group-commit.js'
+import type { Claim } from '../../src/lock/driver.js'
 import { createLock, type Lease } from '../../src/lock/index.js'
 import { zookeeperLock } from '../../src/lock/zookeeper/index.js'
 import { parseAddress } from '../services/address.js'
@@ -10,6 +12,13 @@ import { openTree } from '../support/zookeeper-tree.js'
 import { until } from '../support/until.js'
 import { knewWhenFreed } from './lock-support.js'
 import { held, key, outcomeOf, patient, sessionTimeoutMs, setUp } from './lock-zookeeper-support.js'
+
+/** A claim that no lock looks after. */
+const claimOf = (given: Partial<Claim>): Claim => ({
+  ...{ kind: 'mutex', key, front: 'a test', number: 1, permits: 1, of: 1, ttlMs: 30_000, tokens: 1, waits: true },
+  ...given,
+})
+const givenUpBy = ({ signal }: AbortController): Trip => ({ signal, sending: () => undefined })
 
 describeWithServices('zookeeperLock on a broken connection', ['zookeeper'], ({ zookeeper }) => {
   const server = zookeeper.servers[0] as string
@@ -178,6 +187,50 @@ describeWithServices('zookeeperLock on a broken connection', ['zookeeper'], ({ z
     expect(await line()).toEqual([first])
     await theirs.release()
     await using _lease = await elsewhere.acquire(key)
+  })
+
+  it('makes no node for a try that was given back before its turn in a batch came', async () => {
+    const { proxy, driver, line, connect } = await setUp(server)
+    await connect()
+    const [first, second] = [1, 2].map((number) => claimOf({ number })) as [Claim, Claim]
+    await driver.commit([{ verb: 'acquire', claim: first }], givenUpBy(new AbortController()))
+    expect(await line()).toHaveLength(1)
+    await proxy.refuse()
+    proxy.cut()
+    const [batch, withdrawal] = [new AbortController(), new AbortController()]
+    const [releasing, trying] = [
+      { verb: 'release', claim: first } as const,
+      { verb: 'acquire', claim: second } as const,
+    ]
+    // The release loses its connection, waits for another, and holds the try behind it up.
+    const tried = driver.commit([releasing, trying], givenUpBy(batch))
+    batch.abort()
+    withdrawal.abort()
+    await until(async () => {
+      const asked = driver.commit([{ verb: 'renew', claim: claimOf({ number: 3 }) }], givenUpBy(withdrawal))
+      return (await asked.catch(() => 'no connection')) === 'no connection'
+    })
+    const withdrawn = driver.commit([{ verb: 'release', claim: second }], givenUpBy(withdrawal))
+    await expect(withdrawn).rejects.toThrow('no connection')
+    await proxy.accept()
+    await connect()
+    await tried.catch(() => undefined)
+    await connect()
+    expect(await line()).toEqual([])
+  })
+
+  it('frees a claim that nobody renews, though no connection lasts a second', async () => {
+    const { proxy, driver, line, connect } = await setUp(server)
+    await connect()
+    await driver.commit([{ verb: 'acquire', claim: claimOf({ ttlMs: 1_000 }) }], givenUpBy(new AbortController()))
+    expect(await line()).toHaveLength(1)
+    await until(async () => {
+      await sleep(300)
+      proxy.cut()
+      await connect()
+      return (await line()).length === 0
+    })
+    expect(proxy.counters.cuts).toBeGreaterThan(3)
   })
 
   it('neither blocks nor holds twice when the answer to a release is lost', async () => {

@@ -51,3 +51,17 @@ export function virtualClock(startMs = 1_000_000): VirtualClock {
     },
   }
 }
+
+/** A clock whose time can pass without a timer being run, as it does while the loop is blocked or the process stopped. */
+export function blockableClock() {
+  const clock = virtualClock()
+  let blockedMs = 0
+  return {
+    ...clock,
+    get pending() {
+      return clock.pending
+    },
+    nowMs: () => clock.nowMs() + blockedMs,
+    block: (ms: number) => void (blockedMs += ms),
+  }
+}

@@ -30,6 +30,8 @@ export function createCommands(options: {
   async function onLink<T>(trip: Trip, attempt: (link: Link) => Promise<T>): Promise<T> {
     for (;;) {
       const link = session.link ?? (await session.connected(trip.signal))
+      // A command before it may have outlived the trip. Its claim was given back since, and would now be made anew.
+      if (trip.signal.aborted) throw new LinkLost('nobody waits for it any more')
       try {
         return await attempt(link)
       } catch (error) {

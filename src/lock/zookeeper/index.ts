@@ -78,8 +78,8 @@ export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & Async
 
   /** Releases go out with the next connection, whether somebody still waits for the answer or not. */
   function releaseLater(batch: readonly LockCommand[], sending: () => void): void {
-    const claims = batch.flatMap(({ verb, claim }) => (verb === 'release' && places.get(claim) ? [claim] : []))
-    if (claims.length > 0) sending()
+    const claims = batch.flatMap(({ verb, claim }) => (verb === 'release' ? [claim] : []))
+    if (claims.some(places.get)) sending()
     for (const claim of claims) places.release(claim).catch(() => undefined)
   }
 

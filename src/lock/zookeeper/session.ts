@@ -108,6 +108,8 @@ export function createSession(options: {
     for (const { resolve } of waiting) resolve(opened)
     waiting.clear()
     onUnheard()
+    // Connections that live shorter than a tick are looked after as well.
+    onTick()
   }
 
   function down(reason: 'lost' | 'expired'): void {

@@ -1,21 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { settle, virtualClock } from '../../support/virtual-clock.js'
+import { blockableClock, settle } from '../../support/virtual-clock.js'
 import { heldBackend, heldCommit, watched } from './held-backend.js'
 import { createGroupCommit } from '../../../src/core/group-commit.js'
 
-/** A clock whose time can pass without a timer being run, as it does while the loop is blocked or the process stopped. */
-function blockable() {
-  const clock = virtualClock()
-  let blockedMs = 0
-  return {
-    ...clock,
-    nowMs: () => clock.nowMs() + blockedMs,
-    block: (ms: number) => void (blockedMs += ms),
-  }
-}
-
 const setUp = () => {
-  const clock = blockable()
+  const clock = blockableClock()
   const backend = heldBackend()
   const commit = createGroupCommit<string, string>({ module: 'test', verb: 'try', run: backend.sent, clock })
   return { clock, backend, commit }
