@@ -162,11 +162,12 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
   const dueInMs = ({ outcome, spent }: Reservation): number => untilMs(limits, outcome.levels, spent, 0)
 
   /** Gives reserved tokens back, once; again only if that was never sent. */
-  function cancelOnce(key: string, tokens: number, inLine: () => boolean, reservation?: Reservation) {
+  function cancelOnce(key: string, tokens: number, leave?: () => void, reservation?: Reservation) {
     let cancelling: Promise<void> | undefined
     const { outcome, spent = 0 } = reservation ?? {}
     const cancel = async (): Promise<void> => {
-      if (inLine()) return
+      // At once: who is served after the store has the tokens must not get them from the line, too.
+      leave?.()
       await adjustments.call({ key, tokens, outcome, spent }).catch((error: unknown) => {
         if (error instanceof StoreUnavailableError && error.applied === 'no') cancelling = undefined
         throw error
@@ -235,11 +236,11 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       durationMs('maxWaitMs', maxWaitMs)
       const reserved = await reserve('reserve', key, cost, maxWaitMs)
       if (reserved === 'allowed') return { dueInMs: 0, cancel: async () => undefined }
-      if (reserved === 'leased') return { dueInMs: 0, cancel: cancelOnce(key, cost, () => false) }
+      if (reserved === 'leased') return { dueInMs: 0, cancel: cancelOnce(key, cost) }
       if ('reserve' in reserved) return reserved.reserve(key, options)
       if (reserved.granted === 0) return undefined
-      const inLine = line.keep(key, cost, reserved)
-      return { dueInMs: dueInMs(reserved), cancel: cancelOnce(key, cost, inLine, reserved) }
+      const leave = line.keep(key, cost, reserved)
+      return { dueInMs: dueInMs(reserved), cancel: cancelOnce(key, cost, leave, reserved) }
     },
     async peek(key) {
       keyString('key', key)

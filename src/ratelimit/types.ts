@@ -29,7 +29,8 @@ export interface ReservedTokens {
   readonly dueInMs: number
   /**
    * Gives them back, once, before or after they were due; so much of them as would still be there had they never been taken.
-   * Rejects with StoreUnavailableError if the store fails, and with ClosedError after `close`.
+   * They may not be used once it was called. Rejects with StoreUnavailableError if the store fails (if nothing was `applied`,
+   * call it again), and with ClosedError after `close`.
    */
   cancel(): Promise<void>
 }
