@@ -282,8 +282,16 @@ const failed = async (error: unknown): Promise<never> => {
   throw error
 }
 
-/** What JavaScript throws where a program is wrong. A store that fails does not. */
-const isProgramError = (error: unknown): boolean => error instanceof TypeError || error instanceof ReferenceError
+const programErrors = [TypeError, RangeError, SyntaxError, ReferenceError]
+
+/** What JavaScript throws where a program is wrong. `fetch` throws a TypeError also where the system has failed it. */
+function isProgramError(error: unknown): boolean {
+  if (!programErrors.some((type) => error instanceof type)) return false
+  return !(error instanceof TypeError && isSystemError(error.cause))
+}
+
+const isSystemError = (error: unknown): boolean =>
+  error instanceof Error && typeof (error as { code?: unknown }).code === 'string' && !isProgramError(error)
 
 const isStoreFailure = (error: unknown): boolean =>
   error instanceof StoreUnavailableError && !isProgramError(error.cause)
