@@ -3,7 +3,7 @@ import { channels } from '../core/diagnostics.js'
 import { ClosedError, StoreUnavailableError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
 import { knownOptions } from '../core/options.js'
-import { checkDriver, checkedOptions, known } from './check.js'
+import { checkDriver, checkedOptions, checkedSignal, known, opened } from './check.js'
 import type { RateLimitDriver } from './driver.js'
 import { createLease } from './lease.js'
 import {
@@ -30,7 +30,7 @@ const retryWithoutStoreMs = 1_000
 export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterOptions): RateLimiter {
   checkDriver(driver)
   const { name, limits, timeoutMs, whenStoreFails, leaseOptions, clock } = checkedOptions(options)
-  const store = driver.open(name)
+  const store = opened(driver, name)
   const largestCost = Math.min(...limits.map((limit) => limit.capacity))
   let closing: Promise<void> | undefined
 
@@ -220,7 +220,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       const { cost: wanted = 1, maxWaitMs = Infinity, signal } = knownOptions<WaitOptions>('wait', options, known.wait)
       const cost = checkCost(wanted)
       durationMs('maxWaitMs', maxWaitMs)
-      signal?.throwIfAborted()
+      checkedSignal(signal)?.throwIfAborted()
       const reserved = await reserve('wait', key, cost, maxWaitMs, signal)
       if (reserved === 'leased' || reserved === 'allowed') return
       if ('wait' in reserved) return reserved.wait(key, options)
