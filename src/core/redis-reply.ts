@@ -4,8 +4,8 @@ import { inspect } from 'node:util'
 // strings (`stringNumbers`); one that is inside `multi({ pipeline: false })` answers "QUEUED" to everything.
 
 /**
- * A reply that is not what the command can have answered. Its effect is unknown: the command may have been applied. It is a
- * fault of the store, and only that of a client inside MULTI is a TypeError: the program is wrong.
+ * A reply that is not what the command can have answered. Its effect is unknown: the command may have been applied. It
+ * is a fault of the store, but for that of a client inside MULTI: there the program is wrong, and gets a TypeError.
  */
 function unexpected(wanted: string, reply: unknown): Error {
   if (reply === 'QUEUED') {

@@ -112,23 +112,24 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       return decided
     } catch (error) {
       if (!isStoreFailure(error)) throw error
-      if (whenStoreFails === 'throw') {
-        end(undefined, error)
-        throw error
+      let decided: Decision | undefined
+      try {
+        if (whenStoreFails === 'throw') throw error
+        decided = await (whenStoreFails === 'allow'
+          ? ({ allowed: true, granted: cost, remaining: 0, fullInMs: 0 } as const)
+          : whenStoreFails === 'refuse'
+            ? ({ allowed: false, granted: 0, remaining: 0, retryAfterMs: retryWithoutStoreMs, fullInMs: 0 } as const)
+            : other(whenStoreFails))
+        return decided
+      } finally {
+        end(decided, error)
       }
-      const decided = await (whenStoreFails === 'allow'
-        ? ({ allowed: true, granted: cost, remaining: 0, fullInMs: 0 } as const)
-        : whenStoreFails === 'refuse'
-          ? ({ allowed: false, granted: 0, remaining: 0, retryAfterMs: retryWithoutStoreMs, fullInMs: 0 } as const)
-          : other(whenStoreFails))
-      end(decided, error)
-      return decided
     }
   }
 
   /**
    * Takes tokens that may be due later. `'leased'`: they were at hand. `'allowed'`: the store failed, and that allows. A
-   * limiter: it is to be asked in its place.
+   * function: it asks another limiter in the store's place.
    */
   async function reserve(
     verb: 'wait' | 'reserve',
@@ -136,7 +137,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
     cost: number,
     maxWaitMs: number,
     signal?: AbortSignal,
-  ): Promise<Reservation | 'leased' | 'allowed' | RateLimiter> {
+  ): Promise<Reservation | 'leased' | 'allowed' | Instead> {
     if (!line.has(key) && lease?.spend(key, cost)) {
       tell(verb, key, cost, { outcome: 'allowed', granted: cost })
       return 'leased'
@@ -151,11 +152,25 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       return reservation
     } catch (error) {
       if (!isStoreFailure(error)) throw error
-      const allowed = whenStoreFails === 'allow'
-      if (allowed) tell(verb, key, cost, { outcome: 'allowed', granted: cost, error })
-      else tell(verb, key, cost, { outcome: 'failed', error })
-      if (whenStoreFails === 'throw' || whenStoreFails === 'refuse') throw error
-      return allowed ? 'allowed' : whenStoreFails
+      const end = (ending: Ending): void => tell(verb, key, cost, { ...ending, error })
+      if (whenStoreFails === 'allow') {
+        end({ outcome: 'allowed', granted: cost })
+        return 'allowed'
+      }
+      if (whenStoreFails === 'throw' || whenStoreFails === 'refuse') {
+        end({ outcome: 'failed' })
+        throw error
+      }
+      return async (ask, endingOf) => {
+        try {
+          const answer = await ask(whenStoreFails)
+          end(endingOf(answer))
+          return answer
+        } catch (failure) {
+          if (!signal?.aborted) end({ outcome: failure instanceof WaitTimeoutError ? 'refused' : 'failed' })
+          throw failure
+        }
+      }
     }
   }
 
@@ -223,7 +238,13 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       checkedSignal(signal)?.throwIfAborted()
       const reserved = await reserve('wait', key, cost, maxWaitMs, signal)
       if (reserved === 'leased' || reserved === 'allowed') return
-      if ('wait' in reserved) return reserved.wait(key, options)
+      if (typeof reserved === 'function') {
+        const askedMs = clock.nowMs()
+        return reserved(
+          (other) => other.wait(key, options),
+          () => ({ outcome: 'allowed', granted: cost, waitMs: clock.nowMs() - askedMs }),
+        )
+      }
       if (reserved.granted > 0) return line.sleep(key, cost, reserved, signal)
       const { outcome, spent } = reserved
       const dueMs = untilMs(limits, outcome.levels, spent + cost, 0)
@@ -237,7 +258,12 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       const reserved = await reserve('reserve', key, cost, maxWaitMs)
       if (reserved === 'allowed') return { dueInMs: 0, cancel: async () => undefined }
       if (reserved === 'leased') return { dueInMs: 0, cancel: cancelOnce(key, cost) }
-      if ('reserve' in reserved) return reserved.reserve(key, options)
+      if (typeof reserved === 'function') {
+        return reserved(
+          (other) => other.reserve(key, options),
+          (tokens) => (tokens ? { outcome: 'allowed', granted: cost, waitMs: tokens.dueInMs } : { outcome: 'refused' }),
+        )
+      }
       if (reserved.granted === 0) return undefined
       const leave = line.keep(key, cost, reserved)
       return { dueInMs: dueInMs(reserved), cancel: cancelOnce(key, cost, leave, reserved) }
@@ -277,6 +303,9 @@ interface Ending {
   readonly waitMs?: number
   readonly error?: unknown
 }
+
+/** Asks another limiter, and tells how that ended. An abort is nobody's decision, and is not told. */
+type Instead = <T>(ask: (other: RateLimiter) => Promise<T>, endingOf: (answer: T) => Ending) => Promise<T>
 
 const failed = async (error: unknown): Promise<never> => {
   throw error
