@@ -16,18 +16,22 @@ export interface TripEvent {
   readonly error?: unknown
 }
 
-/** What `spillway:ratelimit.decision` carries: a limiter has answered a call. */
+/**
+ * What `spillway:ratelimit.decision` carries: a limiter has decided a call. That is before `wait` sleeps: one that is
+ * aborted or sent away by `close` while it sleeps stays `allowed`, and nothing more is told of it. A call that ends
+ * undecided (by an abort, by `close`, by an error of the program) has no event.
+ */
 export interface RateLimitDecisionEvent {
   /** The limiter's. */
   readonly name: string
   readonly verb: 'take' | 'wait' | 'reserve'
   readonly key: string
   readonly cost: number
-  /** `failed`: the store did, and nothing decided in its place. */
+  /** `failed`: the store did, and nothing decided in its place. Of another limiter's decision it tells once it has come. */
   readonly outcome: 'allowed' | 'refused' | 'failed'
-  /** Tokens taken. */
+  /** Tokens taken, also from another limiter. */
   readonly granted: number
-  /** How long `wait` slept, or in how long what `reserve` took is due; 0 for `take`. */
+  /** In how long what `wait` or `reserve` took is due, or how long another limiter waited; 0 for `take`. */
   readonly waitMs: number
   /** Why the store failed, also where `whenStoreFails` decided in its place. */
   readonly error?: unknown

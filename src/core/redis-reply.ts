@@ -3,14 +3,16 @@ import { inspect } from 'node:util'
 // Every reply of Redis is checked and converted here, before anything is decided by it. A client may give integers as
 // strings (`stringNumbers`); one that is inside `multi({ pipeline: false })` answers "QUEUED" to everything.
 
-/** A reply that is not what the command can have answered. Its effect is unknown: the command may have been applied. */
-function unexpected(wanted: string, reply: unknown): TypeError {
+/**
+ * A reply that is not what the command can have answered. Its effect is unknown: the command may have been applied. It
+ * is a fault of the store, but for that of a client inside MULTI: there the program is wrong, and gets a TypeError.
+ */
+function unexpected(wanted: string, reply: unknown): Error {
+  if (reply === 'QUEUED') {
+    return new TypeError('Redis has queued the command: the client is inside MULTI. Give spillway a client of its own')
+  }
   const shown = inspect(reply, { depth: 1, breakLength: Infinity, maxArrayLength: 5, maxStringLength: 80 })
-  return new TypeError(
-    reply === 'QUEUED'
-      ? 'Redis has queued the command: the client is inside MULTI. Give spillway a client of its own'
-      : `Redis answered ${shown} instead of ${wanted}`,
-  )
+  return new Error(`Redis answered ${shown} instead of ${wanted}`)
 }
 
 const integerText = /^-?\d{1,16}$/

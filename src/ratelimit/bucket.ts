@@ -1,4 +1,4 @@
-import { positiveInteger, positiveNumber } from '../core/check.js'
+import { positiveInteger, positiveNumber, shown } from '../core/check.js'
 import { requiredOptions } from '../core/options.js'
 
 /**
@@ -91,7 +91,7 @@ export function toLimit(name: string, quota: Quota): Limit {
   const refill = positiveNumber(`${name}.refill`, quota.refill)
   const perUs = positiveNumber(`${name}.perMs`, quota.perMs) * 1_000
   const initial = quota.initial ?? capacity
-  if (typeof initial !== 'number') throw new TypeError(`${name}.initial must be a number, got ${String(initial)}`)
+  if (typeof initial !== 'number') throw new TypeError(`${name}.initial must be a number, got ${shown(initial)}`)
   if (!Number.isSafeInteger(initial) || initial < 0 || initial > capacity) {
     throw new RangeError(`${name}.initial must be an integer from 0 to ${capacity}, got ${initial}`)
   }

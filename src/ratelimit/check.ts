@@ -2,6 +2,7 @@ import { durationMs, keyString, objectWith, positiveInteger, shown } from '../co
 import { systemClock } from '../core/clock.js'
 import { knownOptions, requiredOptions, type Known } from '../core/options.js'
 import { toLimit, type Quota } from './bucket.js'
+import type { BucketStore, RateLimitDriver } from './driver.js'
 import type { RateLimiter, RateLimiterOptions, ReserveOptions, TakeOptions, WaitOptions } from './types.js'
 
 export const known = {
@@ -28,6 +29,16 @@ export function checkDriver(driver: unknown): void {
   objectWith('driver', driver, ['open'], wanted)
 }
 
+/** Drivers of other modules open something else. */
+export const opened = (driver: RateLimitDriver, name: string): BucketStore =>
+  objectWith('what driver opens', driver.open(name), ['take', 'adjust', 'reset'], 'the buckets of a limiter')
+
+/** What ends a wait, if anything does. */
+export function checkedSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
+  if (signal === undefined) return undefined
+  return objectWith('signal', signal, ['throwIfAborted', 'addEventListener'], 'an AbortSignal')
+}
+
 /** Options with their defaults, checked. */
 export function checkedOptions(options: RateLimiterOptions) {
   const {
@@ -49,7 +60,7 @@ export function checkedOptions(options: RateLimiterOptions) {
     limits: (quotas as readonly Quota[]).map((quota, i) => toLimit(`quotas[${i}]`, quota)),
     timeoutMs: durationMs('timeoutMs', timeoutMs, 1),
     whenStoreFails,
-    leaseOptions: lease && checkedLease(lease),
+    leaseOptions: lease === undefined ? undefined : checkedLease(lease),
     clock,
   }
 }

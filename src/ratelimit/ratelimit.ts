@@ -3,7 +3,7 @@ import { channels } from '../core/diagnostics.js'
 import { ClosedError, StoreUnavailableError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
 import { knownOptions } from '../core/options.js'
-import { checkDriver, checkedOptions, known } from './check.js'
+import { checkDriver, checkedOptions, checkedSignal, known, opened } from './check.js'
 import type { RateLimitDriver } from './driver.js'
 import { createLease } from './lease.js'
 import {
@@ -30,7 +30,7 @@ const retryWithoutStoreMs = 1_000
 export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterOptions): RateLimiter {
   checkDriver(driver)
   const { name, limits, timeoutMs, whenStoreFails, leaseOptions, clock } = checkedOptions(options)
-  const store = driver.open(name)
+  const store = opened(driver, name)
   const largestCost = Math.min(...limits.map((limit) => limit.capacity))
   let closing: Promise<void> | undefined
 
@@ -112,23 +112,24 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       return decided
     } catch (error) {
       if (!isStoreFailure(error)) throw error
-      if (whenStoreFails === 'throw') {
-        end(undefined, error)
-        throw error
+      let decided: Decision | undefined
+      try {
+        if (whenStoreFails === 'throw') throw error
+        decided = await (whenStoreFails === 'allow'
+          ? ({ allowed: true, granted: cost, remaining: 0, fullInMs: 0 } as const)
+          : whenStoreFails === 'refuse'
+            ? ({ allowed: false, granted: 0, remaining: 0, retryAfterMs: retryWithoutStoreMs, fullInMs: 0 } as const)
+            : other(whenStoreFails))
+        return decided
+      } finally {
+        end(decided, error)
       }
-      const decided = await (whenStoreFails === 'allow'
-        ? ({ allowed: true, granted: cost, remaining: 0, fullInMs: 0 } as const)
-        : whenStoreFails === 'refuse'
-          ? ({ allowed: false, granted: 0, remaining: 0, retryAfterMs: retryWithoutStoreMs, fullInMs: 0 } as const)
-          : other(whenStoreFails))
-      end(decided, error)
-      return decided
     }
   }
 
   /**
    * Takes tokens that may be due later. `'leased'`: they were at hand. `'allowed'`: the store failed, and that allows. A
-   * limiter: it is to be asked in its place.
+   * function: it asks another limiter in the store's place.
    */
   async function reserve(
     verb: 'wait' | 'reserve',
@@ -136,7 +137,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
     cost: number,
     maxWaitMs: number,
     signal?: AbortSignal,
-  ): Promise<Reservation | 'leased' | 'allowed' | RateLimiter> {
+  ): Promise<Reservation | 'leased' | 'allowed' | Instead> {
     if (!line.has(key) && lease?.spend(key, cost)) {
       tell(verb, key, cost, { outcome: 'allowed', granted: cost })
       return 'leased'
@@ -151,22 +152,37 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       return reservation
     } catch (error) {
       if (!isStoreFailure(error)) throw error
-      const allowed = whenStoreFails === 'allow'
-      if (allowed) tell(verb, key, cost, { outcome: 'allowed', granted: cost, error })
-      else tell(verb, key, cost, { outcome: 'failed', error })
-      if (whenStoreFails === 'throw' || whenStoreFails === 'refuse') throw error
-      return allowed ? 'allowed' : whenStoreFails
+      const end = (ending: Ending): void => tell(verb, key, cost, { ...ending, error })
+      if (whenStoreFails === 'allow') {
+        end({ outcome: 'allowed', granted: cost })
+        return 'allowed'
+      }
+      if (whenStoreFails === 'throw' || whenStoreFails === 'refuse') {
+        end({ outcome: 'failed' })
+        throw error
+      }
+      return async (ask, endingOf) => {
+        try {
+          const answer = await ask(whenStoreFails)
+          end(endingOf(answer))
+          return answer
+        } catch (failure) {
+          if (!signal?.aborted) end({ outcome: failure instanceof WaitTimeoutError ? 'refused' : 'failed' })
+          throw failure
+        }
+      }
     }
   }
 
   const dueInMs = ({ outcome, spent }: Reservation): number => untilMs(limits, outcome.levels, spent, 0)
 
   /** Gives reserved tokens back, once; again only if that was never sent. */
-  function cancelOnce(key: string, tokens: number, inLine: () => boolean, reservation?: Reservation) {
+  function cancelOnce(key: string, tokens: number, leave?: () => void, reservation?: Reservation) {
     let cancelling: Promise<void> | undefined
     const { outcome, spent = 0 } = reservation ?? {}
     const cancel = async (): Promise<void> => {
-      if (inLine()) return
+      // At once: who is served after the store has the tokens must not get them from the line, too.
+      leave?.()
       await adjustments.call({ key, tokens, outcome, spent }).catch((error: unknown) => {
         if (error instanceof StoreUnavailableError && error.applied === 'no') cancelling = undefined
         throw error
@@ -219,10 +235,16 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       const { cost: wanted = 1, maxWaitMs = Infinity, signal } = knownOptions<WaitOptions>('wait', options, known.wait)
       const cost = checkCost(wanted)
       durationMs('maxWaitMs', maxWaitMs)
-      signal?.throwIfAborted()
+      checkedSignal(signal)?.throwIfAborted()
       const reserved = await reserve('wait', key, cost, maxWaitMs, signal)
       if (reserved === 'leased' || reserved === 'allowed') return
-      if ('wait' in reserved) return reserved.wait(key, options)
+      if (typeof reserved === 'function') {
+        const askedMs = clock.nowMs()
+        return reserved(
+          (other) => other.wait(key, options),
+          () => ({ outcome: 'allowed', granted: cost, waitMs: clock.nowMs() - askedMs }),
+        )
+      }
       if (reserved.granted > 0) return line.sleep(key, cost, reserved, signal)
       const { outcome, spent } = reserved
       const dueMs = untilMs(limits, outcome.levels, spent + cost, 0)
@@ -235,11 +257,16 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       durationMs('maxWaitMs', maxWaitMs)
       const reserved = await reserve('reserve', key, cost, maxWaitMs)
       if (reserved === 'allowed') return { dueInMs: 0, cancel: async () => undefined }
-      if (reserved === 'leased') return { dueInMs: 0, cancel: cancelOnce(key, cost, () => false) }
-      if ('reserve' in reserved) return reserved.reserve(key, options)
+      if (reserved === 'leased') return { dueInMs: 0, cancel: cancelOnce(key, cost) }
+      if (typeof reserved === 'function') {
+        return reserved(
+          (other) => other.reserve(key, options),
+          (tokens) => (tokens ? { outcome: 'allowed', granted: cost, waitMs: tokens.dueInMs } : { outcome: 'refused' }),
+        )
+      }
       if (reserved.granted === 0) return undefined
-      const inLine = line.keep(key, cost, reserved)
-      return { dueInMs: dueInMs(reserved), cancel: cancelOnce(key, cost, inLine, reserved) }
+      const leave = line.keep(key, cost, reserved)
+      return { dueInMs: dueInMs(reserved), cancel: cancelOnce(key, cost, leave, reserved) }
     },
     async peek(key) {
       keyString('key', key)
@@ -277,12 +304,23 @@ interface Ending {
   readonly error?: unknown
 }
 
+/** Asks another limiter, and tells how that ended. An abort is nobody's decision, and is not told. */
+type Instead = <T>(ask: (other: RateLimiter) => Promise<T>, endingOf: (answer: T) => Ending) => Promise<T>
+
 const failed = async (error: unknown): Promise<never> => {
   throw error
 }
 
-/** What JavaScript throws where a program is wrong. A store that fails does not. */
-const isProgramError = (error: unknown): boolean => error instanceof TypeError || error instanceof ReferenceError
+const programErrors = [TypeError, RangeError, SyntaxError, ReferenceError]
+
+/** What JavaScript throws where a program is wrong. `fetch` throws a TypeError also where the system has failed it. */
+function isProgramError(error: unknown): boolean {
+  if (!programErrors.some((type) => error instanceof type)) return false
+  return !(error instanceof TypeError && isSystemError(error.cause))
+}
+
+const isSystemError = (error: unknown): boolean =>
+  error instanceof Error && typeof (error as { code?: unknown }).code === 'string' && !isProgramError(error)
 
 const isStoreFailure = (error: unknown): boolean =>
   error instanceof StoreUnavailableError && !isProgramError(error.cause)

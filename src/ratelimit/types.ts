@@ -29,7 +29,8 @@ export interface ReservedTokens {
   readonly dueInMs: number
   /**
    * Gives them back, once, before or after they were due; so much of them as would still be there had they never been taken.
-   * Rejects with StoreUnavailableError if the store fails, and with ClosedError after `close`.
+   * They may not be used once it was called. Rejects with StoreUnavailableError if the store fails (where `applied` is
+   * `'no'`, call it again), and with ClosedError after `close`.
    */
   cancel(): Promise<void>
 }
@@ -100,9 +101,9 @@ export interface RateLimiterOptions {
   /** How long a call may take to ask the store, queueing included; the sleep of `wait` is not. @defaultValue 1_000 */
   readonly timeoutMs?: number | undefined
   /**
-   * What holds when the store fails or is silent; errors of the program are thrown in any case. `'throw'`: StoreUnavailableError. `'allow'`: a decision that grants
-   * all, with 0 remaining. `'refuse'`: one that grants nothing and says to retry after a second. A limiter: it decides.
-   * It stays the caller's to close.
+   * What holds when the store fails or is silent; errors of the program are thrown in any case. `'throw'`:
+   * StoreUnavailableError. `'allow'`: a decision that grants all, with 0 remaining. `'refuse'`: one that grants nothing
+   * and says to retry after a second. A limiter: it decides. It stays the caller's to close.
    * @defaultValue 'throw'
    */
   readonly whenStoreFails?: 'throw' | 'allow' | 'refuse' | RateLimiter | undefined

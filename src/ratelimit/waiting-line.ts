@@ -39,8 +39,8 @@ interface Line {
 export interface WaitingLine {
   /** Sleeps until the tokens are due. An abort rejects with the signal's reason, and `giveBack` has been called. */
   sleep(key: string, cost: number, reservation: Reservation, signal: AbortSignal | undefined): Promise<void>
-  /** Keeps a place that nobody sleeps for. Returns what gives it up; false if it was due already, or given up. */
-  keep(key: string, cost: number, reservation: Reservation): () => boolean
+  /** Keeps a place that nobody sleeps for. Returns what gives it up; its tokens are then still to be given back. */
+  keep(key: string, cost: number, reservation: Reservation): () => void
   /** Whether any tokens of `key` are not due yet. */
   has(key: string): boolean
   /** Sends all sleepers away with `error`, and gives their tokens back. */
@@ -124,6 +124,7 @@ export function createWaitingLine(options: {
     behind.skipped = 0
   }
 
+  /** Lets those behind move up; false if it was due already, or had left. */
   function leave(key: string, line: Line, place: Place): boolean {
     if (place.left) return false
     const { behind } = place
@@ -133,28 +134,29 @@ export function createWaitingLine(options: {
     }
     const wasHead = line.head === place
     remove(line, place)
-    giveBackAll(key, place)
     // The timer is the head's, and of another kind once nobody sleeps.
     if (wasHead || (place.wake && line.sleepers === 0)) serve(key, line)
     return true
   }
 
-  function giveBackAll(key: string, { cost, reservation: { outcome, spent } }: Place): void {
-    giveBack({ key, tokens: cost, outcome, spent })
+  function giveBackAll(key: string, tokens: number, { outcome, spent }: Reservation): void {
+    giveBack({ key, tokens, outcome, spent })
   }
 
   return {
     has: (key) => lines.has(key),
     async sleep(key, cost, reservation, signal) {
       if (dismissed || signal?.aborted) {
-        giveBack({ key, tokens: cost, outcome: reservation.outcome, spent: reservation.spent })
+        giveBackAll(key, cost, reservation)
         throw dismissed ?? (signal?.reason as Error)
       }
       await new Promise<void>((resolve, reject) => {
         const unwatch =
           signal &&
           onAbort(signal, () => {
-            if (leave()) reject(signal.reason as Error)
+            if (!leave()) return
+            giveBackAll(key, cost, reservation)
+            reject(signal.reason as Error)
           })
         const leave = join(key, cost, reservation, (error) => {
           unwatch?.()
@@ -171,7 +173,7 @@ export function createWaitingLine(options: {
         for (let place = line.head; place; place = place.behind) {
           place.left = true
           if (!place.wake) continue
-          giveBackAll(key, place)
+          giveBackAll(key, place.cost, place.reservation)
           place.wake(error)
         }
       }

@@ -121,6 +121,11 @@ describe('something of the wrong kind', () => {
     ['a Redis where a Kafka goes', () => loose(kafkaQueue)(redis), /got a Redis client/],
     ['a Redis where a Kysely goes', () => loose(sqlInbox)(redis), /got a Redis client/],
     ['a limiter where its driver goes', () => loose(createRateLimiter)(limiter, options), /got a limiter/],
+    [
+      'a tier where a driver of buckets goes',
+      () => loose(createRateLimiter)(redisTier(redis), options),
+      /driver opens/,
+    ],
     ['a lock where a driver of stock goes', () => loose(createStock)(lock), /driver must be/],
     ['a client where nodes of Redlock go', () => loose(redlockLock)(redis), /nodes must be/],
   ])('is refused when it is given: %s', async (_, call, said) => {

@@ -1,11 +1,10 @@
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { channels, type RateLimitDecisionEvent, type TripEvent } from '../../../src/index.js'
 import { createRateLimiter, memoryTokenBucket, type RateLimiterOptions } from '../../../src/ratelimit/index.js'
 import { virtualClock } from '../../support/virtual-clock.js'
 import { heldDriver } from './held-driver.js'
 
-function setUp(options: Partial<RateLimiterOptions> = {}) {
-  const clock = virtualClock()
+function setUp(options: Partial<RateLimiterOptions> = {}, clock = virtualClock()) {
   const driver = heldDriver(memoryTokenBucket({ clock }))
   const quotas = [{ capacity: 2, refill: 1, perMs: 100 }]
   const events: RateLimitDecisionEvent[] = []
@@ -34,6 +33,23 @@ it('tell of each decision, by the name of the limiter', async () => {
     { ...event, verb: 'wait', cost: 1, outcome: 'allowed', granted: 1, waitMs: 100 },
     { ...event, verb: 'wait', cost: 1, outcome: 'refused' },
     { ...event, verb: 'reserve', cost: 1, outcome: 'allowed', granted: 1, waitMs: 200 },
+  ])
+})
+
+it('tell of a wait before it sleeps, and no more if it is aborted or sent away', async () => {
+  const { limiter, events, clock } = setUp()
+  await limiter.take('ann', { cost: 2 })
+  const aborting = new AbortController()
+  const aborted = limiter.wait('ann', { signal: aborting.signal })
+  const sentAway = expect(limiter.wait('ann')).rejects.toMatchObject({ code: 'ERR_CLOSED' })
+  await clock.advance(0)
+  aborting.abort(new Error('no longer'))
+  await expect(aborted).rejects.toThrow('no longer')
+  await limiter.close()
+  await sentAway
+  expect(events.slice(1)).toEqual([
+    { ...event, verb: 'wait', cost: 1, outcome: 'allowed', granted: 1, waitMs: 100 },
+    { ...event, verb: 'wait', cost: 1, outcome: 'allowed', granted: 1, waitMs: 200 },
   ])
 })
 
@@ -68,6 +84,70 @@ it('tell why the store failed, and what was decided instead', async () => {
     ['take', 'refused', why],
     ['wait', 'failed', why],
   ])
+})
+
+describe('where another limiter decides in the place of the store', () => {
+  const why = 'ratelimit: take failed'
+
+  /** The events of `login`, whose store fails, and whose calls `local` answers. */
+  function fallingBack() {
+    const local = setUp({ name: 'local' })
+    const { limiter, driver, events } = setUp({ whenStoreFails: local.limiter }, local.clock)
+    driver.state = 'failing'
+    const told = () =>
+      events
+        .filter(({ name }) => name === 'login')
+        .map(({ verb, outcome, granted, waitMs, error }) => [verb, outcome, granted, waitMs, (error as Error).message])
+    return { local, limiter, told, clock: local.clock }
+  }
+
+  it('tell what it decided, once it has', async () => {
+    const { limiter, told } = fallingBack()
+    await limiter.take('ann')
+    await limiter.reserve('ann')
+    await limiter.reserve('ann')
+    expect(await limiter.reserve('ann', { maxWaitMs: 10 })).toBeUndefined()
+    await expect(limiter.wait('ann', { maxWaitMs: 10 })).rejects.toMatchObject({ code: 'ERR_WAIT_TIMEOUT' })
+    await limiter.take('ann')
+    expect(told()).toEqual([
+      ['take', 'allowed', 1, 0, why],
+      ['reserve', 'allowed', 1, 0, why],
+      ['reserve', 'allowed', 1, 100, why],
+      ['reserve', 'refused', 0, 0, why],
+      ['wait', 'refused', 0, 0, why],
+      ['take', 'refused', 0, 0, why],
+    ])
+  })
+
+  it('tell how long it waited, and nothing of a wait that was aborted', async () => {
+    const { limiter, told, clock } = fallingBack()
+    await limiter.wait('ann', { cost: 2 })
+    const waiting = limiter.wait('ann')
+    const aborting = new AbortController()
+    const aborted = limiter.wait('ann', { signal: aborting.signal })
+    await clock.advance(50)
+    expect(told()).toEqual([['wait', 'allowed', 2, 0, why]])
+    aborting.abort(new Error('no longer'))
+    await expect(aborted).rejects.toThrow('no longer')
+    await clock.advance(50)
+    await waiting
+    expect(told().slice(1)).toEqual([['wait', 'allowed', 1, 100, why]])
+  })
+
+  it('tell that nothing was decided if it does not either', async () => {
+    const { limiter, local, told } = fallingBack()
+    local.driver.state = 'failing'
+    for (const call of [limiter.take('ann'), limiter.wait('ann'), limiter.reserve('ann')])
+      await expect(call).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' })
+    await local.limiter.close()
+    await expect(limiter.wait('ann')).rejects.toMatchObject({ code: 'ERR_CLOSED' })
+    expect(told()).toEqual([
+      ['take', 'failed', 0, 0, why],
+      ['wait', 'failed', 0, 0, why],
+      ['reserve', 'failed', 0, 0, why],
+      ['wait', 'failed', 0, 0, why],
+    ])
+  })
 })
 
 it('name the limiter in trips', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { memoryTier, memoryWriteBehind } from '../../../src/cache/index.js'
 import { ClosedError } from '../../../src/core/errors.js'
 import {
   createRateLimiter,
@@ -24,6 +25,9 @@ describe('createRateLimiter', () => {
     [{ maxWait: 5 }, TypeError, 'there is no option "maxWait", only name, quotas, timeoutMs'],
     [{ lease: { tokens: 1, leaseMs: 1, ms: 1 } }, TypeError, '"ms"'],
     [{ lease: 5 }, TypeError, 'lease'],
+    [{ lease: false }, TypeError, 'lease: options must be an object with tokens, leaseMs, got false'],
+    [{ lease: 0 }, TypeError, 'got 0'],
+    [{ lease: '' }, TypeError, 'got ""'],
     [{ quotas: [{ ...tenASecond, per: 1 }] }, TypeError, 'quotas[0]: there is no option "per"'],
     [{ quotas: [null] }, TypeError, 'quotas[0]'],
     [{ quotas: [] }, RangeError, 'quotas'],
@@ -33,6 +37,9 @@ describe('createRateLimiter', () => {
     [{ timeoutMs: '1s' }, TypeError, 'timeoutMs'],
     [{ whenStoreFails: 'ignore' }, TypeError, 'whenStoreFails'],
     [{ whenStoreFails: null }, TypeError, 'whenStoreFails'],
+    [{ whenStoreFails: false }, TypeError, 'got false'],
+    [{ quotas: false }, TypeError, 'got false'],
+    [{ quotas: [{ ...tenASecond, initial: '' }] }, TypeError, 'got ""'],
     [{ whenStoreFails: {} }, TypeError, 'whenStoreFails'],
     [{ lease: { tokens: 0, leaseMs: 1 } }, RangeError, 'lease.tokens'],
     [{ lease: { tokens: 1, leaseMs: 0 } }, RangeError, 'lease.leaseMs'],
@@ -57,6 +64,18 @@ describe('createRateLimiter', () => {
     expect(make).toThrow(TypeError)
     expect(make).toThrow(/driver must be a driver of buckets/)
     expect(make).toThrow(named)
+  })
+
+  it.each([
+    ['memoryTier', memoryTier({ maxEntries: 1 })],
+    ['memoryWriteBehind', memoryWriteBehind()],
+    ['nothing', { open: () => null }],
+    ['a promise', { open: async () => memoryTokenBucket().open('calls') }],
+    ['only some verbs', { open: () => ({ ...memoryTokenBucket().open('calls'), reset: undefined }) }],
+  ])('turns a driver away that opens something else: %s', (_, wrong) => {
+    const make = () => createRateLimiter(wrong as never, { name: 'calls', quotas: [tenASecond] })
+    expect(make).toThrow(TypeError)
+    expect(make).toThrow(/^what driver opens must be the buckets of a limiter, got /)
   })
 
   it('turns missing options away', () => {
@@ -106,6 +125,13 @@ describe('arguments', () => {
     ['wait', ['k', { maxWaitMs: -1 }], RangeError, 'maxWaitMs'],
     ['wait', ['k', { maxWaitMs: NaN }], RangeError, 'maxWaitMs'],
     ['wait', ['k', { maxWaitMs: '5' }], TypeError, 'maxWaitMs'],
+    ['wait', ['k', { signal: false }], TypeError, 'signal must be an AbortSignal, got false'],
+    [
+      'wait',
+      ['k', { signal: new AbortController() }],
+      TypeError,
+      'signal must be an AbortSignal, got an AbortController',
+    ],
     ['peek', [''], RangeError, 'key'],
     ['refund', ['', 1], RangeError, 'key'],
     ['refund', ['k', 0], RangeError, 'tokens'],

@@ -66,6 +66,40 @@ describe('reserve', () => {
     await expect(reserved?.cancel()).rejects.toMatchObject({ applied: 'unknown' })
   })
 
+  it('cancels again before it is due where the store was not reached, and gives back once', async () => {
+    const { limiter, driver, clock } = setUp({ timeoutMs: 10 })
+    await limiter.take('k', { cost: 2 })
+    const reserved = await limiter.reserve('k')
+    driver.state = 'unreachable'
+    const first = expect(reserved?.cancel()).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', applied: 'no' })
+    await clock.advance(10)
+    await first
+    driver.state = 'serving'
+    expect(await limiter.take('k')).toMatchObject({ allowed: false, retryAfterMs: 190 })
+    await Promise.all([reserved?.cancel(), reserved?.cancel()])
+    await reserved?.cancel()
+    expect(driver.sent.filter((verb) => verb === 'adjust')).toEqual(['adjust'])
+    expect(await limiter.take('k')).toMatchObject({ allowed: false, retryAfterMs: 90 })
+  })
+
+  it('says that a store failed before it was due, and moves those behind up once all the same', async () => {
+    const { limiter, driver, clock } = setUp({ timeoutMs: 10 })
+    await limiter.take('k', { cost: 2 })
+    const reserved = await limiter.reserve('k')
+    let woken = false
+    void limiter.wait('k').then(() => (woken = true))
+    const last = await limiter.reserve('k')
+    expect(last?.dueInMs).toBe(300)
+    driver.state = 'failing'
+    for (let n = 0; n < 2; n++) await expect(reserved?.cancel()).rejects.toMatchObject({ applied: 'unknown' })
+    driver.state = 'serving'
+    await clock.advance(99)
+    expect(woken).toBe(false)
+    await clock.advance(1)
+    expect(woken).toBe(true)
+    expect(driver.sent.filter((verb) => verb === 'adjust')).toEqual(['adjust'])
+  })
+
   it('spends what is leased, and puts it back', async () => {
     const { limiter, driver } = setUp({ lease: { tokens: 2, leaseMs: 60_000 } })
     await limiter.take('k')

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { StoreUnavailableError } from '../../../src/core/errors.js'
+import { listReply } from '../../../src/core/redis-reply.js'
 import {
   createRateLimiter,
   memoryTokenBucket,
   type RateLimitDriver,
+  type RateLimiter,
   type RateLimiterOptions,
 } from '../../../src/ratelimit/index.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
@@ -173,21 +175,60 @@ describe('a store that does not answer', () => {
     await clock.advance(1)
     await Promise.all([failed, closing])
   })
+})
 
-  it('is not for errors of the program', async () => {
-    const clock = virtualClock()
-    const below = memoryTokenBucket({ clock })
-    const broken: RateLimitDriver = {
-      open: (name) => ({ ...below.open(name), take: async () => (undefined as unknown as []).at(0) as never }),
-    }
+/** As Node and undici make them. */
+const withCode = <E extends Error>(error: E, code: string) => Object.assign(error, { code })
+const fetchFailed = (cause: Error, code: string): TypeError =>
+  new TypeError(`fetch failed: ${code}`, { cause: withCode(cause, code) })
+
+/** What the driver over Redis makes of a reply that is no list. */
+function faultOf(reply: unknown): Error {
+  try {
+    throw new Error(`a list of ${listReply(reply).length}`)
+  } catch (error) {
+    return error as Error
+  }
+}
+
+const throwing = (error: Error): RateLimitDriver => ({
+  open: (name) => ({ ...memoryTokenBucket().open(name), take: () => Promise.reject(error) }),
+})
+
+/** The four calls that `whenStoreFails` decides for. */
+const decided = (limiter: RateLimiter) => [
+  limiter.take('k'),
+  limiter.wait('k'),
+  limiter.peek('k'),
+  limiter.reserve('k'),
+]
+
+describe('an error that a driver throws', () => {
+  it.each([
+    new TypeError('at is not a function'),
+    new RangeError('Invalid array length'),
+    new SyntaxError('Unexpected token'),
+    new ReferenceError('bucket is not defined'),
+    fetchFailed(new TypeError('Invalid URL'), 'ERR_INVALID_URL'),
+    faultOf('QUEUED'),
+  ])('is of the program, and no policy decides: %s', async (error) => {
     for (const whenStoreFails of ['allow', 'refuse', setUp().limiter] as const) {
-      const limiter = createRateLimiter(broken, { name: 'calls', quotas, clock, whenStoreFails })
-      for (const call of [limiter.take('k'), limiter.wait('k'), limiter.peek('k'), limiter.reserve('k')]) {
-        await expect(call).rejects.toMatchObject({
-          code: 'ERR_STORE_UNAVAILABLE',
-          cause: expect.any(TypeError) as Error,
-        })
+      const limiter = createRateLimiter(throwing(error), { name: 'calls', quotas, whenStoreFails })
+      for (const call of decided(limiter)) {
+        await expect(call).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', cause: error })
       }
     }
+  })
+
+  it.each([
+    new Error('LOADING the dataset'),
+    withCode(new Error('connect'), 'ECONNREFUSED'),
+    fetchFailed(new Error('connect'), 'ECONNREFUSED'),
+    fetchFailed(new Error('other side closed'), 'UND_ERR_SOCKET'),
+    fetchFailed(new AggregateError([]), 'ETIMEDOUT'),
+    faultOf('OK'),
+  ])('is of the store, and the policy decides: %s', async (error) => {
+    const limiter = createRateLimiter(throwing(error), { name: 'calls', quotas, whenStoreFails: 'allow' })
+    expect(await Promise.all(decided(limiter))).toMatchObject([{ allowed: true }, undefined, { allowed: true }, {}])
   })
 })
