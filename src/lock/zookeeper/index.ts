@@ -79,7 +79,7 @@ export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & Async
   /** Releases go out with the next connection, whether somebody still waits for the answer or not. */
   function releaseLater(batch: readonly LockCommand[], sending: () => void): void {
     const claims = batch.flatMap(({ verb, claim }) => (verb === 'release' ? [claim] : []))
-    if (claims.some(places.get)) sending()
+    if (claims.some((claim) => places.get(claim))) sending()
     for (const claim of claims) places.release(claim).catch(() => undefined)
   }
 
