@@ -87,13 +87,12 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
       const args = [close?.below ?? 0, close?.forMs ?? 0]
       const reply = list(await run(levelScript, sku, ['stock', 'orders', 'closed'], args, trip))
       if (reply.length === 0) return undefined
-      const [epoch, total, available, held, leased, units, recorded, closed] = list(reply, 8)
+      const [epoch, total, available, held, units, recorded, closed] = list(reply, 7)
       return {
         epoch: text(epoch),
         total: count(total),
         available: count(available),
         held: count(held),
-        leased: count(leased),
         sold: count(units),
         recorded: count(recorded),
         closed: count(closed) === 1,
