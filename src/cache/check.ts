@@ -2,7 +2,7 @@ import { backgroundReporter, type BackgroundReport } from '../core/background.js
 import { durationMs, keyString, objectWith, optionalFunction, positiveNumber, shown } from '../core/check.js'
 import { systemClock } from '../core/clock.js'
 import { jsonCodec } from '../core/codec.js'
-import { knownOptions, type Known } from '../core/options.js'
+import { requiredOptions, type Known } from '../core/options.js'
 import type { CacheOptions } from './types.js'
 
 type Given<T> = { readonly [K in keyof T]-?: Exclude<T[K], undefined> }
@@ -54,7 +54,7 @@ function askOrTrust(value: unknown): 'ask' | 'trust' {
 }
 
 export function checkedOptions<V>(given: CacheOptions<V>): Settings<V> {
-  const options = knownOptions<CacheOptions<V>>('createCache', given, known)
+  const options = requiredOptions<CacheOptions<V>>('createCache', given, known)
   const { load, fleetLoadMs, clock = systemClock, codec = jsonCodec<V>() } = options
   const name = keyString('name', options.name)
   if (typeof load !== 'function') throw new TypeError(`load must be a function, got ${shown(load)}`)

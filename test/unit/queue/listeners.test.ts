@@ -162,7 +162,7 @@ describe('wrong arguments', () => {
     ['an inbox', memoryInbox(), good, 'got an object with begin, finish, abandon'],
     ['a function', memoryQueue, good, 'driver must be a QueueDriver'],
     ['an address', 'localhost:9092', good, 'got "localhost:9092"'],
-    ['no options', memoryQueue(), undefined, 'topic must be a string, got undefined'],
+    ['no options', memoryQueue(), undefined, 'startConsumer: options must be an object with topic, group, handle'],
     [
       'a topic for options',
       memoryQueue(),
