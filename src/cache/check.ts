@@ -73,7 +73,7 @@ export function checkedOptions<V>(given: CacheOptions<V>): Settings<V> {
     codec: objectWith('codec', codec, ['encode', 'decode'], 'a codec, with encode and decode'),
     whenBusIsLost: askOrTrust(options.whenBusIsLost ?? 'ask'),
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
-    report: backgroundReporter('cache', optionalFunction('onBackgroundError', options.onBackgroundError), clock),
+    report: backgroundReporter('cache', name, optionalFunction('onBackgroundError', options.onBackgroundError), clock),
     clock,
     random: optionalFunction('random', options.random) ?? Math.random,
   }

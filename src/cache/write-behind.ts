@@ -286,7 +286,7 @@ function checked(driver: WriteBehindDriver, given: WriteBehindOptions) {
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
     closeTimeoutMs: durationMs('closeTimeoutMs', options.closeTimeoutMs ?? delayMs + closeTimeoutMs),
     clock,
-    report: backgroundReporter('write-behind', onBackgroundError, clock),
+    report: backgroundReporter('write-behind', name, onBackgroundError, clock),
   }
 }
 

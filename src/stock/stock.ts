@@ -36,7 +36,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       : createGatekeeper(
           gateUnits,
           { sell: (...args) => driver.sell(...args), level: (...args) => driver.level(...args), pages: pagesOf },
-          backgroundReporter('stock', onBackgroundError, clock),
+          backgroundReporter('stock', name, onBackgroundError, clock),
           clock,
         )
 

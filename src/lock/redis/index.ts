@@ -72,7 +72,7 @@ export function redisLock(redis: RedisLockClient, options?: RedisLockOptions): L
   const { prefix, counterMs, onBackgroundError } = checkedOptions(redis, options)
   const keyPrefix = keyPrefixOf(redis)
   const wakeups = wakeupsOf(redis)
-  const report = onBackgroundError ? seldom(backgroundReporter('lock', onBackgroundError)) : wakeups.warn
+  const report = onBackgroundError ? seldom(backgroundReporter('lock', 'lock', onBackgroundError)) : wakeups.warn
 
   /** What a release tells. */
   function published(why: string | undefined): void {
