@@ -112,8 +112,8 @@ export interface QueueMessageEvent {
 export interface BackgroundErrorEvent {
   readonly module: string
   /**
-   * Of what failed: the `name` that it was given, the group of a consumer, the topic of a `memoryQueue`. The module's name
-   * for locks over one Redis client, which share what wakes them, and for a `memoryInbox`.
+   * Of what failed: the `name` that it was given, the group of a consumer, the topic of a `memoryQueue`. The module's
+   * name for locks over one Redis client, which share what wakes them, and for a `memoryInbox`.
    */
   readonly name: string
   readonly error: unknown

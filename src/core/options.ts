@@ -9,7 +9,7 @@ const signalMethods = ['throwIfAborted', 'addEventListener']
 
 /**
  * The options of a call, none of which is unknown: a misspelt one would change nothing, and nobody would notice. None is
- * `null`, `clock` is a clock and `signal` a signal; the other values are still to be checked. `undefined` is no options at
+ * `null`, `clock` is a clock and `signal` a signal; other values are still to be checked. `undefined` is no options at
  * all.
  *
  * @throws TypeError that names the option, and those that there are.

@@ -1,7 +1,7 @@
 import { shown } from './check.js'
 import { keyPrefixOf, type RedisClient } from './redis-client.js'
 
-/** A prefix that Redis can tell from every other: half a surrogate pair has no UTF-8, and two prefixes would become one. */
+/** A prefix that Redis can tell from others: half a surrogate pair has no UTF-8, so two prefixes would become one. */
 export function textPrefix(prefix: unknown): string {
   if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${shown(prefix)}`)
   if (!(prefix as unknown as { isWellFormed(): boolean }).isWellFormed()) {
@@ -11,7 +11,7 @@ export function textPrefix(prefix: unknown): string {
 }
 
 /**
- * A prefix of keys that have hash tags of their own behind it. Redis takes the first braces of a key for its hash tag, and
+ * A prefix of keys that have hash tags of their own behind it. Redis takes the first braces of a key for its tag, and
  * none at all if they are empty: then keys that change together would lie in different slots.
  */
 export function checkedPrefix(redis: RedisClient, prefix: unknown): string {
