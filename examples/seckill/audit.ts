@@ -17,7 +17,7 @@ export interface Books {
 }
 
 /** A sale that the stock does not know is audited as if the stock had sold nothing: it does not hold. */
-const nothing = { total: 0, available: 0, held: 0, leased: 0, sold: 0 }
+const nothing = { total: 0, available: 0, held: 0, sold: 0 }
 
 /**
  * Holds a sale's books together: units sold, orders recorded by the stock, rows in the database, and what is missing from
@@ -44,7 +44,7 @@ export async function audit(books: Books, sale: Sale): Promise<SaleAudit> {
   if (waiting === 0 && noneSold) await heal(publisher, sale, compared.missing)
 
   const { recordedOrders, recordedUnits, rows, rowUnits, rejected, missing, extraRows } = compared
-  const stockDifference = after.total - after.available - after.held - after.leased
+  const stockDifference = after.total - after.available - after.held
   const equal = [recordedUnits, rowUnits, stockDifference, databaseDifference].every((units) => units === after.sold)
   return {
     settled: quiet,

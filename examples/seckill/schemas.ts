@@ -46,7 +46,7 @@ const sale = object({
   state: { type: 'string', enum: ['upcoming', 'open', 'suspended', 'sold-out'] },
   available: count,
 })
-const level = object({ total: count, available: count, held: count, leased: count, sold: count })
+const level = object({ total: count, available: count, held: count, sold: count })
 const order = object({
   orderId: string,
   state: { type: 'string', enum: ['accepted', 'recorded', 'rejected'] },

@@ -2,7 +2,7 @@ import { backgroundReporter, type BackgroundReport } from '../core/background.js
 import { durationMs, keyString, objectWith, optionalFunction, positiveNumber, shown } from '../core/check.js'
 import { systemClock } from '../core/clock.js'
 import { jsonCodec } from '../core/codec.js'
-import { knownOptions, type Known } from '../core/options.js'
+import { requiredOptions, type Known } from '../core/options.js'
 import type { CacheOptions } from './types.js'
 
 type Given<T> = { readonly [K in keyof T]-?: Exclude<T[K], undefined> }
@@ -54,7 +54,7 @@ function askOrTrust(value: unknown): 'ask' | 'trust' {
 }
 
 export function checkedOptions<V>(given: CacheOptions<V>): Settings<V> {
-  const options = knownOptions<CacheOptions<V>>('createCache', given, known)
+  const options = requiredOptions<CacheOptions<V>>('createCache', given, known)
   const { load, fleetLoadMs, clock = systemClock, codec = jsonCodec<V>() } = options
   const name = keyString('name', options.name)
   if (typeof load !== 'function') throw new TypeError(`load must be a function, got ${shown(load)}`)
@@ -73,7 +73,7 @@ export function checkedOptions<V>(given: CacheOptions<V>): Settings<V> {
     codec: objectWith('codec', codec, ['encode', 'decode'], 'a codec, with encode and decode'),
     whenBusIsLost: askOrTrust(options.whenBusIsLost ?? 'ask'),
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
-    report: backgroundReporter('cache', optionalFunction('onBackgroundError', options.onBackgroundError), clock),
+    report: backgroundReporter('cache', name, optionalFunction('onBackgroundError', options.onBackgroundError), clock),
     clock,
     random: optionalFunction('random', options.random) ?? Math.random,
   }

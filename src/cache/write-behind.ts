@@ -6,7 +6,7 @@ import { sleep, systemClock, type Clock } from '../core/clock.js'
 import { outsideRequests } from '../core/context.js'
 import { ClosedError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { knownOptions, type Known } from '../core/options.js'
+import { requiredOptions, type Known } from '../core/options.js'
 import type {
   Claim,
   Claimed,
@@ -271,7 +271,7 @@ const known: Known<WriteBehindOptions> = {
 
 function checked(driver: WriteBehindDriver, given: WriteBehindOptions) {
   objectWith('driver', driver, ['open'], 'a driver of write-behind')
-  const options = knownOptions<WriteBehindOptions>('startWriteBehind', given, known)
+  const options = requiredOptions<WriteBehindOptions>('startWriteBehind', given, known)
   const { flush, clock = systemClock } = options
   const name = keyString('name', options.name)
   if (typeof flush !== 'function') throw new TypeError(`flush must be a function, got ${shown(flush)}`)
@@ -286,7 +286,7 @@ function checked(driver: WriteBehindDriver, given: WriteBehindOptions) {
     timeoutMs: durationMs('timeoutMs', options.timeoutMs ?? 1_000, 1),
     closeTimeoutMs: durationMs('closeTimeoutMs', options.closeTimeoutMs ?? delayMs + closeTimeoutMs),
     clock,
-    report: backgroundReporter('write-behind', onBackgroundError, clock),
+    report: backgroundReporter('write-behind', name, onBackgroundError, clock),
   }
 }
 

@@ -1,3 +1,4 @@
+import { shown } from './check.js'
 import { systemClock, type Clock } from './clock.js'
 import { outsideRequests } from './context.js'
 import { channels } from './diagnostics.js'
@@ -17,14 +18,15 @@ const mostRemembered = 100
  * The one way in which a module tells its background errors. `listener` is called in a microtask of its own; what it
  * throws, or rejects with, becomes a process warning, so that it never ends the process and disturbs nobody in between.
  * Without a listener the error itself becomes a process warning, each text at most once a minute. `spillway:background-error`
- * carries all of them.
+ * carries all of them. `name` is that of what failed, as in its trips; the module's name where it has none.
  */
 export function backgroundReporter(
   module: string,
+  name: string,
   listener?: BackgroundListener,
   clock: Clock = systemClock,
 ): BackgroundReport {
-  const warn = createWarner(module, clock)
+  const warn = createWarner(name === module ? module : `${module} ${shown(name)}`, clock)
   const tell = async (error: unknown): Promise<void> => {
     try {
       await listener?.(error)
@@ -33,7 +35,7 @@ export function backgroundReporter(
     }
   }
   return (error) => {
-    if (channels.backgroundError.hasSubscribers) channels.backgroundError.publish({ module, error })
+    if (channels.backgroundError.hasSubscribers) channels.backgroundError.publish({ module, name, error })
     if (listener) queueMicrotask(() => void tell(error))
     else warn('background error', error)
   }
@@ -61,10 +63,10 @@ function rememberTexts(clock: Clock): (text: string) => boolean {
   }
 }
 
-function createWarner(module: string, clock: Clock): (what: string, error: unknown) => void {
+function createWarner(source: string, clock: Clock): (what: string, error: unknown) => void {
   const isNews = rememberTexts(clock)
   return (what, error) => {
-    const text = `${module}: ${what}: ${described(error)}`
+    const text = `${source}: ${what}: ${described(error)}`
     if (!isNews(text)) return
     outsideRequests(() => process.emitWarning(text, { type: 'SpillwayWarning', detail: stackOf(error) }))
   }

@@ -4,7 +4,7 @@ import { channel, type Channel } from 'node:diagnostics_channel'
 export interface TripEvent {
   /** `ratelimit`, `lock`, `cache`, `write-behind`, `stock` or `queue`. */
   readonly module: string
-  /** Of what made the calls: the `name` that it was given, the topic of a publisher, the group of a consumer. */
+  /** Of what made the calls: the `name` that it was given, the topic of a publisher. */
   readonly name: string
   /** The driver's verb, such as `sell`. */
   readonly verb: string
@@ -115,6 +115,11 @@ export interface QueueMessageEvent {
 /** What `spillway:background-error` carries: an error that no call could be told of, whether or not a listener was. */
 export interface BackgroundErrorEvent {
   readonly module: string
+  /**
+   * Of what failed: the `name` that it was given, the group of a consumer, the topic of a `memoryQueue`. The module's
+   * name for locks over one Redis client, which share what wakes them, and for a `memoryInbox`.
+   */
+  readonly name: string
   readonly error: unknown
 }
 

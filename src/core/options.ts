@@ -5,10 +5,12 @@ export type Known<Options> = Readonly<Record<keyof Options, true>>
 
 const none = Object.freeze({})
 const clockMethods = ['nowMs', 'wallMs', 'after']
+const signalMethods = ['throwIfAborted', 'addEventListener']
 
 /**
  * The options of a call, none of which is unknown: a misspelt one would change nothing, and nobody would notice. None is
- * `null`, and `clock` is a clock; the other values are still to be checked. `undefined` is no options at all.
+ * `null`, `clock` is a clock and `signal` a signal; other values are still to be checked. `undefined` is no options at
+ * all.
  *
  * @throws TypeError that names the option, and those that there are.
  */
@@ -28,6 +30,7 @@ export function knownOptions<Options extends object>(
     const value = (options as Readonly<Record<string, unknown>>)[name]
     if (value === null) throw new TypeError(`${call}: ${name} must not be null`)
     if (name === 'clock' && value !== undefined) objectWith('clock', value, clockMethods, 'a Clock')
+    if (name === 'signal' && value !== undefined) objectWith('signal', value, signalMethods, 'an AbortSignal')
   }
   return options
 }

@@ -1,13 +1,13 @@
 import { durationMs, keyString, nonNegativeInteger, objectWith, positiveInteger, shown } from '../core/check.js'
 import { systemClock } from '../core/clock.js'
-import { knownOptions, type Known } from '../core/options.js'
+import { knownOptions, requiredOptions, type Known } from '../core/options.js'
 import type { LockDriver, LockKind } from './driver.js'
 import type { HoldOptions, LockOptions, SemaphoreOptions, WaitOptions } from './types.js'
 
 /** A fencing token has room for so many hand-overs where it is made of a number that the backend counts. */
 const mostHandovers = 2 ** 20 - 1
 
-/** A string of 1 to 1,024 characters that the backend can lock. */
+/** A string of 1 to 8,192 bytes of UTF-8 that the backend can lock. */
 export function checkedKey(driver: LockDriver, kind: LockKind, key: unknown): string {
   const name = keyString('key', key)
   driver.checkKey?.(kind, name)
@@ -34,7 +34,7 @@ export function knownLockOptions(call: string, options: unknown): Partial<LockOp
 }
 
 export function knownSemaphoreOptions(options: unknown): Partial<SemaphoreOptions> {
-  return knownOptions<SemaphoreOptions>('createSemaphore', options, { ...lockOptions, permits: true })
+  return requiredOptions<SemaphoreOptions>('createSemaphore', options, { ...lockOptions, permits: true })
 }
 
 const hold: Known<HoldOptions> = { ttlMs: true, renew: true, reenter: true }
@@ -53,7 +53,6 @@ export function knownWaitOptions(kind: LockKind, call: string, options: unknown)
   const known = kind === 'semaphore' ? holdPermitsAndWait : holdAndWait
   const checked = knownOptions<HoldOptions & WaitOptions>(call, options, known)
   if (checked.maxWaitMs !== undefined) durationMs('maxWaitMs', checked.maxWaitMs)
-  if (checked.signal) objectWith('signal', checked.signal, ['throwIfAborted', 'addEventListener'], 'an AbortSignal')
   return checked
 }
 

@@ -88,7 +88,7 @@ interface Assembled {
 
 function assemble<T, Tx>(driver: QueueDriver, options: ReturnType<typeof checkedOptions<T, Tx>>): Assembled {
   const { topic, group, fromBeginning, deadLetterTopic, drainMs, sessionTimeoutMs, maxMessages, clock } = options
-  const report = backgroundReporter('queue', options.onBackgroundError, clock)
+  const report = backgroundReporter('queue', group, options.onBackgroundError, clock)
   const partitions = new Map<number, Partition>()
   const maxHeld = Math.max(leastHeld, 2 * maxMessages)
   // The other half is the driver's, for what it has fetched and not yet delivered.

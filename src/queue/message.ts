@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { keyString, shown } from '../core/check.js'
 import { isJsonCodec, type Codec } from '../core/codec.js'
+import type { Known } from '../core/options.js'
 import type { HeaderValue, OutgoingRecord, QueueRecord, RecordHeaders } from './driver.js'
 
 /** A message to publish. */
@@ -29,11 +30,41 @@ export interface Message<T> extends OutgoingMessage<T> {
 /** The header that carries a message's id. */
 export const idHeader = 'spillway-id'
 
+const knownOfOutgoing: Known<OutgoingMessage<unknown>> = { id: true, key: true, body: true, headers: true }
+/** What a received message has beside them, which may be published again as it is. */
+const knownOfReceived: Known<Omit<Message<unknown>, keyof OutgoingMessage<unknown>>> = {
+  topic: true,
+  partition: true,
+  offset: true,
+  attempt: true,
+  publishedAtMs: true,
+}
+const namesOfReceived = Object.keys(knownOfReceived)
+
+/** Compared one by one: to look each name up costs more, and this is done for every message. */
+function hasKnownNames(message: object): boolean {
+  for (const name in message) {
+    if (name !== 'id' && name !== 'body' && name !== 'key' && name !== 'headers') return false
+  }
+  return true
+}
+
+/** A misspelt field would change nothing, and nobody would notice. */
+function checkNames(message: object): void {
+  const isReceived = namesOfReceived.every((name) => name in message)
+  for (const name in message) {
+    if (Object.hasOwn(knownOfOutgoing, name) || (isReceived && Object.hasOwn(knownOfReceived, name))) continue
+    const known = Object.keys(knownOfOutgoing).join(', ')
+    throw new TypeError(`publish: a message has no field ${JSON.stringify(name)}, only ${known}`)
+  }
+}
+
 /** Checks a message and turns it into a record. */
 export function encodeMessage<T>(message: OutgoingMessage<T>, codec: Codec<T>): OutgoingRecord {
   if (typeof message !== 'object' || message === null) {
     throw new TypeError(`a message must be an object with id and body, got ${shown(message)}`)
   }
+  if (!hasKnownNames(message)) checkNames(message)
   const { id, key, body, headers } = message
   keyString('id', id)
   if (key !== undefined) keyString('key', key)
@@ -51,8 +82,8 @@ export function encodeMessage<T>(message: OutgoingMessage<T>, codec: Codec<T>): 
 
 function checkedHeaders(headers: unknown): RecordHeaders | undefined {
   if (headers === undefined) return undefined
-  if (typeof headers !== 'object' || headers === null) {
-    throw new TypeError(`headers must be an object, got ${headers === null ? 'null' : typeof headers}`)
+  if (typeof headers !== 'object' || headers === null || Symbol.iterator in headers) {
+    throw new TypeError(`headers must be an object with a string for each name, got ${shown(headers)}`)
   }
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value !== 'string') throw new TypeError(`header ${name} must be a string, got ${typeof value}`)

@@ -3,7 +3,7 @@ import type { BackgroundListener } from '../core/background.js'
 import { durationMs, keyString, objectWith, optionalFunction, positiveInteger, shown } from '../core/check.js'
 import { systemClock, type Clock } from '../core/clock.js'
 import { jsonCodec, type Codec } from '../core/codec.js'
-import { knownOptions, type Known } from '../core/options.js'
+import { knownOptions, requiredOptions, type Known } from '../core/options.js'
 import { isTransactional, type Inbox, type TransactionalInbox } from './inbox.js'
 import type { Message } from './message.js'
 
@@ -158,10 +158,12 @@ function checkedInbox<Tx>(inbox: unknown): Inbox | TransactionalInbox<Tx> | unde
 
 /** Checks the options and fills in what is absent. */
 export function checkedOptions<T, Tx>(given: ConsumerOptions<T, Tx>) {
-  const options = knownOptions<ConsumerOptions<T, Tx>>('startConsumer', given, known)
+  const options = requiredOptions<ConsumerOptions<T, Tx>>('startConsumer', given, known)
   const { handle, handleBatch, codec = jsonCodec<T>(), clock = systemClock } = options
   const { fromBeginning = false, deadLetterTopic } = options
   const batch = knownOptions<BatchOptions>('batch', options.batch, knownOfBatch)
+  const maxMessages = positiveInteger('batch.maxMessages', batch.maxMessages ?? messagesAtOnce)
+  const maxWaitMs = durationMs('batch.maxWaitMs', batch.maxWaitMs ?? 0)
   const topic = keyString('topic', options.topic)
   const group = keyString('group', options.group)
   if (deadLetterTopic !== undefined) keyString('deadLetterTopic', deadLetterTopic)
@@ -185,8 +187,8 @@ export function checkedOptions<T, Tx>(given: ConsumerOptions<T, Tx>) {
     backoff: options.backoff ?? exponentialBackoff(),
     fromBeginning,
     handler: handleBatch ?? one,
-    maxMessages: handleBatch ? positiveInteger('batch.maxMessages', batch.maxMessages ?? messagesAtOnce) : 1,
-    maxWaitMs: handleBatch ? durationMs('batch.maxWaitMs', batch.maxWaitMs ?? 0) : 0,
+    maxMessages: handleBatch ? maxMessages : 1,
+    maxWaitMs: handleBatch ? maxWaitMs : 0,
     maxBytes: positiveInteger('batch.maxBytes', batch.maxBytes ?? 8 * mebibyte),
     maxBufferedBytes: positiveInteger('maxBufferedBytes', options.maxBufferedBytes ?? 64 * mebibyte),
     concurrency: positiveInteger('concurrency', options.concurrency ?? 1),

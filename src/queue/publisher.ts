@@ -5,7 +5,7 @@ import { sleep, systemClock, type Clock } from '../core/clock.js'
 import { jsonCodec, type Codec, type CodecFor } from '../core/codec.js'
 import { StoreUnavailableError } from '../core/errors.js'
 import { createGroupCommit, type Trip } from '../core/group-commit.js'
-import { knownOptions, type Known } from '../core/options.js'
+import { knownOptions, requiredOptions, type Known } from '../core/options.js'
 import { bounded } from './bounded.js'
 import {
   checkedDriver,
@@ -119,7 +119,7 @@ export async function startPublisher<T>(
 }
 
 function checkedOptions<T>(given: PublisherOptions<T>) {
-  const options = knownOptions<PublisherOptions<T>>('startPublisher', given, known)
+  const options = requiredOptions<PublisherOptions<T>>('startPublisher', given, known)
   const { codec = jsonCodec<T>(), timeoutMs, clock = systemClock } = options
   const topic = keyString('topic', options.topic)
   if (timeoutMs !== undefined) durationMs('timeoutMs', timeoutMs, 1)

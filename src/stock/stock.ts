@@ -36,7 +36,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       : createGatekeeper(
           gateUnits,
           { sell: (...args) => driver.sell(...args), level: (...args) => driver.level(...args), pages: pagesOf },
-          backgroundReporter('stock', onBackgroundError, clock),
+          backgroundReporter('stock', name, onBackgroundError, clock),
           clock,
         )
 
@@ -190,8 +190,8 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       keyString('sku', sku)
       const state = await levels.call(sku)
       if (!state) throw notOnSale(sku)
-      const { total, available, held, leased, sold } = state
-      return { total, available, held, leased, sold }
+      const { total, available, held, sold } = state
+      return { total, available, held, sold }
     },
     orders(sku) {
       keyString('sku', sku)

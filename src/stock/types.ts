@@ -31,7 +31,7 @@ export type SaleResult =
       readonly available: number
     }
 
-/** Where the units of a SKU are: `total = available + held + leased + sold`, and none is negative. */
+/** Where the units of a SKU are: `total = available + held + sold`, and none is negative. */
 export interface StockLevel {
   readonly total: number
   /**
@@ -40,7 +40,6 @@ export interface StockLevel {
    */
   readonly available: number
   readonly held: number
-  readonly leased: number
   readonly sold: number
 }
 

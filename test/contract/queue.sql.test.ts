@@ -240,7 +240,7 @@ function inboxContract(isMysql: boolean, open: () => Promise<{ db: Db; close: ()
     await expect.poll(() => String(faults[0]), { timeout: 60_000 }).toContain('call its migrate()')
     await inbox.migrate()
     await expect.poll(() => handled, { timeout: 60_000 }).toEqual(['a'])
-    expect(await consumer.lag()).toBe(0)
+    await expect.poll(() => consumer.lag(), { timeout: 60_000 }).toBe(0)
   })
 
   it('takes a herd of calls, of which none is rejected', { timeout: 240_000 }, async () => {

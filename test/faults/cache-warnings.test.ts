@@ -38,6 +38,8 @@ it('a Redis that was never there: gets are answered by the source, and one warni
   expect(await cache.get('a')).toBe('set')
   await until(() => warnings.length > 0, 'it is told')
   expect(warnings).toHaveLength(1)
-  expect(String(warnings[0])).toMatch(/^SpillwayWarning: cache: background error: .* the Redis client is not ready/)
+  expect(String(warnings[0])).toMatch(
+    /^SpillwayWarning: cache "products": background error: .* the Redis client is not ready/,
+  )
   expect(String(warnings[0])).toContain(`connect ECONNREFUSED 127.0.0.1:${port}`)
 })

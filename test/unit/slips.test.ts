@@ -2,7 +2,7 @@
 import { Cluster, Redis } from 'ioredis'
 import { Kafka } from 'kafkajs'
 import { createClient } from 'redis'
-import { createCache, memoryTier, startWriteBehind } from 'spillway/cache'
+import { createCache, memoryTier, memoryWriteBehind, startWriteBehind } from 'spillway/cache'
 import { redisTier, redisWriteBehind } from 'spillway/cache/redis'
 import { createLock, createReadWriteLock, createSemaphore, memoryLock } from 'spillway/lock'
 import { redisLock } from 'spillway/lock/redis'
@@ -150,16 +150,38 @@ describe('something of the wrong kind', () => {
 describe('something that is missing', () => {
   it.each<[string, () => unknown, string]>([
     ['createLock()', () => loose(createLock)(), 'driver must be'],
-    ['memoryTier()', () => loose(memoryTier)(), 'maxEntries'],
+    ['memoryTier()', () => loose(memoryTier)(), 'memoryTier: options must be an object with maxEntries'],
     ['createRateLimiter(driver)', () => loose(createRateLimiter)(memoryTokenBucket()), 'name, quotas'],
     ['createRateLimiter(driver, {})', () => loose(createRateLimiter)(memoryTokenBucket(), { quotas }), 'name must be'],
-    ['createCache(tiers)', () => loose(createCache)([memoryTier({ maxEntries: 1 })]), 'name'],
+    [
+      'createCache(tiers)',
+      () => loose(createCache)([memoryTier({ maxEntries: 1 })]),
+      'createCache: options must be an object with name',
+    ],
     ['createCache()', () => loose(createCache)(), 'tiers'],
     ['createStock()', () => loose(createStock)(), 'driver must be'],
-    ['createSemaphore(driver)', () => loose(createSemaphore)(memoryLock()), 'permits'],
+    [
+      'createSemaphore(driver)',
+      () => loose(createSemaphore)(memoryLock()),
+      'createSemaphore: options must be an object with',
+    ],
+    ['zookeeperLock()', () => loose(zookeeperLock)(), 'zookeeperLock: options must be an object with servers'],
     ['startPublisher()', () => loose(startPublisher)(), 'driver must be'],
-    ['startPublisher(driver)', () => loose(startPublisher)(memoryQueue()), 'topic'],
-    ['startConsumer(driver)', () => loose(startConsumer)(memoryQueue()), 'topic'],
+    [
+      'startPublisher(driver)',
+      () => loose(startPublisher)(memoryQueue()),
+      'startPublisher: options must be an object with topic',
+    ],
+    [
+      'startConsumer(driver)',
+      () => loose(startConsumer)(memoryQueue()),
+      'startConsumer: options must be an object with topic',
+    ],
+    [
+      'startWriteBehind(driver)',
+      () => loose(startWriteBehind)(memoryWriteBehind()),
+      'startWriteBehind: options must be an object with name',
+    ],
     ['startWriteBehind()', () => loose(startWriteBehind)(), 'driver must be'],
     ['redisTokenBucket()', () => loose(redisTokenBucket)(), 'redis must be'],
     ['kafkaQueue()', () => loose(kafkaQueue)(), 'kafka must be'],

@@ -33,7 +33,7 @@ export interface Counts {
 export const tokenText = (token: bigint | undefined): string => token?.toString().padStart(20, '0') ?? ''
 
 export const levelOf = (total: number, left: number): StockLevel => {
-  return { total, available: left, held: 0, leased: 0, sold: total - left }
+  return { total, available: left, held: 0, sold: total - left }
 }
 
 export const recordOf = (orderId: string, quantity: number, buyer: string): RecordedOrder => {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { durationMs, positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import { knownOptions } from '../../core/options.js'
+import { requiredOptions } from '../../core/options.js'
 import type {
   FoundEntry,
   KeyChange,
@@ -66,7 +66,7 @@ export function memoryTier(options: MemoryTierOptions): MemoryTier {
     ttlMs = Infinity,
     clock = systemClock,
     ...rest
-  } = knownOptions<MemoryTierOptions>('memoryTier', options, known)
+  } = requiredOptions<MemoryTierOptions>('memoryTier', options, known)
   const maxEntries = positiveInteger('maxEntries', rest.maxEntries)
   const stores = new Map<string, SharedStore>()
   return {

@@ -10,6 +10,7 @@ import {
   tagSafe,
   type RedisBinaryClient,
 } from '../../core/redis-client.js'
+import { checkedPrefix } from '../../core/redis-prefix.js'
 import { bytesReply, integerReply, integersReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runBinaryCommand, runBinaryScript, runScript } from '../../core/redis-script.js'
 import type { RedisSubscribable } from '../../core/redis-subscriber.js'
@@ -20,7 +21,6 @@ import endSource from './end.lua'
 import { entryArguments, readEntry, readMarks } from './entry.js'
 import { createServerTime, type ServerTime } from './server-time.js'
 import marksSource from './marks.lua'
-import { checkedPrefix } from './prefix.js'
 import readSource from './read.lua'
 import takeSource from './take.lua'
 

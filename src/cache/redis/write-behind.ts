@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { knownOptions } from '../../core/options.js'
 import { checkRedisClient, tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { checkedPrefix } from '../../core/redis-prefix.js'
 import { integerReply, integersReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runScript } from '../../core/redis-script.js'
 import type { Claim, WriteBehindDriver, WriteBehindStore } from '../write-behind-driver.js'
 import claimSource from './claim.lua'
-import { checkedPrefix } from './prefix.js'
 import settleSource from './settle.lua'
 import touchSource from './touch.lua'
 

@@ -1,8 +1,9 @@
 import { backgroundReporter, seldom, type BackgroundListener } from '../../core/background.js'
-import { durationMs, objectWith, optionalFunction, shown } from '../../core/check.js'
+import { durationMs, objectWith, optionalFunction } from '../../core/check.js'
 import { StoreUnavailableError } from '../../core/errors.js'
 import { knownOptions } from '../../core/options.js'
 import { checkRedisClient, keyPrefixOf, redisLane } from '../../core/redis-client.js'
+import { checkedPrefix, textPrefix } from '../../core/redis-prefix.js'
 import { integerReply, listReply, textReply } from '../../core/redis-reply.js'
 import { redisScript, runScript } from '../../core/redis-script.js'
 import { holderOf, type Claim, type LockCommand, type LockDriver, type LockKind, type LockReply } from '../driver.js'
@@ -68,10 +69,10 @@ export interface RedisLockOptions {
 export function redisLock(redis: RedisLockClient, options?: RedisLockOptions): LockDriver {
   checkRedisClient('the client of redisLock', redis)
   objectWith('the client of redisLock', redis, ['duplicate'], 'a Redis or Cluster of ioredis')
-  const { prefix, counterMs, onBackgroundError } = checkedOptions(options)
+  const { prefix, counterMs, onBackgroundError } = checkedOptions(redis, options)
   const keyPrefix = keyPrefixOf(redis)
   const wakeups = wakeupsOf(redis)
-  const report = onBackgroundError ? seldom(backgroundReporter('lock', onBackgroundError)) : wakeups.warn
+  const report = onBackgroundError ? seldom(backgroundReporter('lock', 'lock', onBackgroundError)) : wakeups.warn
 
   /** What a release tells. */
   function published(why: string | undefined): void {
@@ -154,17 +155,16 @@ export function redisLock(redis: RedisLockClient, options?: RedisLockOptions): L
   }
 }
 
-function checkedOptions(options: RedisLockOptions | undefined) {
+function checkedOptions(redis: RedisLockClient, options: RedisLockOptions | undefined) {
   const known = { prefix: true, counterTtlMs: true, onBackgroundError: true } as const
   const {
     prefix = '',
     counterTtlMs = Infinity,
     onBackgroundError,
   } = knownOptions<RedisLockOptions>('redisLock', options, known)
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${shown(prefix)}`)
-  if (!(prefix as unknown as { isWellFormed(): boolean }).isWellFormed()) {
-    throw new RangeError(`prefix must be well-formed Unicode, got ${shown(prefix)}`)
-  }
+  // On one server a lock may have any name, for Redisson gives them the same ones.
+  if (redis.isCluster === true) checkedPrefix(redis, prefix)
+  else textPrefix(prefix)
   const counterMs = Math.floor(durationMs('counterTtlMs', counterTtlMs, 1))
   optionalFunction('onBackgroundError', onBackgroundError)
   return { prefix, counterMs: counterMs > longestCounterMs ? 0 : counterMs, onBackgroundError }

@@ -54,7 +54,7 @@ export function wakeupsOf(redis: RedisLockClient): Wakeups {
 
 function createWakeups(redis: RedisLockClient, clock: Clock = systemClock): Wakeups {
   const channels = new Map<string, Channel>()
-  const warn = backgroundReporter('lock', undefined, clock)
+  const warn = backgroundReporter('lock', 'lock', undefined, clock)
   let isMuted = false
   /** A connection for each wait would cost more than the wait. */
   let letConnectionGo: (() => void) | undefined

@@ -1,6 +1,6 @@
 import { positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
-import { knownOptions, type Known } from '../../core/options.js'
+import { requiredOptions, type Known } from '../../core/options.js'
 import type { LockCommand, LockDriver } from '../driver.js'
 import { createWindow } from '../window.js'
 import { createAttempts } from './attempt.js'
@@ -54,7 +54,7 @@ const longestSessionMs = 2 ** 31 - 1
  * @throws TypeError or RangeError for options that make no sense.
  */
 export function zookeeperLock(options: ZooKeeperLockOptions): LockDriver & AsyncDisposable {
-  const known = knownOptions<ZooKeeperLockOptions>('zookeeperLock', options, knownNames)
+  const known = requiredOptions<ZooKeeperLockOptions>('zookeeperLock', options, knownNames)
   const { servers, chroot } = parseServers(known.servers)
   const { path = '/locks', sessionTimeoutMs = 30_000, clock = systemClock } = known
   const root = chroot + checkedPath('path', path)

@@ -1,4 +1,5 @@
 import kafkajs from 'kafkajs'
+import { shown } from '../../core/check.js'
 
 /** How a publisher's batches travel. kafkajs brings gzip; for the others register a codec in its `CompressionCodecs`. */
 export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
@@ -13,7 +14,8 @@ const types: Readonly<Record<Compression, number>> = { none: 0, gzip: 1, snappy:
 export function compressionType(name: Compression): number {
   const type = Object.hasOwn(types, name) ? types[name] : undefined
   if (type === undefined) {
-    throw new RangeError(`compression must be one of ${Object.keys(types).join(', ')}, got ${String(name)}`)
+    const wrong = `compression must be one of ${Object.keys(types).join(', ')}, got ${shown(name)}`
+    throw typeof name === 'string' ? new RangeError(wrong) : new TypeError(wrong)
   }
   if (type === 0) return type
   try {

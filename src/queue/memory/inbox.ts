@@ -1,4 +1,4 @@
-import { backgroundReporter } from '../../core/background.js'
+import { backgroundReporter, seldom } from '../../core/background.js'
 import { durationMs, keyString, positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
 import { knownOptions, type Known } from '../../core/options.js'
@@ -47,7 +47,7 @@ export function memoryInbox(options?: MemoryInboxOptions): Inbox {
   const { clock = systemClock, ...given } = knownOptions<MemoryInboxOptions>('memoryInbox', options, known)
   const retentionMs = durationMs('retentionMs', given.retentionMs ?? 86_400_000, 1)
   const maxIds = positiveInteger('maxIds', given.maxIds ?? 1_000_000)
-  const warn = backgroundReporter('queue', undefined, clock)
+  const warn = seldom(backgroundReporter('queue', 'queue', undefined, clock), clock)
   const perGeneration = Math.min(Math.ceil(maxIds / generations), mostInGeneration)
   const claims = new Map<string, Claim>()
   let sweepAt = fewestClaims
@@ -72,7 +72,9 @@ export function memoryInbox(options?: MemoryInboxOptions): Inbox {
     for (let oldest = done[0]; oldest; oldest = done[0]) {
       const isOld = oldest.newestMs + retentionMs <= nowMs
       if (!isOld && remembered - oldest.ids.size < maxIds) return
-      if (!isOld) warn(`memoryInbox forgets ids before ${retentionMs} ms have passed: maxIds is ${maxIds}`)
+      if (!isOld) {
+        warn(new Error(`memoryInbox forgets ids before ${retentionMs} ms have passed: maxIds is ${maxIds}`))
+      }
       remembered -= oldest.ids.size
       done = done.slice(1)
     }

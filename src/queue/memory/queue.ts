@@ -1,4 +1,4 @@
-import { backgroundReporter } from '../../core/background.js'
+import { backgroundReporter, seldom } from '../../core/background.js'
 import { nonNegativeInteger, positiveInteger } from '../../core/check.js'
 import { systemClock, type Clock } from '../../core/clock.js'
 import { knownOptions, type Known } from '../../core/options.js'
@@ -44,19 +44,21 @@ export function memoryQueue(options?: MemoryQueueOptions): QueueDriver {
   const partitions = positiveInteger('partitions', given.partitions ?? 4)
   const retained = nonNegativeInteger('retainedMessages', given.retainedMessages ?? 0)
   const maxUnread = nonNegativeInteger('maxUnreadMessages', given.maxUnreadMessages ?? 100_000)
-  const warn = backgroundReporter('queue', undefined, clock)
   const topics = new Map<string, Topic>()
   const groups = new Map<string, Group>()
 
   function topicOf(name: string): Topic {
     let topic = topics.get(name)
     if (topic) return topic
+    const warn = seldom(backgroundReporter('queue', name, undefined, clock), clock)
+    const dropped = new Error(
+      `memoryQueue drops messages of ${name}, which no group has joined: maxUnreadMessages is ${maxUnread}`,
+    )
     topic = createTopic({
       partitions,
       retained,
       maxUnread,
-      onUnreadDropped: () =>
-        warn(`memoryQueue drops messages of ${name}, which no group has joined: maxUnreadMessages is ${maxUnread}`),
+      onUnreadDropped: () => warn(dropped),
       wallMs: () => clock.wallMs(),
     })
     topics.set(name, topic)

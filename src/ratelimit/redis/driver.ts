@@ -1,13 +1,6 @@
-import { shown } from '../../core/check.js'
 import { knownOptions } from '../../core/options.js'
-import {
-  checkRedisClient,
-  keyPrefixOf,
-  namedPrefix,
-  redisLane,
-  tagSafe,
-  type RedisClient,
-} from '../../core/redis-client.js'
+import { checkRedisClient, namedPrefix, redisLane, tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { checkedPrefix } from '../../core/redis-prefix.js'
 import { integersReply } from '../../core/redis-reply.js'
 import { redisScript } from '../../core/redis-script.js'
 import type { Level, Limit, Outcome, Run } from '../bucket.js'
@@ -35,13 +28,7 @@ export function redisBuckets(
   const { prefix = 'spillway:ratelimit:' } = knownOptions<RedisTokenBucketOptions>('redisTokenBucket', options, {
     prefix: true,
   })
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${shown(prefix)}`)
-  // An empty hash tag is none: each key would be in a slot of its own, those of one call in several.
-  if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
-  const inFront = `${keyPrefixOf(redis)}${prefix}`
-  if (redis.isCluster === true && inFront.includes('{}')) {
-    throw new RangeError(`the client's keyPrefix and prefix must not contain '{}', got ${JSON.stringify(inFront)}`)
-  }
+  checkedPrefix(redis, prefix)
   return { open: (name) => bucketsIn(redis, namedPrefix(prefix, name), nowUs) }
 }
 

@@ -122,7 +122,7 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
       const { epoch, total, available, sold, orders } = sale
       const closed = close !== undefined && available < close.below && lateUnits(sku, sale) === 0
       if (closed) closeFor(sku, Math.max(close.forMs, closedForMs(sku)))
-      return { epoch, total, available, held: 0, leased: 0, sold, recorded: orders.size, closed }
+      return { epoch, total, available, held: 0, sold, recorded: orders.size, closed }
     },
     async orders(sku, _cursor, trip) {
       trip.sending()

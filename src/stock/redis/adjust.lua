@@ -1,7 +1,7 @@
 -- Changes a sale, one change after the other: opens it, adds or takes away unsold units, or ends it. Sent twice, it
 -- changes things once.
 --
--- KEYS[1]  stock     hash { epoch, total, available, held, leased, sold, late }
+-- KEYS[1]  stock     hash { epoch, total, available, held, sold, late }
 -- KEYS[2]  orders    hash { order id = record }
 -- KEYS[3]  buyers    hash { buyer id = units }
 -- KEYS[4]  restocks  set of the ids of restocks that were applied
@@ -31,7 +31,7 @@ end
 local function open(id, quantity)
   if epoch then return epoch == id and 'done' or 'refused', available, closedMs end
   epoch, total, available, late = id, quantity, quantity, closedMs > 0 and quantity or 0
-  redis.call('HSET', KEYS[1], 'epoch', id, 'total', quantity, 'available', quantity, 'held', 0, 'leased', 0, 'sold', 0,
+  redis.call('HSET', KEYS[1], 'epoch', id, 'total', quantity, 'available', quantity, 'held', 0, 'sold', 0,
     'late', late)
   return 'done', quantity, closedMs
 end

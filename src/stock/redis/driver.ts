@@ -1,7 +1,7 @@
-import { shown } from '../../core/check.js'
 import type { Trip } from '../../core/group-commit.js'
 import { knownOptions } from '../../core/options.js'
 import { checkRedisClient, tagSafe, type RedisClient } from '../../core/redis-client.js'
+import { checkedPrefix } from '../../core/redis-prefix.js'
 import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
 import { redisScript, runScript, type RedisScript } from '../../core/redis-script.js'
 import type { SaleRequest, StockChanged, StockDriver } from '../driver.js'
@@ -41,9 +41,7 @@ export interface RedisStockOptions {
 export function redisStock(redis: RedisClient, options?: RedisStockOptions): StockDriver {
   checkRedisClient('redisStock: redis', redis)
   const { prefix = 'spillway:stock:' } = knownOptions<RedisStockOptions>('redisStock', options, { prefix: true })
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, got ${shown(prefix)}`)
-  // Redis takes the first braces of a key for its hash tag, and none at all if they are empty.
-  if (prefix.includes('{}')) throw new RangeError(`prefix must not contain '{}', got ${JSON.stringify(prefix)}`)
+  checkedPrefix(redis, prefix)
   const key = (sku: string, part: string): string => `${prefix}{${tagSafe(sku)}}:${part}`
 
   async function run(script: RedisScript, sku: string, parts: readonly string[], args: Arguments, trip: Trip) {
@@ -87,13 +85,12 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
       const args = [close?.below ?? 0, close?.forMs ?? 0]
       const reply = list(await run(levelScript, sku, ['stock', 'orders', 'closed'], args, trip))
       if (reply.length === 0) return undefined
-      const [epoch, total, available, held, leased, units, recorded, closed] = list(reply, 8)
+      const [epoch, total, available, held, units, recorded, closed] = list(reply, 7)
       return {
         epoch: text(epoch),
         total: count(total),
         available: count(available),
         held: count(held),
-        leased: count(leased),
         sold: count(units),
         recorded: count(recorded),
         closed: count(closed) === 1,

@@ -30,7 +30,7 @@ function countsBehave(open: () => Counts): void {
     expect(await counts.write({ order, left: 3, bought: 2 }, 7n)).toBe(true)
     const known = { quantity: 2, buyer: 'ann: the first' }
     expect(await counts.read(order, undefined)).toEqual({ left: 3, known, bought: 2 })
-    expect(await counts.level('kettle')).toEqual({ total: 5, available: 3, held: 0, leased: 0, sold: 2 })
+    expect(await counts.level('kettle')).toEqual({ total: 5, available: 3, held: 0, sold: 2 })
     const record = { orderId: 'one', quantity: 2, state: 'sold', buyerId: 'ann: the first' }
     expect(await counts.find('one', 'kettle')).toEqual(record)
     expect(await counts.find('two', 'kettle')).toBeUndefined()

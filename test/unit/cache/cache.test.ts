@@ -261,9 +261,10 @@ describe('arguments', () => {
   })
 
   it('are checked where there are none at all, or text in the place of options', () => {
-    expect(() => createCache([memory], undefined as never)).toThrow('name must be a string, got undefined')
+    expect(() => createCache([memory], undefined as never)).toThrow('createCache: options must be an object with name')
+    expect(() => createCache([memory], {} as never)).toThrow('name must be a string, got undefined')
     expect(() => createCache([memory], 'products' as never)).toThrow('createCache: options must be an object with name')
-    expect(() => memoryTier(undefined as never)).toThrow('maxEntries must be a number, got undefined')
+    expect(() => memoryTier(undefined as never)).toThrow('memoryTier: options must be an object with maxEntries')
     expect(() => memoryTier({ max: 5 } as never)).toThrow('there is no option "max", only maxEntries, ttlMs, clock')
     expect(() => memoryWriteBehind(5 as never)).toThrow('memoryWriteBehind: options must be an object')
   })

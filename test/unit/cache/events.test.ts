@@ -2,6 +2,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { createCache, memoryTier, memoryWriteBehind, startWriteBehind } from '../../../src/cache/index.js'
 import {
   channels,
+  type BackgroundErrorEvent,
   type CacheFlushEvent,
   type CacheGetEvent,
   type CacheLoadEvent,
@@ -117,6 +118,7 @@ it('an event of a load tells of how many keys it was, and how it ended', async (
 it('an event of a flush tells of how many keys it was, and how it ended', async () => {
   const clock = virtualClock()
   const events = heard<CacheFlushEvent>(channels.cacheFlush)
+  const background = heard<BackgroundErrorEvent>(channels.backgroundError)
   const error = new Error('away')
   let isAway = true
   const behind = await startWriteBehind(memoryWriteBehind({ clock }), {
@@ -137,6 +139,23 @@ it('an event of a flush tells of how many keys it was, and how it ended', async 
   const all = { name: 'visits', durationMs: 0 }
   expect(events[0]).toEqual({ ...all, keys: 2, outcome: 'failed', error })
   expect(events.slice(1).map(({ outcome }) => outcome)).toEqual(['flushed', 'flushed'])
+  expect(background).toEqual([{ module: 'write-behind', name: 'visits', error }])
+})
+
+it('an event of a background error carries the name of the cache', async () => {
+  const { clock, source, alone } = world()
+  const caches = ['products', 'users'].map((name) => alone({ name, staleMs: 60_000 }))
+  source.answers = () => 'good'
+  for (const cache of caches) await cache.get('k')
+  await clock.advance(10_000)
+  const events = heard<BackgroundErrorEvent>(channels.backgroundError)
+  const error = new Error('the source fails')
+  source.answers = () => {
+    throw error
+  }
+  for (const cache of caches) await cache.get('k')
+  await settle()
+  expect(events).toEqual(['products', 'users'].map((name) => ({ module: 'cache', name, error })))
 })
 
 it('events of trips carry the name of the cache, or of the write-behind', async () => {

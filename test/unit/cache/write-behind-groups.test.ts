@@ -218,7 +218,7 @@ describe('arguments', () => {
       fine,
       'what driver opens must be the touched keys',
     ],
-    ['no options', memoryWriteBehind(), undefined, 'name must be a string, got undefined'],
+    ['no options', memoryWriteBehind(), undefined, 'startWriteBehind: options must be an object with name, delayMs'],
     ['options that are none', memoryWriteBehind(), 'visits', 'startWriteBehind: options must be an object with name'],
     ['no name', memoryWriteBehind(), { delayMs, flush: fine.flush }, 'name must be a string, got undefined'],
     ['no flush', memoryWriteBehind(), { name: 'test', delayMs }, 'flush must be a function'],

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import { backgroundReporter, seldom } from '../../../src/core/background.js'
+import { channels, type BackgroundErrorEvent } from '../../../src/core/diagnostics.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 
 /** The process warnings of the library while a test runs. */
@@ -11,6 +12,14 @@ function warnings(): string[] {
   return seen
 }
 
+function heardErrors(): BackgroundErrorEvent[] {
+  const events: BackgroundErrorEvent[] = []
+  const listen = (event: BackgroundErrorEvent): void => void events.push(event)
+  channels.backgroundError.subscribe(listen)
+  onTestFinished(() => void channels.backgroundError.unsubscribe(listen))
+  return events
+}
+
 const uncaught: unknown[] = []
 const catchIt = (error: unknown): void => void uncaught.push(error)
 process.on('unhandledRejection', catchIt)
@@ -20,7 +29,7 @@ afterEach(() => expect(uncaught).toEqual([]))
 describe('background errors', () => {
   it('go to the listener, each in a microtask of its own', async () => {
     const heard: unknown[] = []
-    const report = backgroundReporter('cache', (error) => heard.push(error))
+    const report = backgroundReporter('cache', 'cache', (error) => heard.push(error))
     const seen = warnings()
     report('a')
     report('b')
@@ -34,7 +43,7 @@ describe('background errors', () => {
     ['throws', () => { throw new Error('listener broke') }], // prettier-ignore
     ['rejects', () => Promise.reject(new Error('listener broke'))],
   ])('become a warning when the listener %s, and end nothing', async (_, listener) => {
-    const report = backgroundReporter('cache', listener)
+    const report = backgroundReporter('cache', 'cache', listener)
     const seen = warnings()
     report(new Error('a'))
     await settle()
@@ -43,7 +52,7 @@ describe('background errors', () => {
 
   it('become a warning where nobody listens, each text once a minute', async () => {
     const clock = virtualClock()
-    const report = backgroundReporter('cache', undefined, clock)
+    const report = backgroundReporter('cache', 'cache', undefined, clock)
     const seen = warnings()
     for (let i = 0; i < 100; i++) report(new Error('away'))
     report(new TypeError('wrong'))
@@ -69,13 +78,33 @@ describe('background errors', () => {
     expect(heard).toEqual(['Error: NOPERM', 'Error: OOM', 'Error: NOPERM'])
   })
 
+  it('tell what failed by its name, in the event and in the warning', async () => {
+    const events = heardErrors()
+    const seen = warnings()
+    const error = new Error('away')
+    backgroundReporter('cache', 'prices')(error)
+    backgroundReporter('cache', 'users\n')(error)
+    backgroundReporter('stock', 'stock')(error)
+    await settle()
+    expect(events).toEqual([
+      { module: 'cache', name: 'prices', error },
+      { module: 'cache', name: 'users\n', error },
+      { module: 'stock', name: 'stock', error },
+    ])
+    expect(seen).toEqual([
+      'cache "prices": background error: Error: away',
+      'cache "users\\n": background error: Error: away',
+      'stock: background error: Error: away',
+    ])
+  })
+
   it.each([
     [undefined, 'undefined'],
     ['text', 'text'],
     [Object.create(null), 'an error that cannot be shown'],
     [new Proxy({}, { get: () => { throw new Error('no') } }), 'an error that cannot be shown'], // prettier-ignore
   ])('may be anything', async (error, shown) => {
-    const report = backgroundReporter('queue')
+    const report = backgroundReporter('queue', 'queue')
     const seen = warnings()
     report(error)
     await settle()

@@ -49,6 +49,16 @@ it('refuses null, which is not the same as absent', () => {
   expect(() => check({ cost: null })).toThrow(new TypeError('take: cost must not be null'))
 })
 
+it('refuses a signal that is none', () => {
+  const check = (signal: unknown): object => knownOptions<{ signal?: unknown }>('wait', { signal }, { signal: true })
+  const { signal } = new AbortController()
+  expect(check(signal)).toEqual({ signal })
+  expect(check(undefined)).toEqual({ signal: undefined })
+  for (const wrong of [5, false, 'stop']) {
+    expect(() => check(wrong)).toThrow(new TypeError(`signal must be an AbortSignal, got ${JSON.stringify(wrong)}`))
+  }
+})
+
 it('refuses a clock that is none', () => {
   expect(check({ clock: systemClock })).toEqual({ clock: systemClock })
   for (const [clock, shown] of [

@@ -20,7 +20,7 @@ const gets = counter('spillway_cache_gets_total', ['name', 'outcome'])
 const orders = counter('spillway_stock_orders_total', ['name', 'outcome'])
 const messages = counter('spillway_queue_messages_total', ['topic', 'group', 'outcome'])
 const trips = seconds('spillway_trip_seconds', ['module', 'name', 'verb', 'outcome'])
-const background = counter('spillway_background_errors_total', ['module'])
+const background = counter('spillway_background_errors_total', ['module', 'name'])
 
 channels.rateLimitDecision.subscribe(({ name, outcome }) => decisions.inc({ name, outcome }))
 channels.lockHold.subscribe(({ name, outcome, waitedMs }) => {
@@ -32,7 +32,7 @@ channels.queueMessage.subscribe(({ topic, group, outcome }) => messages.inc({ to
 channels.trip.subscribe(({ module, name, verb, outcome, durationMs }) => {
   trips.observe({ module, name, verb, outcome }, durationMs / 1_000)
 })
-channels.backgroundError.subscribe(({ module }) => background.inc({ module }))
+channels.backgroundError.subscribe(({ module, name }) => background.inc({ module, name }))
 // #endregion prometheus
 
 it('counts what every module does', async () => {

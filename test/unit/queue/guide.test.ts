@@ -1,5 +1,5 @@
 import Database from 'libsql'
-import { Kysely, SqliteDialect, type Transaction } from 'kysely'
+import { Kysely, SqliteDialect } from 'kysely'
 import { constantBackoff, jsonCodec, StoreUnavailableError, type Codec } from 'spillway'
 import { memoryQueue, startConsumer, startPublisher, type Message } from 'spillway/queue'
 import { sqlInbox } from 'spillway/queue/sql'
@@ -52,12 +52,12 @@ it('has each effect once', async () => {
   const inbox = sqlInbox(db, { consumer: 'bookkeeping' })
   await inbox.migrate()
 
-  await using consumer = await startConsumer<Order, Transaction<Tables>>(queue, {
+  await using consumer = await startConsumer(queue, {
     topic: 'orders',
     group: 'bookkeeping',
     fromBeginning: true,
     inbox,
-    handleBatch: async (messages, { tx }) => {
+    handleBatch: async (messages: readonly Message<Order>[], { tx }) => {
       const rows = messages.map(({ id, body }) => ({ id, ...body }))
       await tx.insertInto('orders').values(rows).execute()
     },

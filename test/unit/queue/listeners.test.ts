@@ -3,6 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { Redis } from 'ioredis'
 import { Kafka as KafkaOfKafkajs } from 'kafkajs'
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
+import { channels, type BackgroundErrorEvent } from '../../../src/core/diagnostics.js'
 import {
   memoryInbox,
   memoryQueue,
@@ -39,8 +40,13 @@ describe('a listener of the user', () => {
   it.each(failures)('that %s, onStalled, is told to onBackgroundError', async (_, onStalled) => {
     const { publish, consume, clock, faults } = bench()
     await publish(['bad'])
+    const events: BackgroundErrorEvent[] = []
+    const listen = (event: BackgroundErrorEvent): void => void events.push(event)
+    channels.backgroundError.subscribe(listen)
+    onTestFinished(() => void channels.backgroundError.unsubscribe(listen))
     await consume({ maxAttempts: 1, handle: () => Promise.reject(new Error('no')), onStalled })
     await clock.advance(100)
+    expect(events).toEqual([{ module: 'queue', name: 'g', error: new Error('from the listener') }])
     expect(faults).toEqual([new Error('from the listener')])
   })
 
@@ -50,7 +56,7 @@ describe('a listener of the user', () => {
     await publish(['bad'])
     await consume({ maxAttempts: 1, handle: () => Promise.reject(new Error('no')), onBackgroundError })
     await clock.advance(100)
-    expect(seen).toEqual(['queue: onBackgroundError failed: Error: from the listener'])
+    expect(seen).toEqual(['queue "g": onBackgroundError failed: Error: from the listener'])
   })
 
   it.each<[string, (attempt: number) => unknown]>([
@@ -162,7 +168,7 @@ describe('wrong arguments', () => {
     ['an inbox', memoryInbox(), good, 'got an object with begin, finish, abandon'],
     ['a function', memoryQueue, good, 'driver must be a QueueDriver'],
     ['an address', 'localhost:9092', good, 'got "localhost:9092"'],
-    ['no options', memoryQueue(), undefined, 'topic must be a string, got undefined'],
+    ['no options', memoryQueue(), undefined, 'startConsumer: options must be an object with topic, group, handle'],
     [
       'a topic for options',
       memoryQueue(),

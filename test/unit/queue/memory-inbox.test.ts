@@ -67,7 +67,7 @@ describe('memoryInbox', () => {
     expect(states.filter((state) => state === 'done').length).toBeLessThanOrEqual(900)
     // Once a minute.
     expect(warnings).toEqual([
-      'queue: background error: memoryInbox forgets ids before 86400000 ms have passed: maxIds is 800',
+      'queue: background error: Error: memoryInbox forgets ids before 86400000 ms have passed: maxIds is 800',
     ])
   })
 

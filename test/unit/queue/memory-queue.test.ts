@@ -1,4 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { channels, type BackgroundErrorEvent } from '../../../src/core/diagnostics.js'
 import {
   memoryQueue,
   startConsumer,
@@ -82,6 +83,10 @@ describe('memoryQueue keeps', () => {
     const listen = ({ message }: Error): void => void warnings.push(message)
     process.on('warning', listen)
     onTestFinished(() => void process.off('warning', listen))
+    const events: BackgroundErrorEvent[] = []
+    const note = (event: BackgroundErrorEvent): void => void events.push(event)
+    channels.backgroundError.subscribe(note)
+    onTestFinished(() => void channels.backgroundError.unsubscribe(note))
     const { send, join } = setUp({ maxUnreadMessages: 80 })
     await send(80)
     await settle()
@@ -89,8 +94,9 @@ describe('memoryQueue keeps', () => {
     await send(920)
     await settle()
     expect(warnings).toEqual([
-      'queue: background error: memoryQueue drops messages of t, which no group has joined: maxUnreadMessages is 80',
+      'queue "t": background error: Error: memoryQueue drops messages of t, which no group has joined: maxUnreadMessages is 80',
     ])
+    expect(events).toEqual([{ module: 'queue', name: 't', error: expect.any(Error) as unknown }])
     const kept = await offsetsOf(await join())
     expect(kept.at(-1)).toBe(999)
     expect(kept.length).toBeGreaterThanOrEqual(80)

@@ -39,6 +39,16 @@ const outcome = (promise: Promise<unknown>) =>
   )
 const bodyOf = (record: OutgoingRecord): unknown => JSON.parse(Buffer.from(record.value ?? []).toString())
 
+const received = {
+  id: 'b',
+  topic: 'other',
+  partition: 3,
+  offset: '7',
+  attempt: 1,
+  publishedAtMs: 5,
+  headers: undefined,
+}
+
 describe('startPublisher', () => {
   it('joins the calls that come while a trip is under way', async () => {
     const releases: (() => void)[] = []
@@ -216,6 +226,17 @@ describe('startPublisher', () => {
     ['a body that is undefined', { id: 'a', body: undefined }, 'body of a message must not be undefined'],
     ['a body without JSON', { id: 'a', body: () => 1 }, 'JSON has no text for a function'],
     ['no message', null, 'null'],
+    [
+      'a field that there is not',
+      { id: 'a', body: 'a', partitionKey: 'a' },
+      'publish: a message has no field "partitionKey", only id, key, body, headers',
+    ],
+    ['a misspelt field', { id: 'a', body: 'a', header: { n: '1' } }, 'publish: a message has no field "header", only'],
+    ['a field that only a received one has', { id: 'a', body: 'a', partition: 3 }, 'no field "partition", only id,'],
+    ['a field of another', { ...received, body: 'a', toString: 1 }, 'no field "toString", only id, key'],
+    ['a key of null', { id: 'a', key: null, body: 'a' }, 'key must be a string, got null'],
+    ['headers of null', { id: 'a', body: 'a', headers: null }, 'headers must be an object with a string for each'],
+    ['headers in a map', { id: 'a', body: 'a', headers: new Map([['n', '1']]) }, "got Map(1) { 'n' => '1' }"],
   ])('refuses %s, and publishes nothing of the call', async (_, message, named) => {
     const { publisher, trips, clock } = await setUp()
     const call = publisher.publish([{ id: 'good', body: 'a' }, message as OutgoingMessage<string>])
@@ -232,7 +253,8 @@ describe('startPublisher', () => {
     await expect(misspelt).rejects.toThrow('startPublisher: there is no option "timeout", only topic, codec')
     await expect(startPublisher(memoryQueue(), 't' as never)).rejects.toThrow('startPublisher: options must be')
     const untitled = startPublisher(...([memoryQueue()] as never as Parameters<typeof startPublisher>))
-    await expect(untitled).rejects.toThrow('topic must be a string, got undefined')
+    await expect(untitled).rejects.toThrow('startPublisher: options must be an object with topic, codec, timeoutMs')
+    await expect(startPublisher(memoryQueue(), {} as never)).rejects.toThrow('topic must be a string, got undefined')
     const empty = startPublisher(...([] as never as Parameters<typeof startPublisher>))
     await expect(empty).rejects.toThrow('driver must be a QueueDriver such as memoryQueue()')
     await expect(startPublisher(memoryQueue(), { topic: 't', codec: 'json' as never })).rejects.toThrow('a Codec')
@@ -255,10 +277,9 @@ describe('startPublisher', () => {
 
   it('takes null for a body, and a message as it was received', async () => {
     const { publisher, trips, clock } = await setUp()
-    const received = { topic: 'other', partition: 3, offset: '7', attempt: 1, publishedAtMs: 5, headers: undefined }
     const calls = [
       publisher.publish({ id: 'a', key: undefined, body: null as never }, { signal: undefined }),
-      publisher.publish({ id: 'b', body: 'x', ...received }, {}),
+      publisher.publish({ ...received, body: null as never }, {}),
     ]
     await clock.advance(0)
     await Promise.all(calls)

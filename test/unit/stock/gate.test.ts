@@ -5,7 +5,7 @@ import { createIdFilter, type IdFilter } from '../../../src/stock/id-filter.js'
 
 const state = (available: number, more: Partial<StockState> = {}): StockState => {
   const sold = 100 - available
-  return { epoch: 'e', total: 100, available, held: 0, leased: 0, sold, recorded: sold, closed: true, ...more }
+  return { epoch: 'e', total: 100, available, held: 0, sold, recorded: sold, closed: true, ...more }
 }
 const idsOf = (...ids: string[]): IdFilter => {
   const filter = createIdFilter(ids.length)

@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { channels, type BackgroundErrorEvent } from '../../../src/core/diagnostics.js'
 import type { Trip } from '../../../src/core/group-commit.js'
 import type { OrdersPage, StockChange } from '../../../src/stock/driver.js'
 import { createGatekeeper } from '../../../src/stock/gatekeeper.js'
@@ -255,10 +256,15 @@ describe('what no order can be told', () => {
     const driver = watchedDriver(clock)
     const told: unknown[] = []
     const onBackgroundError = (error: unknown): void => void told.push(error)
-    const gated = createStock(driver, { clock, onBackgroundError, local: { mode: 'gate', units: 5 } })
+    const gated = createStock(driver, { name: 'shop', clock, onBackgroundError, local: { mode: 'gate', units: 5 } })
+    const names: string[] = []
+    const listen = ({ module, name }: BackgroundErrorEvent): void => void names.push(`${module} ${name}`)
+    channels.backgroundError.subscribe(listen)
+    onTestFinished(() => void channels.backgroundError.unsubscribe(listen))
     await gated.open(sku, 10)
     driver.faults.orders = 'break'
     await sellOut(gated)
+    expect(names).toEqual(['stock shop'])
     expect(told).toMatchObject([{ code: 'ERR_STORE_UNAVAILABLE', cause: { message: 'connection broken' } }])
   })
 

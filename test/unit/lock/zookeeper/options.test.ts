@@ -13,7 +13,7 @@ describe('the options of zookeeperLock', () => {
   })
 
   it.each([
-    [undefined, 'servers must be a string, got undefined'],
+    [undefined, 'zookeeperLock: options must be an object with servers, path, sessionTimeoutMs, clock, got undefined'],
     [null, 'zookeeperLock: options must be an object with servers, path, sessionTimeoutMs, clock, got null'],
     ['localhost:2181', 'servers, path, sessionTimeoutMs, clock, got "localhost:2181"'],
     [{}, 'servers must be a string, got undefined'],
