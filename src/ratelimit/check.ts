@@ -33,12 +33,6 @@ export function checkDriver(driver: unknown): void {
 export const opened = (driver: RateLimitDriver, name: string): BucketStore =>
   objectWith('what driver opens', driver.open(name), ['take', 'adjust', 'reset'], 'the buckets of a limiter')
 
-/** What ends a wait, if anything does. */
-export function checkedSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
-  if (signal === undefined) return undefined
-  return objectWith('signal', signal, ['throwIfAborted', 'addEventListener'], 'an AbortSignal')
-}
-
 /** Options with their defaults, checked. */
 export function checkedOptions(options: RateLimiterOptions) {
   const {

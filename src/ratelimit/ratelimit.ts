@@ -3,7 +3,7 @@ import { channels } from '../core/diagnostics.js'
 import { ClosedError, StoreUnavailableError, WaitTimeoutError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
 import { knownOptions } from '../core/options.js'
-import { checkDriver, checkedOptions, checkedSignal, known, opened } from './check.js'
+import { checkDriver, checkedOptions, known, opened } from './check.js'
 import type { RateLimitDriver } from './driver.js'
 import { createLease } from './lease.js'
 import {
@@ -235,7 +235,7 @@ export function createRateLimiter(driver: RateLimitDriver, options: RateLimiterO
       const { cost: wanted = 1, maxWaitMs = Infinity, signal } = knownOptions<WaitOptions>('wait', options, known.wait)
       const cost = checkCost(wanted)
       durationMs('maxWaitMs', maxWaitMs)
-      checkedSignal(signal)?.throwIfAborted()
+      signal?.throwIfAborted()
       const reserved = await reserve('wait', key, cost, maxWaitMs, signal)
       if (reserved === 'leased' || reserved === 'allowed') return
       if (typeof reserved === 'function') {
