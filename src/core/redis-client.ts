@@ -134,6 +134,16 @@ function listen(redis: RedisClient, events: Map<ClientEvent, Listeners>, event: 
   return added
 }
 
+/**
+ * Whether the client was closed for good, until somebody connects it again. One that is disconnected while it waits to connect
+ * again never says so: its status stays as it was, and no `end` is told.
+ */
+export function isClosed(redis: RedisClient): boolean {
+  const { status } = redis
+  const { manuallyClosing } = redis as { manuallyClosing?: unknown }
+  return status === 'end' || (manuallyClosing === true && (status === 'reconnecting' || status === 'disconnecting'))
+}
+
 /** The last error that each client told while somebody waited for it. */
 const lastErrors = new WeakMap<RedisClient, unknown>()
 
@@ -164,7 +174,7 @@ const textOf = (error: Error): string =>
 export async function whenReady(redis: RedisClient, signal: AbortSignal): Promise<void> {
   while (redis.status !== 'ready') {
     signal.throwIfAborted()
-    if (redis.status === 'end') {
+    if (isClosed(redis)) {
       const cause = whyNotReady(redis)
       throw new StoreUnavailableError('The Redis client is closed', { applied: 'no', cause })
     }

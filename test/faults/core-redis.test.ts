@@ -130,6 +130,22 @@ describeWithServices('a server that serves', ['redis'], ({ redis: server }) => {
       expect(await redis.lrange(key, 0, -1)).toEqual(['a', 'c'])
     })
 
+    it('says no at once when its client was closed while it waited to connect again', async () => {
+      const proxy = await proxied(server)
+      await proxy.refuse()
+      const redis = connected(connect({ host: proxy.host, port: proxy.port }))
+      const { visit } = visitors(redis, { timeoutMs: 200_000 })
+      await until(() => {
+        if (redis.status !== 'reconnecting') return false
+        redis.disconnect()
+        return true
+      })
+      await expect(visit('a')).rejects.toMatchObject({ message: 'The Redis client is closed', applied: 'no' })
+      await proxy.accept()
+      await redis.connect()
+      expect(await visit('b')).toBe(1)
+    })
+
     it('says no when its client is closed while a call waits for it', async () => {
       const proxy = await proxied(server)
       proxy.freeze()
