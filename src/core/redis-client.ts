@@ -144,10 +144,16 @@ export function isClosed(redis: RedisClient): boolean {
   return status === 'end' || (manuallyClosing === true && (status === 'reconnecting' || status === 'disconnecting'))
 }
 
-/** The last error that each client told while somebody waited for it. */
+/** The last error that each client told while somebody waited for it, until it is ready. */
 const lastErrors = new WeakMap<RedisClient, unknown>()
 
 function note(redis: RedisClient, error: unknown): void {
+  if (!lastErrors.has(redis)) {
+    const stop = onClient(redis, 'ready', () => {
+      lastErrors.delete(redis)
+      stop()
+    })
+  }
   lastErrors.set(redis, error)
   // ioredis prints an error that nobody listens to. Our listener is no reason to keep it from the user.
   if (redis.listenerCount('error') === 1) console.error('[spillway] Unhandled error event of the Redis client:', error)
@@ -157,8 +163,7 @@ function note(redis: RedisClient, error: unknown): void {
 export function whyNotReady(redis: RedisClient): Error | undefined {
   const { status } = redis
   if (status === 'ready') return undefined
-  const { stream, connector } = redis as { stream?: { errored?: unknown }; connector?: { firstError?: unknown } }
-  const cause = lastErrors.get(redis) ?? stream?.errored ?? connector?.firstError
+  const cause = lastErrors.get(redis) ?? (redis as { stream?: { errored?: unknown } }).stream?.errored
   const state = `the Redis client is not ready (its status is '${status}')`
   return cause instanceof Error ? new Error(`${state}: ${textOf(cause)}`, { cause }) : new Error(state)
 }
@@ -180,7 +185,6 @@ export async function whenReady(redis: RedisClient, signal: AbortSignal): Promis
     }
     await nextChange(redis, signal)
   }
-  lastErrors.delete(redis)
 }
 
 /** Waits for the client to become ready or to end. */

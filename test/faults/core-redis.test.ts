@@ -347,6 +347,23 @@ describeWithServices('a connection that fails', ['redis'], ({ redis: server }) =
     expect(await observer().lrange(key, 0, -1)).toEqual(['a', 'c'])
   })
 
+  it('names no error of an earlier outage as the reason', async () => {
+    const proxy = await proxied(server)
+    await proxy.refuse()
+    let retryMs = 20
+    const redis = connected(new Redis6(proxy.port, proxy.host, { retryStrategy: () => retryMs }))
+    const { visit } = visitors(redis, { timeoutMs: 300 })
+    await expect(visit('a')).rejects.toMatchObject({ cause: { cause: { code: 'ECONNREFUSED' } } })
+    await proxy.accept()
+    await until(() => redis.status === 'ready')
+    retryMs = 600_000
+    proxy.cut()
+    await until(() => redis.status === 'reconnecting')
+    const { message } = (await visit('b').catch((error: unknown) => error)) as Error
+    expect(message).toContain("the Redis client is not ready (its status is 'reconnecting')")
+    expect(message).not.toContain('ECONNREFUSED')
+  })
+
   it('says unknown within the time-out when the server accepts and never answers, to later calls too', async () => {
     const proxy = await proxied(server)
     const redis = connected(new Redis6(proxy.port, proxy.host))
