@@ -70,6 +70,8 @@ export interface GroupCommit<Request, Reply> {
    * ClosedError after `close`.
    */
   call(request: Request, signal?: AbortSignal): Promise<Reply>
+  /** What the drivers of the trips under way know of why a call in the lane of `request` waits. */
+  why(request: Request): Error | undefined
   /** Turns new calls away and waits for those under way; their time-out bounds the wait. */
   close(): Promise<void>
 }
@@ -353,6 +355,13 @@ export function createGroupCommit<Request, Reply>(
         if (signal) call.unwatch = onAbort(signal, () => giveUp(key, call, signal.reason))
         join(key, call)
       })
+    },
+    why(request) {
+      for (const { why } of lanes.get(laneOf(request))?.flights ?? []) {
+        const reason = why?.()
+        if (reason) return reason
+      }
+      return undefined
     },
     close() {
       closed = true
