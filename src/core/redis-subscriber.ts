@@ -168,7 +168,8 @@ function createConnection(redis: RedisSubscribable, clock: Clock): Connection {
       const early = endWait()
       if (opened !== subscriber) return
       lose()
-      if (early && ++closedEarly >= closedAtMost) refuse(channels.values(), closedAtOnce())
+      // While the client is away it is no refusal: what stands before a server that is gone accepts, and closes.
+      if (early && redis.status === 'ready' && ++closedEarly >= closedAtMost) refuse(channels.values(), closedAtOnce())
     })
     opened.on('end', () => {
       if (opened !== subscriber) return
