@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.js'
 import { StoreUnavailableError } from '../core/errors.js'
-import { createGroupCommit, NothingApplied } from '../core/group-commit.js'
+import { createGroupCommit, NothingApplied, type Trip } from '../core/group-commit.js'
 import { createBreaker, type Breaker } from './breaker.js'
 import type { Born, FoundEntry, Marking, Marks, SharedStore, TierFound, TierRead, Turn, TurnEnd } from './driver.js'
 import type { Unborn } from './entry.js'
@@ -143,10 +143,10 @@ export function createFar({ name, store, origin, clock, timeoutMs, leaseMs, shar
       apart?.catch(() => undefined)
       const read = await store.read(wanted, { id: `${origin}:${++readTrips}`, leaseMs, shared }, trip)
       times.learn(lane, sentMs, read.atMs)
-      const marks = read.marks ?? (await (apart ?? markReads.call([]))).marks
+      const marks = read.marks ?? (await (apart ?? marksFor(trip, none))).marks
       known = marks
       const tags = tagsOf(read.found)
-      const tagMarks = tags.length > 0 ? await markReads.call(tags) : undefined
+      const tagMarks = tags.length > 0 ? await marksFor(trip, tags) : undefined
       reading.worked(lane)
       learnOfWrites(lane, read.found)
       return read.found.map((one) => (one instanceof Error ? one : toFound(one, marks, tagMarks, sentMs)))
@@ -167,9 +167,11 @@ export function createFar({ name, store, origin, clock, timeoutMs, leaseMs, shar
       const [{ key }] = wanted as readonly [Wish, ...Wish[]]
       const lane = laneOf(key)
       const sets = wanted.some(({ verb }) => verb === 'set')
+      const asked: TierRead = { key, takes: false }
+      trip.blames?.(() => markReads.why(none) ?? reads.why(asked))
       const [marks] = await Promise.all([
         sets ? markReads.call([]).then((read) => read.marks) : undefined,
-        times.isKnown(lane) ? undefined : reads.call({ key, takes: false }),
+        times.isKnown(lane) ? undefined : reads.call(asked),
       ]).catch(notSent)
       const sentMs = clock.nowMs()
       const current: Wish[] = []
@@ -183,8 +185,8 @@ export function createFar({ name, store, origin, clock, timeoutMs, leaseMs, shar
         return true
       })
       if (current.length === 0) return wanted.map(() => true)
-      const asked = current.map((one) => toChange(one, marks))
-      const made = await answered(store.change(origin, asked, trip))
+      const sent = current.map((one) => toChange(one, marks))
+      const made = await answered(store.change(origin, sent, trip))
       times.learn(lane, sentMs, made.atMs + 1)
       for (const [i, wish] of current.entries()) {
         if (made.done[i] === false && times.isOutdated(lane, wish.wishedAtMs, wish.asOfMs as number)) delete wish.asOfMs
@@ -193,6 +195,12 @@ export function createFar({ name, store, origin, clock, timeoutMs, leaseMs, shar
       return isCurrent.map((asked) => (asked ? (replies.next().value as boolean | Error) : true))
     },
   })
+
+  /** Reads marks within another trip, which waits for what they wait for. */
+  function marksFor(trip: Trip, tags: readonly string[]): Promise<TagMarks> {
+    trip.blames?.(() => markReads.why(tags))
+    return markReads.call(tags)
+  }
 
   function learnOfWrites(lane: string | number, found: readonly (TierFound | Error)[]): void {
     for (const one of found) {

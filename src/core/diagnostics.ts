@@ -1,6 +1,6 @@
 import { channel, type Channel } from 'node:diagnostics_channel'
 
-/** What `spillway:trip` carries: one trip of joined calls to a backend has ended. */
+/** What `spillway:trip` carries: one trip of joined calls to a backend has ended, or nobody waits for it any more. */
 export interface TripEvent {
   /** `ratelimit`, `lock`, `cache`, `write-behind`, `stock` or `queue`. */
   readonly module: string

@@ -1,9 +1,10 @@
 import { onAbort } from './abort.js'
 import { durationMs, positiveInteger } from './check.js'
-import { blockedMs, systemClock, type Clock } from './clock.js'
+import { blockedMs, callTimeout, systemClock, type Clock } from './clock.js'
 import { outsideRequests } from './context.js'
-import { channels } from './diagnostics.js'
+import { channels, type TripEvent } from './diagnostics.js'
 import { ClosedError, SpillwayError, StoreUnavailableError } from './errors.js'
+import { FlightTrip, type Call, type Flight, type Lane, type Tick } from './group-commit-flight.js'
 
 /** One trip to the backend, as its driver sees it. */
 export interface Trip {
@@ -69,67 +70,10 @@ export interface GroupCommit<Request, Reply> {
    * ClosedError after `close`.
    */
   call(request: Request, signal?: AbortSignal): Promise<Reply>
+  /** What the drivers of the trips under way know of why a call in the lane of `request` waits. */
+  why(request: Request): Error | undefined
   /** Turns new calls away and waits for those under way; their time-out bounds the wait. */
   close(): Promise<void>
-}
-
-/** A tick of the event loop, shared by the calls that were made in it. */
-interface Tick {
-  deadlineMs: number
-  /** It was given back the time in which the process could not run. */
-  extended: boolean
-}
-
-interface Call<Request, Reply> {
-  readonly request: Request
-  readonly tick: Tick
-  readonly resolve: (reply: Reply) => void
-  readonly reject: (error: unknown) => void
-  /** Takes back the watch over the caller's signal. */
-  unwatch?: () => void
-  /** The trip that it is in, if it waits for none. */
-  flight: Flight<Request, Reply> | undefined
-  /** Nobody waits for it any more, because it was answered, timed out or aborted. */
-  settled: boolean
-}
-
-interface Flight<Request, Reply> {
-  readonly calls: readonly Call<Request, Reply>[]
-  /** How many of its calls are still waited for. */
-  open: number
-  /** Made when it is asked for: it costs more than the rest of a small trip. */
-  abort: AbortController | undefined
-  sent: boolean
-  /** A call in it has been given up. */
-  thinned: boolean
-  /** It was about to be sent although it was thinned. */
-  recalled: boolean
-  /** What the driver knows of why no answer comes. */
-  why: (() => Error | undefined) | undefined
-}
-
-interface Lane<Request, Reply> {
-  waiting: Call<Request, Reply>[]
-  readonly flights: Set<Flight<Request, Reply>>
-  launching: boolean
-  cancelTimer: (() => void) | undefined
-}
-
-/** A class, because V8 gives every literal that has a getter a hidden class that outlives it until a full collection. */
-class FlightTrip implements Trip {
-  constructor(
-    private readonly flight: { abort: AbortController | undefined; why: (() => Error | undefined) | undefined },
-    readonly sending: () => void,
-  ) {}
-
-  blames(why: () => Error | undefined): void {
-    this.flight.why = why
-  }
-
-  get signal(): AbortSignal {
-    this.flight.abort ??= new AbortController()
-    return this.flight.abort.signal
-  }
 }
 
 export function createGroupCommit<Request, Reply>(
@@ -177,6 +121,11 @@ export function createGroupCommit<Request, Reply>(
 
   const unavailable = (applied: 'no' | 'unknown', why: string, cause?: unknown): StoreUnavailableError =>
     new StoreUnavailableError(`${module}: ${verb} ${why}`, { applied, ...(cause === undefined ? {} : { cause }) })
+
+  const late = (applied: 'no' | 'unknown', what: string, cause: Error | undefined): StoreUnavailableError =>
+    unavailable(applied, `${what} within ${timeoutMs} ms${cause ? `: ${cause.message}` : ''}`, cause)
+
+  const outcomeOf = ({ sent }: ThisFlight): 'no' | 'unknown' => (sent ? 'unknown' : 'no')
 
   function settle(call: ThisCall): boolean {
     if (call.settled) return false
@@ -229,17 +178,16 @@ export function createGroupCommit<Request, Reply>(
     const tooOld = (call: ThisCall): boolean => call.tick.deadlineMs <= nowMs && settle(call)
     // Who waits for a trip waits for what the trips before it wait for.
     let cause: Error | undefined
-    const late = (applied: 'no' | 'unknown', what: string): StoreUnavailableError =>
-      unavailable(applied, `${what} within ${timeoutMs} ms${cause ? `: ${cause.message}` : ''}`, cause)
     for (const flight of lane.flights) {
       const expired = flight.calls.filter(tooOld)
       if (expired.length === 0) continue
       cause = flight.why?.()
-      for (const call of expired) call.reject(late(flight.sent ? 'unknown' : 'no', 'had no answer'))
-      thin(lane, flight)
+      let error: Error | undefined
+      for (const call of expired) call.reject((error = late(outcomeOf(flight), 'had no answer', cause)))
+      if (thin(lane, flight)) tell(flight, { outcome: 'failed', error })
     }
     lane.waiting = lane.waiting.filter((call) => {
-      if (tooOld(call)) call.reject(late('no', 'was not sent'))
+      if (tooOld(call)) call.reject(late('no', 'was not sent', cause))
       return !call.settled
     })
   }
@@ -258,6 +206,7 @@ export function createGroupCommit<Request, Reply>(
         sent: false,
         thinned: false,
         recalled: false,
+        startedMs: channels.trip.hasSubscribers ? clock.nowMs() : undefined,
         why: undefined,
       }
       for (const call of calls) call.flight = flight
@@ -293,8 +242,6 @@ export function createGroupCommit<Request, Reply>(
   }
 
   async function fly(key: string | number, lane: ThisLane, flight: ThisFlight): Promise<void> {
-    const observed = channels.trip.hasSubscribers
-    const startedMs = observed ? clock.nowMs() : 0
     const { calls } = flight
     let replies: readonly (Reply | Error)[] | undefined
     let failure: unknown
@@ -305,19 +252,38 @@ export function createGroupCommit<Request, Reply>(
       if (arrived.length !== calls.length) throw new Error(`${arrived.length} replies to ${calls.length} requests`)
       replies = arrived
     } catch (error) {
-      failure = error
+      const signal = flight.abort?.signal
+      failure =
+        signal?.aborted && error === signal.reason
+          ? unavailable(outcomeOf(flight), 'was given up', flight.why?.())
+          : error
     }
     lane.flights.delete(flight)
     if (flight.recalled) requeue(lane, calls)
     else if (!replies) fail(flight, failure)
     else for (let i = 0; i < calls.length; i++) answer(calls[i] as ThisCall, replies[i] as Reply | Error)
-    if (observed && !flight.recalled) {
-      const event = { module, name, verb, calls: calls.length, durationMs: clock.nowMs() - startedMs }
-      channels.trip.publish(
-        replies ? { ...event, outcome: 'answered' } : { ...event, outcome: 'failed', error: failure },
-      )
+    if (flight.startedMs !== undefined && !flight.recalled) {
+      tell(flight, replies ? { outcome: 'answered' } : { outcome: 'failed', error: failure })
     }
     launch(key, lane)
+  }
+
+  /** Publishes how a trip has ended. One that nobody waits for any more may still land, and is not told of again. */
+  function tell(flight: ThisFlight, end: Pick<TripEvent, 'outcome' | 'error'>): void {
+    const { calls, startedMs } = flight
+    if (startedMs === undefined) return
+    flight.startedMs = undefined
+    channels.trip.publish({
+      ...{ module, name, verb, calls: calls.length, durationMs: clock.nowMs() - startedMs },
+      ...end,
+    })
+  }
+
+  /** Its callers have left by themselves: it has failed only if they would have waited in vain. */
+  function tellUnlessItLands(flight: ThisFlight, leftMs: number): void {
+    const fail = (): void =>
+      tell(flight, { outcome: 'failed', error: late(outcomeOf(flight), 'had no answer', flight.why?.()) })
+    callTimeout(clock, Math.max(0, leftMs), fail, true)
   }
 
   /** Asynchronous, so that what `run` throws at once lands after its launch: inside it, landings would nest. */
@@ -337,7 +303,7 @@ export function createGroupCommit<Request, Reply>(
       ? failure
       : failure instanceof NothingApplied
         ? unavailable('no', 'failed', failure.reason)
-        : unavailable(flight.sent ? 'unknown' : 'no', 'failed', failure)
+        : unavailable(outcomeOf(flight), 'failed', failure)
     for (const call of flight.calls) if (settle(call)) call.reject(error)
   }
 
@@ -372,7 +338,11 @@ export function createGroupCommit<Request, Reply>(
     const { flight } = call
     const lane = lanes.get(key)
     if (!flight || !lane?.flights.has(flight)) return
-    if (thin(lane, flight)) outsideRequests(() => launch(key, lane))
+    if (!thin(lane, flight)) return
+    outsideRequests(() => {
+      if (flight.startedMs !== undefined) tellUnlessItLands(flight, call.tick.deadlineMs - clock.nowMs())
+      launch(key, lane)
+    })
   }
 
   return {
@@ -385,6 +355,13 @@ export function createGroupCommit<Request, Reply>(
         if (signal) call.unwatch = onAbort(signal, () => giveUp(key, call, signal.reason))
         join(key, call)
       })
+    },
+    why(request) {
+      for (const { why } of lanes.get(laneOf(request))?.flights ?? []) {
+        const reason = why?.()
+        if (reason) return reason
+      }
+      return undefined
     },
     close() {
       closed = true

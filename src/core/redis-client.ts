@@ -134,10 +134,26 @@ function listen(redis: RedisClient, events: Map<ClientEvent, Listeners>, event: 
   return added
 }
 
-/** The last error that each client told while somebody waited for it. */
+/**
+ * Whether the client was closed for good, until somebody connects it again. One that is disconnected while it waits to connect
+ * again never says so: its status stays as it was, and no `end` is told.
+ */
+export function isClosed(redis: RedisClient): boolean {
+  const { status } = redis
+  const { manuallyClosing } = redis as { manuallyClosing?: unknown }
+  return status === 'end' || (manuallyClosing === true && (status === 'reconnecting' || status === 'disconnecting'))
+}
+
+/** The last error that each client told while somebody waited for it, until it is ready. */
 const lastErrors = new WeakMap<RedisClient, unknown>()
 
 function note(redis: RedisClient, error: unknown): void {
+  if (!lastErrors.has(redis)) {
+    const stop = onClient(redis, 'ready', () => {
+      lastErrors.delete(redis)
+      stop()
+    })
+  }
   lastErrors.set(redis, error)
   // ioredis prints an error that nobody listens to. Our listener is no reason to keep it from the user.
   if (redis.listenerCount('error') === 1) console.error('[spillway] Unhandled error event of the Redis client:', error)
@@ -147,8 +163,7 @@ function note(redis: RedisClient, error: unknown): void {
 export function whyNotReady(redis: RedisClient): Error | undefined {
   const { status } = redis
   if (status === 'ready') return undefined
-  const { stream, connector } = redis as { stream?: { errored?: unknown }; connector?: { firstError?: unknown } }
-  const cause = lastErrors.get(redis) ?? stream?.errored ?? connector?.firstError
+  const cause = lastErrors.get(redis) ?? (redis as { stream?: { errored?: unknown } }).stream?.errored
   const state = `the Redis client is not ready (its status is '${status}')`
   return cause instanceof Error ? new Error(`${state}: ${textOf(cause)}`, { cause }) : new Error(state)
 }
@@ -164,13 +179,12 @@ const textOf = (error: Error): string =>
 export async function whenReady(redis: RedisClient, signal: AbortSignal): Promise<void> {
   while (redis.status !== 'ready') {
     signal.throwIfAborted()
-    if (redis.status === 'end') {
+    if (isClosed(redis)) {
       const cause = whyNotReady(redis)
       throw new StoreUnavailableError('The Redis client is closed', { applied: 'no', cause })
     }
     await nextChange(redis, signal)
   }
-  lastErrors.delete(redis)
 }
 
 /** Waits for the client to become ready or to end. */

@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from './clock.js'
 import { outsideRequests } from './context.js'
-import { onClient, type RedisClient } from './redis-client.js'
+import { isClosed, onClient, type RedisClient } from './redis-client.js'
 
 /** A connection that hears messages. Those of ioredis 5 and 6, and of iovalkey, fit. */
 export interface RedisSubscriber {
@@ -56,6 +56,8 @@ interface Connection {
 
 /** How long to wait before a connection is opened in the place of one that has ended. */
 const reopenMs = 100
+/** How often is looked whether the client was closed: not every client tells. */
+const lookMs = 1_000
 /** How long a connection may take from the moment that it stands until the server has answered on it. */
 const silentMs = 2_000
 /** So many connections in a row that the server closed before they were ready tell that it has none to spare. */
@@ -114,6 +116,7 @@ function createConnection(redis: RedisSubscribable, clock: Clock): Connection {
   let stopWatching: (() => void) | undefined
   let cancelOpening: (() => void) | undefined
   let cancelAsking: (() => void) | undefined
+  let cancelLook: (() => void) | undefined
   /** Connections in a row that stood, and were closed before they were ready. */
   let closedEarly = 0
 
@@ -126,13 +129,14 @@ function createConnection(redis: RedisSubscribable, clock: Clock): Connection {
   }
 
   function open(): void {
-    if (subscriber || !isNeeded() || redis.status === 'end') return
     cancelOpening?.()
     cancelOpening = undefined
+    if (subscriber || !isNeeded() || isClosed(redis)) return
     // A Cluster that is not connected yet has no nodes; it is tried again when it is ready.
     const opened = source()?.duplicate(overrides) as RedisSubscriber | undefined
     if (!opened) return
     subscriber = opened
+    look()
     let cancelWait: (() => void) | undefined
     /** Whether the connection stood, and had not answered yet. */
     const endWait = (): boolean => {
@@ -164,14 +168,20 @@ function createConnection(redis: RedisSubscribable, clock: Clock): Connection {
       const early = endWait()
       if (opened !== subscriber) return
       lose()
-      if (early && ++closedEarly >= closedAtMost) refuse(channels.values(), closedAtOnce())
+      // While the client is away it is no refusal: what stands before a server that is gone accepts, and closes.
+      if (early && redis.status === 'ready' && ++closedEarly >= closedAtMost) refuse(channels.values(), closedAtOnce())
     })
     opened.on('end', () => {
       if (opened !== subscriber) return
       drop()
-      cancelOpening ??= clock.after(reopenMs, open)
+      cancelOpening ??= clock.after(reopenMs, open, true)
     })
     if (opened.status === 'wait') opened.connect().catch(() => undefined)
+  }
+
+  /** Lets the connection go with the client, which would keep the process alive. */
+  function look(): void {
+    cancelLook = clock.after(lookMs, () => (isClosed(redis) ? drop() : look()), true)
   }
 
   function ask(from: RedisSubscriber, channel: string): void {
@@ -229,6 +239,7 @@ function createConnection(redis: RedisSubscribable, clock: Clock): Connection {
   function drop(): void {
     const dropped = subscriber
     subscriber = undefined
+    cancelLook?.()
     lose()
     dropped?.disconnect()
   }

@@ -1,18 +1,23 @@
 // A process that uses a cache, or a write-behind, and closes nothing of it: `node cache-ends.mjs <scenario> <setting as JSON>`.
 // It ends by itself when nothing keeps it alive, and prints what it has done before that.
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
+import { Redis as Redis5 } from 'ioredis5'
+import { Redis as Valkey } from 'iovalkey'
 import { createCache, memoryTier, memoryWriteBehind, startWriteBehind } from '../../src/cache/index.js'
-import { redisTier, redisWriteBehind } from '../../src/cache/redis/index.js'
+import { redisTier, redisWriteBehind, type RedisCacheClient } from '../../src/cache/redis/index.js'
 
 export interface EndsSetting {
   readonly url: string
   readonly nodes: readonly { readonly host: string; readonly port: number }[]
+  /** Of 127.0.0.1. Nobody listens there. */
+  readonly deadPort: number
   readonly prefix: string
 }
 
 const [scenario = '', json = ''] = process.argv.slice(2)
-const { url, nodes, prefix } = JSON.parse(json) as EndsSetting
+const { url, nodes, deadPort, prefix } = JSON.parse(json) as EndsSetting
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
 
 async function useCache(redis: Redis | Cluster): Promise<() => Promise<void>> {
@@ -35,6 +40,16 @@ async function useCache(redis: Redis | Cluster): Promise<() => Promise<void>> {
     await cache.invalidateTag('tag').catch((error: unknown) => print((error as { code: string }).code))
     print(`${await cache.get('other')}`)
   }
+}
+
+/** Disconnects a client that a cache uses and that waits to connect again: it never tells that it has ended. */
+async function leaveInOutage(redis: RedisCacheClient & { disconnect(): void }, status = 'reconnecting'): Promise<void> {
+  redis.on('error', () => undefined)
+  const tiers = [memoryTier({ maxEntries: 10 }), redisTier(redis, { prefix })] as const
+  const cache = createCache([...tiers], { name: 'test', load: (key) => key, ttlMs: 60_000, timeoutMs: 200 })
+  print(`${await cache.get('k')}`)
+  while (redis.status !== status) await sleep(1)
+  redis.disconnect()
 }
 
 async function touch(redis: Redis | undefined, delayMs: number, flush: () => void): Promise<void> {
@@ -73,6 +88,20 @@ const scenarios: Readonly<Record<string, () => Promise<unknown>>> = {
     const goOn = await useCache(redis)
     redis.disconnect()
     await goOn()
+  },
+  'a cache whose client of ioredis 6 is disconnected in an outage': () => leaveInOutage(new Redis(deadPort)),
+  'a cache whose client of ioredis 5 is disconnected in an outage': () => leaveInOutage(new Redis5(deadPort)),
+  'a cache whose client of iovalkey is disconnected in an outage': () => leaveInOutage(new Valkey(deadPort)),
+  'a cache whose Cluster is disconnected in an outage': () =>
+    leaveInOutage(new Cluster([{ host: '127.0.0.1', port: deadPort }])),
+  'a cache whose client of Sentinels is disconnected in an outage': () =>
+    leaveInOutage(new Redis({ sentinels: [{ host: '127.0.0.1', port: deadPort }], name: 'main' }), 'connecting'),
+  async 'a cache whose client is disconnected while only its other connection stands'() {
+    const redis = new Redis(url, { retryStrategy: () => 60_000 })
+    await useCache(redis)
+    ;(redis as unknown as { stream: Socket }).stream.destroy()
+    while (redis.status !== 'reconnecting') await sleep(1)
+    redis.disconnect()
   },
   async 'a write-behind of which nothing is touched'() {
     await startWriteBehind(memoryWriteBehind(), { name: 'test', delayMs: 60_000, flush: () => undefined })

@@ -208,6 +208,26 @@ describeWithServices(
       await cache.close()
       await Promise.all([...others, late].map((worker) => worker.close()))
     })
+
+    it('is named as the reason of each change that was not sent, with the state of its client', async () => {
+      await using proxy = await startProxy(server)
+      const redis = connect(proxy)
+      const cache = cacheOver(redis, `${uniqueName('reasons')}:`, (key) => key)
+      await cache.get('k')
+      await proxy.refuse()
+      proxy.cut()
+      await until(() => redis.status !== 'ready')
+      for (const change of [() => cache.set('a', 'x'), () => cache.set('b', 'y')]) {
+        const error = (await change().catch((thrown: unknown) => thrown)) as StoreUnavailableError
+        const why = /the Redis client is not ready \(its status is '\w+'\): .*ECONN/
+        expect(error).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', applied: 'no' })
+        expect(error.message).toMatch(why)
+        expect((error.cause as Error).message).toMatch(why)
+      }
+      await proxy.accept()
+      await until(() => redis.status === 'ready')
+      await cache.close()
+    })
   },
   { private: true },
 )

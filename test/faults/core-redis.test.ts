@@ -3,6 +3,7 @@ import { Redis as Redis5 } from 'ioredis5'
 import { Redis as Valkey } from 'iovalkey'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { channels, type TripEvent } from '../../src/core/diagnostics.js'
 import { StoreUnavailableError } from '../../src/core/errors.js'
 import { createGroupCommit } from '../../src/core/group-commit.js'
 import type { RedisClient } from '../../src/core/redis-client.js'
@@ -128,6 +129,22 @@ describeWithServices('a server that serves', ['redis'], ({ redis: server }) => {
       await redis.connect()
       expect(await visit('c')).toBe(2)
       expect(await redis.lrange(key, 0, -1)).toEqual(['a', 'c'])
+    })
+
+    it('says no at once when its client was closed while it waited to connect again', async () => {
+      const proxy = await proxied(server)
+      await proxy.refuse()
+      const redis = connected(connect({ host: proxy.host, port: proxy.port }))
+      const { visit } = visitors(redis, { timeoutMs: 200_000 })
+      await until(() => {
+        if (redis.status !== 'reconnecting') return false
+        redis.disconnect()
+        return true
+      })
+      await expect(visit('a')).rejects.toMatchObject({ message: 'The Redis client is closed', applied: 'no' })
+      await proxy.accept()
+      await redis.connect()
+      expect(await visit('b')).toBe(1)
     })
 
     it('says no when its client is closed while a call waits for it', async () => {
@@ -329,6 +346,44 @@ describeWithServices('a connection that fails', ['redis'], ({ redis: server }) =
     await proxy.accept()
     expect(await Promise.all([calls[0], calls[2]])).toEqual([1, 2])
     expect(await observer().lrange(key, 0, -1)).toEqual(['a', 'c'])
+  })
+
+  it('names no error of an earlier outage as the reason', async () => {
+    const proxy = await proxied(server)
+    await proxy.refuse()
+    let retryMs = 20
+    const redis = connected(new Redis6(proxy.port, proxy.host, { retryStrategy: () => retryMs }))
+    const { visit } = visitors(redis, { timeoutMs: 300 })
+    await expect(visit('a')).rejects.toMatchObject({ cause: { cause: { code: 'ECONNREFUSED' } } })
+    await proxy.accept()
+    await until(() => redis.status === 'ready')
+    retryMs = 600_000
+    proxy.cut()
+    await until(() => redis.status === 'reconnecting')
+    const { message } = (await visit('b').catch((error: unknown) => error)) as Error
+    expect(message).toContain("the Redis client is not ready (its status is 'reconnecting')")
+    expect(message).not.toContain('ECONNREFUSED')
+  })
+
+  it('tells of the trips that get no answer as soon as their calls are told, with the same error', async () => {
+    const events: TripEvent[] = []
+    const note = (event: TripEvent): void => void events.push(event)
+    channels.trip.subscribe(note)
+    onTestFinished(() => void channels.trip.unsubscribe(note))
+    const proxy = await proxied(server)
+    await proxy.refuse()
+    const redis = connected(new Redis6(proxy.port, proxy.host))
+    const { visit } = visitors(redis, { timeoutMs: 300 })
+    const failureOf = (call: Promise<number>): Promise<unknown> => call.catch((error: unknown) => error)
+    const away = await failureOf(visit('a'))
+    expect(away).toMatchObject({ applied: 'no', cause: { cause: { code: 'ECONNREFUSED' } } })
+    await proxy.accept()
+    await until(() => redis.status === 'ready')
+    proxy.freeze()
+    const silent = await failureOf(visit('b'))
+    expect(silent).toMatchObject({ applied: 'unknown' })
+    expect(events).toMatchObject([away, silent].map((error) => ({ verb: 'visit', outcome: 'failed', error })))
+    expect(events.map(({ error }) => error)).toEqual([away, silent])
   })
 
   it('says unknown within the time-out when the server accepts and never answers, to later calls too', async () => {

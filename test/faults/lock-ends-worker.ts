@@ -1,5 +1,6 @@
 // A program that uses a lock and then has nothing left to do: `node lock-ends-worker.mjs <what> <address>`.
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { createLock, createSemaphore, memoryLock } from '../../src/lock/index.js'
 import { redisLock } from '../../src/lock/redis/index.js'
@@ -37,6 +38,25 @@ async function heldInRedis(end: (redis: Redis) => unknown): Promise<void> {
   await end(redis)
 }
 
+/** Waited for while the server is away, and then the client goes, which waits to connect again. */
+async function leftInOutage(): Promise<void> {
+  const redis = new Redis(address)
+  redis.on('error', () => undefined)
+  const key = `${what} ${process.pid}`
+  const options = { timeoutMs: 30_000 }
+  await createLock(redisLock(redis), options).acquire(key)
+  const waiting = failureOf(createLock(redisLock(redis), options).acquire(key, { maxWaitMs: 3_000 }))
+  // It listens, and has tried once more.
+  await sleep(500)
+  print('waits')
+  await once(process.stdin, 'data')
+  process.stdin.destroy()
+  while (redis.status !== 'reconnecting') await sleep(1)
+  redis.disconnect()
+  print('disconnected')
+  print(await waiting)
+}
+
 /** Held, until the server is gone for good. */
 async function heldInZooKeeper(): Promise<void> {
   const driver = zookeeperLock({ servers: address, path: `/ends-${process.pid}`, sessionTimeoutMs: 10_000 })
@@ -52,6 +72,7 @@ const programs: Readonly<Record<string, () => Promise<void>>> = {
   'waits in memory': waitsInMemory,
   'held in Redis, disconnected': () => heldInRedis((redis) => redis.disconnect()),
   'held in Redis, quit': () => heldInRedis((redis) => redis.quit()),
+  'left in an outage': leftInOutage,
   'held in ZooKeeper': heldInZooKeeper,
 }
 await programs[what]?.()

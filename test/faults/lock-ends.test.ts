@@ -31,6 +31,18 @@ describeWithServices('a program that has nothing left to do', ['redis', 'zookeep
     expect(running.lines).toEqual(['ERR_WAIT_TIMEOUT', 'done'])
   })
 
+  it('waits on when its client is disconnected in an outage of Redis, and ends after that', async () => {
+    const proxy = await startProxy(redis)
+    onTestFinished(() => proxy.stop())
+    const running = start('left in an outage', `redis://${proxy.address}`)
+    await running.hear(/waits/)
+    await proxy.refuse()
+    proxy.cut()
+    running.say('go on')
+    expect(await running.ended).toBe(0)
+    expect(running.lines).toEqual(['waits', 'disconnected', 'ERR_WAIT_TIMEOUT', 'done'])
+  })
+
   it('ends although it holds a lock in ZooKeeper, once its servers are gone', async () => {
     const proxy = await startProxy(parseAddress(zookeeper.servers[0] as string))
     onTestFinished(() => proxy.stop())

@@ -68,6 +68,32 @@ describe('a store that is silent', () => {
   })
 })
 
+describe('a store whose client is not ready', () => {
+  const why = new Error('the client is not ready')
+
+  it('is the reason of a change that waits for marks, or for a reading of the store’s clock', async () => {
+    for (const verb of ['marks', 'read']) {
+      const { clock, store, join } = world()
+      const cache = join()
+      store.unsent.set(verb, why)
+      const { error } = await timed(clock, cache.set('k', 'v'))
+      const message = 'cache: change had no answer within 1000 ms: the client is not ready'
+      expect(error).toMatchObject({ message, applied: 'no', cause: why })
+    }
+  })
+
+  it('is the reason of a read that waits for the marks of tags', async () => {
+    const { clock, source, store, join, errors } = world()
+    source.answers = (key) => key
+    const tags = (): string[] => ['tag']
+    await join({ tags }).get('k')
+    store.unsent.set('marks', why)
+    expect(await timed(clock, join({ tags }).get('k'))).toMatchObject({ value: 'k' })
+    const message = 'cache: read had no answer within 1000 ms: the client is not ready'
+    expect(errors).toMatchObject([{ message, cause: why }])
+  })
+})
+
 describe('a change while the store is away', () => {
   it.each(['dead', 'silent'] as const)('is in memory, rejects, and is repeated: %s', async (state) => {
     const { clock, source, store, join } = world()

@@ -58,6 +58,8 @@ export class Store {
    * the way and arrives with `thaw`.
    */
   state: 'up' | 'dead' | 'silent' | 'frozen' = 'up'
+  /** Calls that are never sent, by verb, and what the driver says of why. */
+  readonly unsent = new Map<string, Error>()
   private readonly onTheWay: (() => void)[] = []
   private readonly listeners = new Set<TierListener>()
   private busIsUp = true
@@ -72,6 +74,11 @@ export class Store {
     const { tier } = this
     const reach = async <T>(verb: string, trip: Trip, call: () => Promise<T>): Promise<T> => {
       if (this.state === 'dead') throw new Error('connection refused')
+      const why = this.unsent.get(verb)
+      if (why) {
+        trip.blames?.(() => why)
+        await new Promise(() => undefined)
+      }
       trip.sending()
       if (this.state === 'silent') await new Promise(() => undefined)
       if (this.state === 'frozen') await new Promise<void>((arrive) => this.onTheWay.push(arrive))
