@@ -30,7 +30,7 @@ export class NothingApplied extends Error {
 export interface GroupCommitOptions<Request, Reply> {
   /** `module`, `name` and `verb` name the trips in diagnostics, and the first and the last in messages. */
   readonly module: string
-  /** What was made with the options: of a limiter or a cache its name, of a consumer its group. @defaultValue `module` */
+  /** What was made with the options: of a limiter or a cache its name, of a publisher its topic. @defaultValue `module` */
   readonly name?: string
   readonly verb: string
   /**
