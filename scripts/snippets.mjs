@@ -1,6 +1,6 @@
 // Writes the tested code into the guides: what stands between `// #region name` and `// #endregion name` of a test goes
-// into the block under `<!-- snippet path#name -->`. The README gets its figures from bench/RESULTS.md. With --check nothing is
-// written, and a page that differs is a failure.
+// into the block under `<!-- snippet path#name -->`. The README and the comparison get their figures from bench/RESULTS.md.
+// With --check nothing is written, and a page that differs is a failure.
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { format, resolveConfig } from 'prettier'
@@ -86,13 +86,15 @@ const shown = [
   ['consume with sqlInbox, batches of up to 1,000', 'one transaction per message'],
 ]
 const results = await read('bench/RESULTS.md')
-const rows = shown.map(([what, peer]) => {
+/** The cells of a row: case, ours, the peer's, unit, ratio. */
+function cellsOf([what, peer]) {
   const row = results.split('\n').find((line) => line.startsWith(`| ${what} |`) && line.includes(`| ${peer}: `))
   if (!row) throw new Error(`bench/RESULTS.md has no row of "${what}" beside "${peer}"`)
-  const [, ours, theirs, unit, ratio] = row
-    .split('|')
-    .slice(1)
-    .map((cell) => cell.trim())
+  const cells = row.split('|').slice(1)
+  return cells.map((cell) => cell.trim())
+}
+const rows = shown.map((row) => {
+  const [what, ours, theirs, unit, ratio] = cellsOf(row)
   return `| ${what} | ${ours} ${unit} | ${theirs} | ${ratio} |`
 })
 const head = '| | spillway | beside it | ratio |\n| - | - | - | - |\n'
@@ -104,6 +106,39 @@ await put(
   'README.md',
   readme,
   readme.replace(figures, () => `<!-- figures -->\n\n${table}\n\n<!-- /figures -->`),
+)
+
+/** The rows behind each link of the comparison to the results, in which a peer is faster. */
+const compared = [
+  [
+    ['take in memory, one key, 512 callers', 'rate-limiter-flexible Memory'],
+    ['take in memory, 100,000 keys, 512 callers', 'rate-limiter-flexible Memory'],
+  ],
+  [
+    ['uncontended, 1 caller', 'redlock'],
+    ['uncontended, 64 callers with a key each', 'redlock'],
+  ],
+  [['ZooKeeper, uncontended, 1 caller', 'Curator']],
+  [['getMany of 100 in Redis, 16 callers', 'ioredis, one MGET']],
+  [
+    ['consume, handle', 'kafkajs eachMessage'],
+    ['consume, handleBatch', 'kafkajs eachBatch'],
+  ],
+]
+const comparison = await read('docs/guides/comparison.md')
+const ratioLink = /\[[^\]]*×\](?=\(\.\.\/\.\.\/bench\/RESULTS\.md)/g
+const links = comparison.match(ratioLink) ?? []
+if (links.length !== compared.length) {
+  throw new Error(`docs/guides/comparison.md has ${links.length} links to ratios, and ${compared.length} are known`)
+}
+let link = 0
+await put(
+  'docs/guides/comparison.md',
+  comparison,
+  comparison.replace(ratioLink, () => {
+    const ratios = compared[link++].map((row) => cellsOf(row)[4])
+    return `[${ratios.join(' and ')}]`
+  }),
 )
 
 if (wrong.length > 0) {
