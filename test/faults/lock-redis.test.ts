@@ -264,8 +264,8 @@ describeWithServices(
       await sleep(killedMs + ttlMs - performance.now())
       expect(lease.signal.aborted, 'by its TTL at the latest').toBe(true)
       expect(await lease.release()).toBe(false)
-      // It is tried for a while to tell the server of the lost hold. That waits for the client to be ready.
-      await until(() => redis.listenerCount('ready') === listeners[0])
+      // It is tried for a while to tell the server of the lost hold. That waits for the client to be ready, or to end.
+      await until(() => redis.listenerCount('end') === listeners[1])
       await server.restart()
       await until(() => redis.status === 'ready')
       await redis.ping()
