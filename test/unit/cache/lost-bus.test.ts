@@ -281,7 +281,8 @@ describe('changes that are repeated', () => {
   it('keep no get of their keys waiting while the store is silent', async () => {
     const { clock, source, store, join } = world()
     source.answers = (key) => key
-    const cache = join({ timeoutMs: 300 })
+    // A set that has waited for half of its life is repeated as a delete.
+    const cache = join({ timeoutMs: 300, ttlMs: 60_000 })
     await cache.getMany(['deleted', 'set'])
     store.state = 'silent'
     store.cutBus()
