@@ -96,8 +96,21 @@ export interface StockOrderEvent {
   readonly sku: string
   readonly orderId: string
   readonly quantity: number
-  /** `replayed`: it had been sold before. */
-  readonly outcome: 'sold' | 'replayed' | 'sold-out' | 'buyer-limit' | 'not-open' | 'spent' | 'failed'
+  /** `replayed`: it had been sold, or was held, before. The orders of a basket have the outcome of the basket. */
+  readonly outcome: 'sold' | 'held' | 'replayed' | 'sold-out' | 'buyer-limit' | 'not-open' | 'spent' | 'failed'
+  readonly durationMs: number
+  readonly error?: unknown
+}
+
+/** What `spillway:stock.settlement` carries: a hold was confirmed or cancelled, or a sale refunded, or not. */
+export interface StockSettlementEvent {
+  /** The stock's. */
+  readonly name: string
+  readonly verb: 'confirm' | 'cancel' | 'refund'
+  readonly sku: string
+  readonly orderId: string
+  /** What the call answered; `failed` if it rejected. */
+  readonly outcome: 'done' | 'already' | 'expired' | 'cancelled' | 'confirmed' | 'unknown' | 'failed'
   readonly durationMs: number
   readonly error?: unknown
 }
@@ -147,6 +160,7 @@ export const channels = {
   cacheLoad: named<CacheLoadEvent>('spillway:cache.load'),
   cacheFlush: named<CacheFlushEvent>('spillway:cache.flush'),
   stockOrder: named<StockOrderEvent>('spillway:stock.order'),
+  stockSettlement: named<StockSettlementEvent>('spillway:stock.settlement'),
   queueMessage: named<QueueMessageEvent>('spillway:queue.message'),
   backgroundError: named<BackgroundErrorEvent>('spillway:background-error'),
 }

@@ -2,9 +2,12 @@ import { durationMs, keyString, objectWith, optionalFunction, positiveInteger, s
 import { systemClock } from '../core/clock.js'
 import { knownOptions, type Known } from '../core/options.js'
 import type { SaleRequest, StockDriver } from './driver.js'
-import type { Order, StockOptions } from './types.js'
+import type { HoldOrder, Order, StockOptions } from './types.js'
 
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
+
+/** Orders of a basket. */
+const mostInBasket = 1_000
 
 const knownOfOrder: Known<Order> = { orderId: true, sku: true, quantity: true, buyer: true }
 const knownOfBuyer: Known<NonNullable<Order['buyer']>> = { id: true, limit: true }
@@ -33,8 +36,64 @@ export function checkedQuantity(order: Order): number {
 }
 
 /** A copy of a checked order, which no later change of the caller's object reaches. */
-export function saleRequest({ sku, orderId, buyer }: Order, quantity: number): SaleRequest {
-  return { sku, orderId, quantity, buyer: buyer && { id: buyer.id, limit: buyer.limit } }
+export function saleRequest({ sku, orderId, buyer }: Order, quantity: number, holdMs?: number): SaleRequest {
+  return { sku, orderId, quantity, buyer: buyer && { id: buyer.id, limit: buyer.limit }, holdMs }
+}
+
+/** Whole milliseconds. */
+const checkedHoldMs = (value: unknown): number => Math.ceil(durationMs('holdMs', value, 1))
+
+/** A checked copy of an order that is to be held. */
+export function holdRequest(order: HoldOrder): SaleRequest {
+  if (!isObject(order)) throw new TypeError(`order must be an object, got ${shown(order)}`)
+  const { holdMs, ...rest } = order
+  return saleRequest(rest, checkedQuantity(rest), checkedHoldMs(holdMs))
+}
+
+/** A checked copy of a basket: its orders, those of one SKU as one. */
+export interface Basket {
+  readonly orders: readonly SaleRequest[]
+  /** Where each of `orders` stood in the caller's list; the first of those that are one. */
+  readonly places: readonly number[]
+}
+
+export function checkedBasket(orders: readonly Order[], options: unknown): Basket {
+  if (!Array.isArray(orders)) throw new TypeError(`orders must be an array, got ${shown(orders)}`)
+  if (orders.length === 0 || orders.length > mostInBasket) {
+    throw new RangeError(`orders must have 1 to ${mostInBasket} elements, got ${orders.length}`)
+  }
+  const known = knownOptions<{ readonly holdMs?: number | undefined }>('sellTogether', options, { holdMs: true })
+  const holdMs = known.holdMs === undefined ? undefined : checkedHoldMs(known.holdMs)
+  const places = new Map<string, number>()
+  const bySku = new Map<string, SaleRequest>()
+  for (const [place, order] of (orders as readonly Order[]).entries()) {
+    const request = saleRequest(order, checkedQuantity(order), holdMs)
+    const earlier = bySku.get(order.sku)
+    bySku.set(order.sku, earlier ? sumOf(earlier, request) : request)
+    if (!earlier) places.set(order.sku, place)
+  }
+  return { orders: [...bySku.values()], places: [...places.values()] }
+}
+
+/** Two orders of one SKU in one basket. */
+function sumOf(one: SaleRequest, other: SaleRequest): SaleRequest {
+  const sku = JSON.stringify(one.sku)
+  if (one.orderId !== other.orderId) {
+    throw new RangeError(
+      `orders of one SKU must have one id in a basket, got ${shown(one.orderId)} and ${shown(other.orderId)} of ${sku}`,
+    )
+  }
+  if (one.buyer && other.buyer && (one.buyer.id !== other.buyer.id || one.buyer.limit !== other.buyer.limit)) {
+    throw new RangeError(`order ${shown(one.orderId)} of ${sku} must have one buyer and limit in a basket`)
+  }
+  const quantity = positiveInteger('the sum of the quantities', one.quantity + other.quantity)
+  return { ...one, quantity, buyer: one.buyer ?? other.buyer }
+}
+
+/** The units to confirm, if not all. */
+export function confirmQuantity(options: unknown): number | undefined {
+  const { quantity } = knownOptions<{ readonly quantity?: number | undefined }>('confirm', options, { quantity: true })
+  return quantity === undefined ? undefined : positiveInteger('quantity', quantity)
 }
 
 /** Units to add, or to take away: any integer but 0. */
@@ -44,7 +103,7 @@ export function unitsChange(quantity: unknown): number {
     : positiveInteger('quantity', quantity)
 }
 
-const verbs: readonly (keyof StockDriver)[] = ['adjust', 'sell', 'level', 'orders', 'find']
+const verbs: readonly (keyof StockDriver)[] = ['adjust', 'sell', 'sellTogether', 'settle', 'level', 'orders', 'find']
 
 /** Refuses what is no driver, such as a client, and names what came. */
 export const checkedDriver = (driver: StockDriver): StockDriver =>

@@ -1,6 +1,6 @@
 import { OrderConflictError, StoreUnavailableError } from '../core/errors.js'
 import type { Trip } from '../core/group-commit.js'
-import type { RecordedOrder, SaleResult, StockLevel } from './types.js'
+import type { BasketResult, RecordedOrder, SaleResult, SettleResult, StockLevel } from './types.js'
 
 /** One order on its way to the backend, checked and complete. */
 export interface SaleRequest {
@@ -8,6 +8,8 @@ export interface SaleRequest {
   readonly orderId: string
   readonly quantity: number
   readonly buyer: { readonly id: string; readonly limit: number } | undefined
+  /** How long to hold the units; absent: sell them. */
+  readonly holdMs?: number | undefined
 }
 
 /** A change of the sale itself. Each may arrive twice, and applies once. */
@@ -28,6 +30,21 @@ export interface StockChanged {
   readonly onSaleInMs: number
 }
 
+/** The end of a hold, or the return of a sale. */
+export interface Settlement {
+  readonly kind: 'confirm' | 'cancel' | 'refund'
+  readonly orderId: string
+  /** Units to confirm; absent: all that are held. */
+  readonly quantity?: number | undefined
+}
+
+/** What became of a settlement. */
+export interface Settled {
+  readonly outcome: SettleResult
+  /** As of {@link StockChanged}, for the units that came back. */
+  readonly onSaleInMs: number
+}
+
 /** Asks the backend for the right to say sold out, for `forMs`, if fewer than `below` units are left. */
 export interface CloseRequest {
   readonly below: number
@@ -38,23 +55,30 @@ export interface CloseRequest {
 export interface StockState extends StockLevel {
   /** Random id of the sale, made when it was opened. */
   readonly epoch: string
-  /** How many order ids are recorded. It never falls while the sale is open. */
+  /** How many order ids are recorded, spent ones included. It never falls while the sale is open. */
   readonly recorded: number
-  /** Whether the {@link CloseRequest} was granted: units that come back meanwhile are sold only after `forMs`. */
-  readonly closed: boolean
+  /**
+   * For how long the {@link CloseRequest} was granted, 0 if it was not: units that come back meanwhile are sold only
+   * afterwards. It ends when the next hold does.
+   */
+  readonly closedForMs: number
 }
+
+/** What is recorded under an order id. */
+export type OrderRecord = RecordedOrder | { readonly orderId: string; readonly state: 'spent' }
 
 /** A part of the recorded orders. */
 export interface OrdersPage {
   readonly epoch: string
-  readonly orders: readonly RecordedOrder[]
+  readonly orders: readonly OrderRecord[]
   /** Where the next page begins; `undefined` after the last. */
   readonly next: string | undefined
 }
 
 /**
- * What a backend does for stock: one attempt per call, no waiting, no retry. Every verb speaks of one SKU, is atomic, and
- * may run twice (a client resends what was under way when its connection broke). Pass it to `createStock`.
+ * What a backend does for stock: one attempt per call, no waiting, no retry. Every verb is atomic for each SKU (`sellTogether` for
+ * each basket), goes by the backend's clock, and may run twice (a client resends what was under way when its connection
+ * broke). A hold whose time has passed counts as ended in every verb. Pass it to `createStock`.
  *
  * Calls `trip.sending()` right before the request leaves the process.
  */
@@ -66,6 +90,15 @@ export interface StockDriver {
    * them twice. An error in a place (OrderConflictError, `damagedOrder`) fails that order alone.
    */
   sell(sku: string, orders: readonly SaleRequest[], trip: Trip): Promise<readonly (SaleResult | Error)[]>
+  /**
+   * Decides baskets one after the other, each whole or not at all; they have at most 1,000 orders together. The orders of a
+   * basket are of different SKUs, all of one {@link StockDriver.basketLane}.
+   */
+  sellTogether(baskets: readonly (readonly SaleRequest[])[], trip: Trip): Promise<readonly (BasketResult | Error)[]>
+  /** SKUs of different lanes cannot be in one basket. Absent: all can. A RangeError if the SKU can be in none. */
+  basketLane?(sku: string): string | number
+  /** Settles orders one after the other and answers in their order; there are at most 1,000, of one kind. */
+  settle(sku: string, settlements: readonly Settlement[], trip: Trip): Promise<readonly (Settled | Error)[]>
   /** `undefined` when the SKU is not on sale. */
   level(sku: string, close: CloseRequest | undefined, trip: Trip): Promise<StockState | undefined>
   /**
@@ -77,13 +110,23 @@ export interface StockDriver {
    * What is recorded under each id, in the order asked. Of a SKU that is not on sale nothing is. An error in a place
    * fails that question alone.
    */
-  find(sku: string, orderIds: readonly string[], trip: Trip): Promise<readonly (RecordedOrder | Error | undefined)[]>
+  find(sku: string, orderIds: readonly string[], trip: Trip): Promise<readonly (OrderRecord | Error | undefined)[]>
 }
 
-/** An order id came back with something else than it sold with. */
-export function orderConflict({ orderId, sku }: SaleRequest, what: 'quantity' | 'buyer'): OrderConflictError {
-  return new OrderConflictError(
-    `stock: order ${JSON.stringify(orderId)} of ${JSON.stringify(sku)} is known with another ${what}`,
+/** How an order that came back differs from what is recorded under its id. */
+export type Conflict = 'quantity' | 'buyer' | 'sold' | 'held'
+
+/** An order id came back with something else than it is known with. */
+export function orderConflict({ orderId, sku }: Pick<SaleRequest, 'orderId' | 'sku'>, what: Conflict): Error {
+  const order = `stock: order ${JSON.stringify(orderId)} of ${JSON.stringify(sku)}`
+  const known = what === 'quantity' || what === 'buyer' ? `known with another ${what}` : `${what} already`
+  return new OrderConflictError(`${order} is ${known}`)
+}
+
+/** More was to be confirmed than the order holds. */
+export function tooMuchToConfirm(sku: string, { orderId, quantity }: Settlement): RangeError {
+  return new RangeError(
+    `quantity ${quantity} is out of range: order ${JSON.stringify(orderId)} of ${JSON.stringify(sku)} holds fewer units`,
   )
 }
 

@@ -2,7 +2,7 @@ import type { StockState } from './driver.js'
 import type { IdFilter } from './id-filter.js'
 import type { SaleResult } from './types.js'
 
-/** How long the backend lets a process say sold out by itself. Returning units wait for as long, and no longer. */
+/** For how long a process asks to say sold out by itself. Returning units wait for as long, and no longer. */
 export const closedMs = 250
 
 /** What to do with an order: send it, find out first what is left, or refuse it here and now. */
@@ -59,7 +59,7 @@ export function createGate(units: number): Gate {
     learn(state, askedAtMs) {
       passes = Math.min(units, state.available)
       doubtful = false
-      closedUntilMs = state.closed ? askedAtMs + closedMs : -Infinity
+      closedUntilMs = state.closedForMs > 0 ? askedAtMs + state.closedForMs : -Infinity
       recorded = { epoch: state.epoch, count: state.recorded }
       if (rest !== state.available) refusal = soldOut(state.available)
       rest = state.available
@@ -69,7 +69,7 @@ export function createGate(units: number): Gate {
       covered = { epoch: state.epoch, count: state.recorded, ids: loaded }
       choose()
     },
-    lacksIds: (state) => state.closed && !covers(state.epoch, state.recorded),
+    lacksIds: (state) => state.closedForMs > 0 && !covers(state.epoch, state.recorded),
     get refusal() {
       return refusal
     },

@@ -6,7 +6,7 @@ import type { Trip } from '../core/group-commit.js'
 import type { OrdersPage, SaleRequest, StockDriver } from './driver.js'
 import { closedMs, createGate, type Gate } from './gate.js'
 import { createIdFilter } from './id-filter.js'
-import type { SaleResult } from './types.js'
+import type { BasketResult, SaleResult } from './types.js'
 
 /** Of a SKU with more recorded orders than this no filter is kept: its orders go to the backend, sold out or not. */
 const mostIds = 1_000_000
@@ -20,7 +20,7 @@ const pauseMs = exponentialBackoff({ baseMs: closedMs, maxMs: 60_000, jitter: 0 
 const notOpen: SaleResult = Object.freeze({ ok: false, reason: 'not-open', available: 0 })
 
 /** What a gatekeeper needs of the backend. */
-export interface Backend extends Pick<StockDriver, 'sell' | 'level'> {
+export interface Backend extends Pick<StockDriver, 'sell' | 'sellTogether' | 'level'> {
   /** The recorded orders of that sale, page by page; throws if it ends on the way. */
   pages(sku: string, epoch: string): AsyncIterable<OrdersPage>
 }
@@ -31,6 +31,10 @@ export interface Gatekeeper {
   refusal(sku: string, orderId: string, quantity: number): Promise<SaleResult> | undefined
   /** A round trip for orders of one SKU that were not refused: asks first what is left if the gate wants to know. */
   sell(requests: readonly SaleRequest[], trip: Trip): Promise<readonly (SaleResult | Error)[]>
+  /** The answer to a basket that is refused here and now, else `undefined`. */
+  basketRefusal(basket: readonly SaleRequest[]): Promise<BasketResult> | undefined
+  /** A round trip for baskets, in the same way. They take no units from the gates, which count for single orders. */
+  sellTogether(baskets: readonly (readonly SaleRequest[])[], trip: Trip): Promise<readonly (BasketResult | Error)[]>
   /** How many gates there are. */
   readonly size: number
   /** Forgets all gates. */
@@ -119,15 +123,63 @@ export function createGatekeeper(units: number, backend: Backend, report: Backgr
     }
   }
 
+  const fresh = (): Kept => ({ gate: createGate(units), usedAtMs: 0, loadAtMs: -Infinity, failedLoads: 0 })
+
+  function refusal(sku: string, orderId: string, quantity: number, atMs: number): Promise<SaleResult> | undefined {
+    const gate = gates.get(sku)?.gate
+    return gate?.judge(orderId, quantity, atMs) === 'refuse' ? gate.refusal : undefined
+  }
+
+  function basketRefusal(basket: readonly SaleRequest[], atMs: number): Promise<BasketResult> | undefined {
+    for (const [refusedBy, { sku, orderId, quantity }] of basket.entries()) {
+      const refused = refusal(sku, orderId, quantity, atMs)
+      if (refused) return refused.then((reply) => ({ ...(reply as SaleResult & { ok: false }), refusedBy }))
+    }
+    return undefined
+  }
+
+  /** Asks what is left of those SKUs whose gates want to know. */
+  async function askAbout(orders: readonly SaleRequest[], trip: Trip): Promise<void> {
+    const atMs = clock.nowMs()
+    const asked = new Map<string, Kept>()
+    for (const { sku, orderId, quantity } of orders) {
+      const kept = gates.get(sku)
+      if (kept?.gate.judge(orderId, quantity, atMs) === 'ask') asked.set(sku, kept)
+    }
+    const asking = async ([sku, kept]: [string, Kept]): Promise<void> => {
+      if (await ask(sku, kept, trip)) keep(sku, kept)
+      else gates.delete(sku)
+    }
+    await Promise.all(Array.from(asked, asking))
+  }
+
+  /** What the backend's answer to a basket says about the gates. */
+  function learnFrom(basket: readonly SaleRequest[], reply: BasketResult | Error): void {
+    if (reply instanceof Error || reply.ok) return
+    const { sku } = basket[reply.refusedBy] as SaleRequest
+    if (reply.reason === 'not-open') gates.delete(sku)
+    if (reply.reason !== 'sold-out') return
+    const kept = gates.get(sku) ?? fresh()
+    kept.gate.doubt()
+    keep(sku, kept)
+  }
+
   return {
-    refusal(sku, orderId, quantity) {
-      const gate = gates.get(sku)?.gate
-      return gate?.judge(orderId, quantity, nowMs()) === 'refuse' ? gate.refusal : undefined
+    refusal: (sku, orderId, quantity) => refusal(sku, orderId, quantity, nowMs()),
+    basketRefusal: (basket) => basketRefusal(basket, nowMs()),
+    async sellTogether(baskets, trip) {
+      await askAbout(baskets.flat(), trip)
+      const atMs = clock.nowMs()
+      const refusals = baskets.map((basket) => basketRefusal(basket, atMs))
+      const passed = baskets.filter((_, i) => !refusals[i])
+      const replies = passed.length === 0 ? [] : await backend.sellTogether(passed, trip)
+      for (const [i, reply] of replies.entries()) learnFrom(passed[i] as readonly SaleRequest[], reply)
+      let next = 0
+      return Promise.all(refusals.map((refused) => refused ?? (replies[next++] as BasketResult | Error)))
     },
     async sell(requests, trip) {
       const { sku } = requests[0] as SaleRequest
-      const fresh = { gate: createGate(units), usedAtMs: 0, loadAtMs: -Infinity, failedLoads: 0 }
-      const kept = gates.get(sku) ?? fresh
+      const kept = gates.get(sku) ?? fresh()
       const { gate } = kept
       const judge = (): ((request: SaleRequest) => string) => {
         const atMs = clock.nowMs()

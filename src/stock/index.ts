@@ -1,7 +1,10 @@
 export type {
   CloseRequest,
+  OrderRecord,
   OrdersPage,
   SaleRequest,
+  Settled,
+  Settlement,
   StockChange,
   StockChanged,
   StockDriver,
@@ -9,4 +12,15 @@ export type {
 } from './driver.js'
 export { memoryStock, type MemoryStockOptions } from './memory/index.js'
 export { createStock } from './stock.js'
-export type { Order, RecordedOrder, SaleResult, Stock, StockLevel, StockOptions } from './types.js'
+export type {
+  BasketResult,
+  HoldOrder,
+  Order,
+  RecordedOrder,
+  RefusalReason,
+  SaleResult,
+  SettleResult,
+  Stock,
+  StockLevel,
+  StockOptions,
+} from './types.js'

@@ -2,13 +2,34 @@ import { randomUUID } from 'node:crypto'
 import { backgroundReporter } from '../core/background.js'
 import { keyString, positiveInteger } from '../core/check.js'
 import { sleep } from '../core/clock.js'
-import { channels, type StockOrderEvent } from '../core/diagnostics.js'
+import { channels, type StockOrderEvent, type StockSettlementEvent } from '../core/diagnostics.js'
 import { ClosedError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
-import { checkedDriver, checkedOptions, checkedQuantity, restockId, saleRequest, unitsChange } from './check.js'
-import type { OrdersPage, SaleRequest, StockChange, StockChanged, StockDriver, StockState } from './driver.js'
+import {
+  checkedBasket,
+  checkedDriver,
+  checkedOptions,
+  checkedQuantity,
+  confirmQuantity,
+  holdRequest,
+  restockId,
+  saleRequest,
+  unitsChange,
+  type Basket,
+} from './check.js'
+import type {
+  OrderRecord,
+  OrdersPage,
+  SaleRequest,
+  Settled,
+  Settlement,
+  StockChange,
+  StockChanged,
+  StockDriver,
+  StockState,
+} from './driver.js'
 import { createGatekeeper, questionOf } from './gatekeeper.js'
-import type { Order, RecordedOrder, SaleResult, Stock, StockOptions } from './types.js'
+import type { BasketResult, Order, RecordedOrder, SaleResult, SettleResult, Stock, StockOptions } from './types.js'
 
 /** Calls in one trip. More make a trip that keeps everybody else of the backend waiting for milliseconds. */
 const mostInTrip = 1_000
@@ -35,7 +56,12 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       ? undefined
       : createGatekeeper(
           gateUnits,
-          { sell: (...args) => driver.sell(...args), level: (...args) => driver.level(...args), pages: pagesOf },
+          {
+            sell: (...args) => driver.sell(...args),
+            sellTogether: (...args) => driver.sellTogether(...args),
+            level: (...args) => driver.level(...args),
+            pages: pagesOf,
+          },
           backgroundReporter('stock', name, onBackgroundError, clock),
           clock,
         )
@@ -47,6 +73,21 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     maxBatch: mostInTrip,
     run: (requests, trip) =>
       gatekeeper ? gatekeeper.sell(requests, trip) : driver.sell((requests[0] as SaleRequest).sku, requests, trip),
+  })
+  const baskets = createGroupCommit<readonly SaleRequest[], BasketResult>({
+    ...trips,
+    verb: 'sellTogether',
+    lane: ([first]) => laneOf(first as SaleRequest),
+    maxBatch: mostInTrip,
+    maxWeight: { of: (orders) => orders.length, most: mostInTrip },
+    run: (requests, trip) => (gatekeeper ?? driver).sellTogether(requests, trip),
+  })
+  const settlements = createGroupCommit<{ readonly sku: string } & Settlement, Settled>({
+    ...trips,
+    verb: 'settle',
+    lane: ({ sku, kind }) => `${kind} ${sku}`,
+    maxBatch: mostInTrip,
+    run: (requests, trip) => driver.settle((requests[0] as { readonly sku: string }).sku, requests, trip),
   })
   const levels = createGroupCommit<string, StockState | undefined>({
     ...trips,
@@ -84,7 +125,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       return requests.map(() => page)
     },
   })
-  const finds = createGroupCommit<{ sku: string; orderId: string }, RecordedOrder | undefined>({
+  const finds = createGroupCommit<{ sku: string; orderId: string }, OrderRecord | undefined>({
     ...trips,
     verb: 'find',
     lane: ({ sku }) => sku,
@@ -113,7 +154,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     const seen = new Set<string>()
     for await (const { orders } of pagesOf(sku)) {
       for (const order of orders) {
-        if (seen.has(order.orderId)) continue
+        if (order.state === 'spent' || seen.has(order.orderId)) continue
         seen.add(order.orderId)
         // Others may be given the same page.
         yield { ...order }
@@ -121,29 +162,71 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     }
   }
 
-  async function whenOnSale({ onSaleInMs }: StockChanged, startedMs: number): Promise<void> {
+  const laneOf = ({ sku }: SaleRequest): string | number => driver.basketLane?.(sku) ?? 0
+
+  async function whenOnSale({ onSaleInMs }: StockChanged | Settled, startedMs: number): Promise<void> {
     const leftMs = startedMs + timeoutMs - clock.nowMs()
     if (onSaleInMs > 0) await sleep(Math.min(onSaleInMs, leftMs), { clock })
   }
 
   // Not an async function: a refusal by the gate, millions of times a second, makes no promise of its own.
-  function answerTo(order: Order, quantity: number): Promise<SaleResult> {
+  function answerTo(order: Order, quantity: number, holdMs?: number): Promise<SaleResult> {
     const refusal = gatekeeper?.refusal(order.sku, order.orderId, quantity)
-    return refusal ?? sales.call(saleRequest(order, quantity))
+    return refusal ?? sales.call(saleRequest(order, quantity, holdMs))
   }
 
-  /** As `answerTo`, and tells who listens. */
-  async function observedAnswerTo(order: Order, quantity: number): Promise<SaleResult> {
-    const { sku, orderId } = order
+  /** Answers orders together, and tells who listens of each. */
+  async function observed<Reply extends SaleResult | BasketResult>(
+    orders: readonly SaleRequest[],
+    answer: Promise<Reply>,
+  ): Promise<Reply> {
+    if (!channels.stockOrder.hasSubscribers) return answer
     const startedMs = clock.nowMs()
-    const publish = (outcome: StockOrderEvent['outcome'], more?: { readonly error: unknown }): void => {
+    const publish = (outcome: StockOrderEvent['outcome'] | undefined, more?: { readonly error: unknown }): void => {
       const durationMs = clock.nowMs() - startedMs
-      channels.stockOrder.publish({ name, sku, orderId, quantity, outcome, durationMs, ...more })
+      for (const { sku, orderId, quantity, holdMs } of orders) {
+        const taken = holdMs === undefined ? 'sold' : 'held'
+        channels.stockOrder.publish({ name, sku, orderId, quantity, outcome: outcome ?? taken, durationMs, ...more })
+      }
     }
     try {
-      const result = await answerTo(order, quantity)
-      publish(result.ok ? (result.replayed ? 'replayed' : 'sold') : result.reason)
+      const result = await answer
+      publish(result.ok ? (result.replayed ? 'replayed' : undefined) : result.reason)
       return result
+    } catch (error) {
+      publish('failed', { error })
+      throw error
+    }
+  }
+
+  async function sellBasket({ orders, places }: Basket): Promise<BasketResult> {
+    const [first] = orders as readonly [SaleRequest]
+    const lane = laneOf(first)
+    const stranger = orders.find((order) => laneOf(order) !== lane)
+    if (stranger) throw notTogether(first.sku, stranger.sku)
+    const result = await observed(orders, gatekeeper?.basketRefusal(orders) ?? baskets.call(orders))
+    return result.ok ? result : { ...result, refusedBy: places[result.refusedBy] as number }
+  }
+
+  async function settle(
+    kind: Settlement['kind'],
+    orderId: string,
+    sku: string,
+    quantity?: number,
+  ): Promise<SettleResult> {
+    keyString('orderId', orderId)
+    keyString('sku', sku)
+    const startedMs = clock.nowMs()
+    const publish = (outcome: StockSettlementEvent['outcome'], more?: { readonly error: unknown }): void => {
+      if (!channels.stockSettlement.hasSubscribers) return
+      const durationMs = clock.nowMs() - startedMs
+      channels.stockSettlement.publish({ name, verb: kind, sku, orderId, outcome, durationMs, ...more })
+    }
+    try {
+      const settled = await settlements.call({ sku, kind, orderId, quantity })
+      publish(settled.outcome)
+      await whenOnSale(settled, startedMs)
+      return settled.outcome
     } catch (error) {
       publish('failed', { error })
       throw error
@@ -152,7 +235,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
 
   const close = async (): Promise<void> => {
     closed = true
-    await Promise.all([sales, levels, changes, pages, finds].map((one) => one.close()))
+    await Promise.all([sales, baskets, settlements, levels, changes, pages, finds].map((one) => one.close()))
     gatekeeper?.close()
   }
 
@@ -181,10 +264,30 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       try {
         const quantity = checkedQuantity(order)
         if (closed) throw new ClosedError('stock: sell after close')
-        return channels.stockOrder.hasSubscribers ? observedAnswerTo(order, quantity) : answerTo(order, quantity)
+        const answer = answerTo(order, quantity)
+        return channels.stockOrder.hasSubscribers ? observed([saleRequest(order, quantity)], answer) : answer
       } catch (error) {
         return rejected(error)
       }
+    },
+    async reserve(order) {
+      const request = holdRequest(order)
+      if (closed) throw new ClosedError('stock: reserve after close')
+      return observed([request], answerTo(request, request.quantity, request.holdMs))
+    },
+    async confirm(orderId, sku, options) {
+      return settle('confirm', orderId, sku, confirmQuantity(options))
+    },
+    async cancel(orderId, sku) {
+      return settle('cancel', orderId, sku)
+    },
+    async refund(orderId, sku) {
+      return settle('refund', orderId, sku)
+    },
+    async sellTogether(orders, options) {
+      const basket = checkedBasket(orders, options)
+      if (closed) throw new ClosedError('stock: sellTogether after close')
+      return sellBasket(basket)
     },
     async level(sku) {
       keyString('sku', sku)
@@ -200,7 +303,8 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     async find(orderId, sku) {
       keyString('orderId', orderId)
       keyString('sku', sku)
-      return finds.call({ sku, orderId })
+      const record = await finds.call({ sku, orderId })
+      return record?.state === 'spent' ? undefined : record
     },
     async remove(sku) {
       keyString('sku', sku)
@@ -214,5 +318,10 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
 const rejected = async (error: unknown): Promise<never> => {
   throw error
 }
+
+const notTogether = (one: string, other: string): RangeError =>
+  new RangeError(
+    `skus ${JSON.stringify(one)} and ${JSON.stringify(other)} do not share a slot of the Cluster: give redisStock a group`,
+  )
 
 const notOnSale = (sku: string): RangeError => new RangeError(`sku ${JSON.stringify(sku)} is not on sale`)

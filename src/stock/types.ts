@@ -4,8 +4,9 @@ import type { Clock } from '../core/clock.js'
 /** One buyer's wish for units of one SKU. */
 export interface Order {
   /**
-   * Your id of the order, unique within the SKU. An id that sold has that one outcome however often, and from whichever
-   * process, it is asked. A refusal is not remembered, so a refused id may try again.
+   * Your id of the order, unique within the SKU; one order may name several SKUs. An id that sold or holds has that one
+   * outcome however often, and from whichever process, it is asked. A refusal is not remembered, so a refused id may try
+   * again. An id that was cancelled, has expired or was refunded is spent until the SKU is removed.
    */
   readonly orderId: string
   readonly sku: string
@@ -15,21 +16,56 @@ export interface Order {
   readonly buyer?: { readonly id: string; readonly limit: number } | undefined
 }
 
+/** An order whose units are set aside until it is confirmed. */
+export interface HoldOrder extends Order {
+  /**
+   * How long, in milliseconds by the backend's clock, from 1 to 31,536,000,000 (a year). Redis ends a hold of 2,048 ms or more
+   * up to a thousandth of `holdMs` later.
+   */
+  readonly holdMs: number
+}
+
 /**
- * The answer to an order. `replayed`: this id had sold before, and nothing more was sold now. `'spent'` is kept for ids
- * whose sale was taken back.
+ * Why an order was refused. `'sold-out'`: fewer units are left than it wants. `'buyer-limit'`: the buyer would have more
+ * than the limit. `'not-open'`: the SKU is not on sale. `'spent'`: the id was cancelled, has expired or was refunded.
  */
+export type RefusalReason = 'sold-out' | 'buyer-limit' | 'not-open' | 'spent'
+
+/** The answer to an order. `replayed`: this id had sold (or holds) already, and no more units were taken now. */
 export type SaleResult =
   | { readonly ok: true; readonly replayed: boolean }
   | {
       readonly ok: false
-      readonly reason: 'sold-out' | 'buyer-limit' | 'not-open' | 'spent'
+      readonly reason: RefusalReason
       /**
        * Units that could be sold when the order was decided. A process that says sold out by itself (`local`) tells what
        * was left when it last asked, up to 250 ms ago: never too few for the order, perhaps more or fewer than now.
        */
       readonly available: number
     }
+
+/** The answer to a basket. Nothing of it was sold or held unless `ok`. */
+export type BasketResult =
+  | {
+      readonly ok: true
+      /** Every order of it was known already. */
+      readonly replayed: boolean
+    }
+  | {
+      readonly ok: false
+      /** Index into the list of orders. */
+      readonly refusedBy: number
+      readonly reason: RefusalReason
+      /** As of a {@link SaleResult}. */
+      readonly available: number
+    }
+
+/**
+ * What became of a hold or a sale. `'done'`: it was changed now. `'already'`: an earlier call had done the same.
+ * `'expired'`: its hold has ended by itself. `'cancelled'`: it was cancelled, or refunded. `'confirmed'`: it is sold, so
+ * `cancel` changes nothing; ask `refund`. `'unknown'`: nothing is known under the id, or, of `refund`, it is only held.
+ */
+export type SettleResult = 'done' | 'already' | 'expired' | 'cancelled' | 'confirmed' | 'unknown'
 
 /** Where the units of a SKU are: `total = available + held + sold`, and none is negative. */
 export interface StockLevel {
@@ -39,6 +75,7 @@ export interface StockLevel {
    * (`local`), they are sold to nobody, for up to 250 ms.
    */
   readonly available: number
+  /** Units of orders that are neither confirmed, nor cancelled, nor expired yet. */
   readonly held: number
   readonly sold: number
 }
@@ -50,11 +87,14 @@ export interface RecordedOrder {
   readonly state: 'held' | 'sold'
   /** The buyer, if the order named one. */
   readonly buyerId?: string | undefined
+  /** In how many milliseconds a hold ends. */
+  readonly expiresInMs?: number | undefined
 }
 
 /**
- * Stock that neither oversells nor undersells. {@link Stock.sell} is the call for a rush; {@link Stock.orders} and
- * {@link Stock.level} are for reconciliation and for people.
+ * Stock that neither oversells nor undersells. {@link Stock.sell} is the call for a rush. Where a person pays in between,
+ * {@link Stock.reserve} sets units aside, and {@link Stock.confirm} sells them. {@link Stock.sellTogether} does either for
+ * several SKUs at once. {@link Stock.orders} and {@link Stock.level} are for reconciliation and for people.
  *
  * Concurrent calls share trips to the backend. None outlives `timeoutMs`: StoreUnavailableError then, whose `applied`
  * says whether it may have taken effect. Wrong arguments reject with a TypeError or RangeError before anything is sent,
@@ -76,11 +116,39 @@ export interface Stock extends AsyncDisposable {
   restock(sku: string, quantity: number, options?: { readonly id?: string | undefined }): Promise<void>
   /**
    * Sells in one step: counts the units, checks the buyer's limit and records the order id, or does none of it. Safe to
-   * repeat: the same id sells once. OrderConflictError if the id is known with another quantity, or with another buyer.
+   * repeat: the same id sells once. OrderConflictError if the id is known with another quantity or another buyer, or holds.
    *
    * After StoreUnavailableError with `applied: 'unknown'` repeat the call with the same id: it answers what happened.
    */
   sell(order: Order): Promise<SaleResult>
+  /**
+   * As {@link Stock.sell}, but sets the units aside for `holdMs`. A held unit counts as taken, so confirming never fails for want of
+   * stock. A hold that nobody confirms ends by itself: its units are on sale again at that moment, and its id is spent.
+   * The same id again answers `replayed` and prolongs nothing. OrderConflictError if the id is sold.
+   */
+  reserve(order: HoldOrder): Promise<SaleResult>
+  /**
+   * Sells what an order holds: all of it, or `quantity` units of it, and then the rest goes back. `'already'` if it is sold;
+   * OrderConflictError if it is sold with another quantity than `quantity`. RangeError for more than it holds.
+   */
+  confirm(
+    orderId: string,
+    sku: string,
+    options?: { /** @defaultValue all that is held */ readonly quantity?: number | undefined },
+  ): Promise<SettleResult>
+  /** Gives back what an order holds, once. Resolves when the units are on sale in every process. */
+  cancel(orderId: string, sku: string): Promise<SettleResult>
+  /** Gives back what an order bought, once. Resolves when the units are on sale in every process. */
+  refund(orderId: string, sku: string): Promise<SettleResult>
+  /**
+   * A basket: orders of several SKUs (at most 1,000), all of them or none, in one atomic step. Sells, or with `holdMs` holds as
+   * {@link Stock.reserve} does. Orders may share an order id. Two orders of one SKU are one order of the sum if they have
+   * the same id, else a RangeError. An order that is known already counts as fulfilled; OrderConflictError
+   * if it is known with another quantity or buyer, as sold where it is to be held, or as held where it is to be sold.
+   *
+   * On a Cluster the SKUs must share a slot (`group` of `redisStock`), else RangeError.
+   */
+  sellTogether(orders: readonly Order[], options?: { readonly holdMs?: number | undefined }): Promise<BasketResult>
   /** Counts at one moment. RangeError if the SKU is not on sale. */
   level(sku: string): Promise<StockLevel>
   /**

@@ -119,6 +119,8 @@ describeWithServices(
       for (let i = 0; i < 6; i++) await stock.sell({ sku: 'shoe', orderId: `o${i}`, buyer: { id: 'ann', limit: 2 } })
       expect(await stock.level('shoe')).toMatchObject({ sold: 2 })
       expect(await stock.find('o0', 'shoe')).toMatchObject({ buyerId: 'ann' })
+      await stock.reserve({ sku: 'shoe', orderId: 'held', holdMs: 60_000, buyer: { id: 'bob', limit: 1 } })
+      expect(await stock.cancel('held', 'shoe')).toBe('done')
       for await (const order of stock.orders('shoe')) expect(order.buyerId).toBe('ann')
       await stock.remove('shoe')
       await stock.close()

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Redis } from 'ioredis'
 import { afterAll, describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/core/clock.js'
 import {
   createStock,
   memoryStock,
@@ -10,6 +11,7 @@ import {
 } from '../../src/stock/index.js'
 import { redisStock } from '../../src/stock/redis/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { watchedDriver } from '../unit/stock/watched-driver.js'
 
 // 20,000 calls of every verb in one tick, as they come when a sale begins or a queue of requests is let go. None is
 // rejected, and what is done for each is a part of a shared round trip: that is counted, not timed. The default time-out
@@ -17,28 +19,6 @@ import { describeWithServices, uniqueName } from '../services/vitest.js'
 
 const herd = 20_000
 const sku = 'shoe'
-type Verb = keyof StockDriver
-
-/** A driver that counts its round trips. */
-function counted(driver: StockDriver): { driver: StockDriver; trips: Record<Verb, number> } {
-  const trips = { adjust: 0, sell: 0, level: 0, orders: 0, find: 0 }
-  const count =
-    <Args extends unknown[], Reply>(verb: Verb, call: (...args: Args) => Reply) =>
-    (...args: Args): Reply => {
-      trips[verb]++
-      return call(...args)
-    }
-  return {
-    trips,
-    driver: {
-      adjust: count('adjust', driver.adjust.bind(driver)),
-      sell: count('sell', driver.sell.bind(driver)),
-      level: count('level', driver.level.bind(driver)),
-      orders: count('orders', driver.orders.bind(driver)),
-      find: count('find', driver.find.bind(driver)),
-    },
-  }
-}
 
 /** Makes the calls in one tick, and fails with what the first that was rejected says. */
 const all = <T>(call: (i: number) => Promise<T>): Promise<T[]> =>
@@ -53,8 +33,8 @@ const modes: [string, StockOptions][] = [
 function herds(newDriver: () => StockDriver): void {
   describe.each(modes)('%s', (_name, options) => {
     const setUp = () => {
-      const { driver, trips } = counted(newDriver())
-      return { stock: createStock(driver, options), trips }
+      const driver = watchedDriver(systemClock, newDriver())
+      return { stock: createStock(driver, options), trips: driver.trips }
     }
     /** A batch is 1,000 calls; some are under way before the herd has all come. */
     const mostTrips = 2 * Math.ceil(herd / 1_000)
@@ -130,6 +110,8 @@ describeWithServices(
         {
           adjust: note(real.adjust.bind(real)),
           sell: note(real.sell.bind(real)),
+          sellTogether: note(real.sellTogether.bind(real)),
+          settle: note(real.settle.bind(real)),
           level: note(real.level.bind(real)),
           orders: note(real.orders.bind(real)),
           find: note(real.find.bind(real)),
@@ -141,7 +123,9 @@ describeWithServices(
         Array.from({ length: 400 }, async (_, i) => {
           await new Promise((resolve) => setTimeout(resolve, i % 100))
           await request.run(`request ${i}`, async () => {
-            await stock.sell({ sku, orderId: `o${i}` })
+            await stock.reserve({ sku, orderId: `o${i}`, holdMs: 60_000 })
+            await stock.confirm(`o${i}`, sku)
+            await stock.sellTogether([{ sku, orderId: `o${i}` }])
             expect(request.getStore()).toBe(`request ${i}`)
           })
         }),

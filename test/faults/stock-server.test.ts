@@ -95,8 +95,9 @@ describeWithServices(
       return redis
     }
     /** As docs/guides/stock.md names them. */
-    const rights = ['+evalsha', '+eval', '+exists', '+hget', '+hmget', '+hset', '+hlen', '+hscan', '+pttl', '+set']
-    const needed = [...rights, '+sadd', '+sismember', '+unlink', '+info']
+    const commands =
+      'evalsha eval exists get hdel hget hlen hmget hscan hset sadd set sismember time unlink zadd zrangebyscore zremrangebyscore'
+    const needed = ['+info', ...commands.split(' ').map((command) => `+${command}`)]
 
     it('needs those that the guide names, and no channel', async () => {
       const redis = await connect('~spillway:stock:*', ...needed)
@@ -108,6 +109,11 @@ describeWithServices(
       for (let i = 0; i < 6; i++) await stock.sell({ sku: name, orderId: `o${i}`, buyer })
       expect(await stock.level(name)).toMatchObject({ sold: 2 })
       expect(await stock.find('o0', name)).toMatchObject({ buyerId: 'ann' })
+      await stock.reserve({ sku: name, orderId: 'held', holdMs: 60_000, buyer: { id: 'bob', limit: 1 } })
+      expect(await stock.cancel('held', name)).toBe('done')
+      expect(await stock.sellTogether([{ sku: name, orderId: 'basket' }], { holdMs: 1 })).toMatchObject({ ok: true })
+      for (const orderId of ['o0', 'o1']) expect(await stock.refund(orderId, name)).toBe('done')
+      await stock.sell({ sku: name, orderId: 'last', buyer })
       for await (const order of stock.orders(name)) expect(order.buyerId).toBe('ann')
       await stock.remove(name)
     })

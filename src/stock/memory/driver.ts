@@ -1,7 +1,18 @@
 import { systemClock, type Clock } from '../../core/clock.js'
 import { knownOptions } from '../../core/options.js'
-import { orderConflict, type SaleRequest, type StockChange, type StockChanged, type StockDriver } from '../driver.js'
-import type { RecordedOrder, SaleResult } from '../types.js'
+import {
+  orderConflict,
+  tooMuchToConfirm,
+  type OrderRecord,
+  type SaleRequest,
+  type Settled,
+  type Settlement,
+  type StockChange,
+  type StockChanged,
+  type StockDriver,
+} from '../driver.js'
+import type { BasketResult, SaleResult, SettleResult } from '../types.js'
+import { createHoldQueue, type HoldQueue } from './hold-queue.js'
 
 /** Options of stock within one process. */
 export interface MemoryStockOptions {
@@ -10,20 +21,41 @@ export interface MemoryStockOptions {
 }
 
 interface MemoryOrder {
-  readonly quantity: number
+  readonly orderId: string
+  quantity: number
   readonly buyer: string | undefined
+  state: 'held' | 'sold' | 'cancelled' | 'expired' | 'refunded'
+  /** When a hold ends. */
+  readonly endsAtMs: number
 }
 
 interface Sale {
   readonly epoch: string
   total: number
   available: number
-  sold: number
+  held: number
   /** Units that came back while some process may say sold out by itself: not sold until then. */
   late: number
   readonly orders: Map<string, MemoryOrder>
+  /** Units that each buyer holds or bought. */
   readonly buyers: Map<string, number>
+  readonly holds: HoldQueue<MemoryOrder>
   readonly restocks: Set<string>
+}
+
+const isHeld = ({ state }: MemoryOrder): boolean => state === 'held'
+
+type Refused = SaleResult & { readonly ok: false }
+/** What is to be done with an order: it is known, it is refused, or it can be taken. */
+type Decision = 'known' | 'take' | Refused | Error
+
+const settledNow = { confirm: 'sold', cancel: 'cancelled', refund: 'refunded' } as const
+
+/** The answer to a settlement of an order that is not in the state that it needs. */
+const answers: Record<Settlement['kind'], Record<MemoryOrder['state'], SettleResult>> = {
+  confirm: { held: 'done', sold: 'already', cancelled: 'cancelled', refunded: 'cancelled', expired: 'expired' },
+  cancel: { held: 'done', sold: 'confirmed', cancelled: 'already', refunded: 'already', expired: 'expired' },
+  refund: { held: 'unknown', sold: 'done', cancelled: 'cancelled', refunded: 'already', expired: 'expired' },
 }
 
 /**
@@ -53,17 +85,39 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
   }
   const lateUnits = (sku: string, sale: Sale): number => (closedForMs(sku) > 0 ? sale.late : (sale.late = 0))
 
-  function adjust(sku: string, change: StockChange): StockChanged {
+  /** The sale of a SKU, with the units of ended holds on sale again. */
+  function saleOf(sku: string): Sale | undefined {
     const sale = sales.get(sku)
+    // Who may say sold out by itself may do so only until the next hold ends, so these units wait for nobody.
+    for (const order of sale?.holds.takeUntil(clock.nowMs()) ?? []) {
+      order.state = 'expired'
+      release(sale as Sale, order, order.quantity)
+      ;(sale as Sale).held -= order.quantity
+    }
+    return sale
+  }
+
+  function release(sale: Sale, { buyer }: MemoryOrder, quantity: number): void {
+    sale.available += quantity
+    if (buyer === undefined) return
+    const units = (sale.buyers.get(buyer) ?? 0) - quantity
+    if (units === 0) sale.buyers.delete(buyer)
+    else sale.buyers.set(buyer, units)
+  }
+
+  function adjust(sku: string, change: StockChange): StockChanged {
+    const sale = saleOf(sku)
     const answer = (outcome: StockChanged['outcome'], onSaleInMs = 0): StockChanged => {
       return { outcome, available: sales.get(sku)?.available ?? 0, onSaleInMs }
     }
     if (change.kind === 'open') {
       if (sale) return answer(sale.epoch === change.epoch ? 'done' : 'refused', closedForMs(sku))
       const { epoch, quantity } = change
-      const lists = { orders: new Map(), buyers: new Map(), restocks: new Set<string>() }
       const late = closedForMs(sku) > 0 ? quantity : 0
-      sales.set(sku, { epoch, total: quantity, available: quantity, sold: 0, late, ...lists })
+      sales.set(sku, {
+        ...{ epoch, total: quantity, available: quantity, held: 0, late },
+        ...{ orders: new Map(), buyers: new Map(), holds: createHoldQueue(isHeld), restocks: new Set() },
+      })
       return answer('done', closedForMs(sku))
     }
     if (change.kind === 'remove') {
@@ -83,27 +137,79 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
     return answer('done', quantity > 0 ? closedForMs(sku) : 0)
   }
 
-  function sell(order: SaleRequest): SaleResult | Error {
-    const { sku, orderId, quantity, buyer } = order
-    const sale = sales.get(sku)
+  function decide(order: SaleRequest): Decision {
+    const { sku, orderId, quantity, buyer, holdMs } = order
+    const sale = saleOf(sku)
     if (!sale) return { ok: false, reason: 'not-open', available: 0 }
+    const available = sale.available - lateUnits(sku, sale)
+    const refuse = (reason: Refused['reason']): Refused => ({ ok: false, reason, available })
     const known = sale.orders.get(orderId)
     if (known) {
+      if (known.state !== 'held' && known.state !== 'sold') return refuse('spent')
+      if (known.state !== (holdMs === undefined ? 'sold' : 'held')) return orderConflict(order, known.state)
       if (known.quantity !== quantity) return orderConflict(order, 'quantity')
       if (buyer && known.buyer !== undefined && known.buyer !== buyer.id) return orderConflict(order, 'buyer')
-      return { ok: true, replayed: true }
+      return 'known'
     }
-    const available = sale.available - lateUnits(sku, sale)
-    if (quantity > available) return { ok: false, reason: 'sold-out', available }
-    if (buyer) {
-      const bought = (sale.buyers.get(buyer.id) ?? 0) + quantity
-      if (bought > buyer.limit) return { ok: false, reason: 'buyer-limit', available }
-      sale.buyers.set(buyer.id, bought)
+    if (quantity > available) return refuse('sold-out')
+    if (buyer && (sale.buyers.get(buyer.id) ?? 0) + quantity > buyer.limit) return refuse('buyer-limit')
+    return 'take'
+  }
+
+  function take({ sku, orderId, quantity, buyer, holdMs }: SaleRequest): void {
+    const sale = sales.get(sku) as Sale
+    const endsAtMs = clock.nowMs() + (holdMs ?? Infinity)
+    const state = holdMs === undefined ? 'sold' : 'held'
+    const order: MemoryOrder = { orderId, quantity, buyer: buyer?.id, state, endsAtMs }
+    sale.orders.set(orderId, order)
+    release(sale, order, -quantity)
+    if (state === 'sold') return
+    sale.held += quantity
+    sale.holds.add(order)
+  }
+
+  function sell(order: SaleRequest): SaleResult | Error {
+    const decision = decide(order)
+    if (decision === 'take') take(order)
+    return typeof decision === 'string' ? { ok: true, replayed: decision === 'known' } : decision
+  }
+
+  function sellBasket(basket: readonly SaleRequest[]): BasketResult | Error {
+    const decisions = basket.map(decide)
+    const conflict = decisions.find((decision) => decision instanceof Error)
+    if (conflict) return conflict
+    for (const [refusedBy, decision] of decisions.entries()) {
+      if (typeof decision === 'object') return { ...(decision as Refused), refusedBy }
     }
-    sale.orders.set(orderId, { quantity, buyer: buyer?.id })
-    sale.available -= quantity
-    sale.sold += quantity
-    return { ok: true, replayed: false }
+    for (const [i, order] of basket.entries()) if (decisions[i] === 'take') take(order)
+    return { ok: true, replayed: !decisions.includes('take') }
+  }
+
+  function settle(sku: string, settlement: Settlement): Settled | Error {
+    const { kind, orderId, quantity } = settlement
+    const sale = saleOf(sku)
+    const order = sale?.orders.get(orderId)
+    if (!sale || !order) return { outcome: 'unknown', onSaleInMs: 0 }
+    const outcome = answers[kind][order.state]
+    if (kind === 'confirm' && quantity !== undefined) {
+      if (outcome === 'already' && quantity !== order.quantity) return orderConflict({ orderId, sku }, 'quantity')
+      if (outcome === 'done' && quantity > order.quantity) return tooMuchToConfirm(sku, settlement)
+    }
+    if (outcome !== 'done') return { outcome, onSaleInMs: 0 }
+    const back = kind === 'confirm' ? order.quantity - (quantity ?? order.quantity) : order.quantity
+    if (order.state === 'held') sale.held -= order.quantity
+    order.state = settledNow[kind]
+    if (back === 0) return { outcome, onSaleInMs: 0 }
+    if (kind === 'confirm') order.quantity -= back
+    if (closedForMs(sku) > 0) sale.late += back
+    release(sale, order, back)
+    return { outcome, onSaleInMs: closedForMs(sku) }
+  }
+
+  function recordOf({ orderId, quantity, state, buyer, endsAtMs }: MemoryOrder): OrderRecord {
+    if (state !== 'held' && state !== 'sold') return { orderId, state: 'spent' }
+    const expiry = state === 'held' ? { expiresInMs: endsAtMs - clock.nowMs() } : {}
+    return { orderId, quantity, state, ...(buyer === undefined ? {} : { buyerId: buyer }), ...expiry }
   }
 
   return {
@@ -115,32 +221,40 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
       trip.sending()
       return orders.map(sell)
     },
+    async sellTogether(baskets, trip) {
+      trip.sending()
+      return baskets.map(sellBasket)
+    },
+    async settle(sku, settlements, trip) {
+      trip.sending()
+      return settlements.map((settlement) => settle(sku, settlement))
+    },
     async level(sku, close, trip) {
       trip.sending()
-      const sale = sales.get(sku)
+      const sale = saleOf(sku)
       if (!sale) return undefined
-      const { epoch, total, available, sold, orders } = sale
-      const closed = close !== undefined && available < close.below && lateUnits(sku, sale) === 0
-      if (closed) closeFor(sku, Math.max(close.forMs, closedForMs(sku)))
-      return { epoch, total, available, held: 0, sold, recorded: orders.size, closed }
+      const { epoch, total, available, held, orders, holds } = sale
+      let grantedMs = 0
+      if (close !== undefined && available < close.below && lateUnits(sku, sale) === 0) {
+        grantedMs = Math.min(close.forMs, holds.firstEndMs() - clock.nowMs())
+        closeFor(sku, Math.max(grantedMs, closedForMs(sku)))
+      }
+      const sold = total - available - held
+      return { epoch, total, available, held, sold, recorded: orders.size, closedForMs: grantedMs }
     },
     async orders(sku, _cursor, trip) {
       trip.sending()
-      const sale = sales.get(sku)
+      const sale = saleOf(sku)
       if (!sale) return undefined
-      const orders = Array.from(sale.orders, ([orderId, order]) => recorded(orderId, order))
-      return { epoch: sale.epoch, orders, next: undefined }
+      return { epoch: sale.epoch, orders: Array.from(sale.orders.values(), recordOf), next: undefined }
     },
     async find(sku, orderIds, trip) {
       trip.sending()
+      const sale = saleOf(sku)
       return orderIds.map((orderId) => {
-        const order = sales.get(sku)?.orders.get(orderId)
-        return order && recorded(orderId, order)
+        const order = sale?.orders.get(orderId)
+        return order && recordOf(order)
       })
     },
   }
-}
-
-function recorded(orderId: string, { quantity, buyer }: MemoryOrder): RecordedOrder {
-  return { orderId, quantity, state: 'sold', ...(buyer === undefined ? {} : { buyerId: buyer }) }
 }

@@ -1,15 +1,15 @@
 -- Reads a page of the recorded orders.
 --
 -- KEYS[1]  stock   hash { epoch, … }
--- KEYS[2]  orders  hash { order id = record }
+-- KEYS[2]  orders  hash { order id = record }; see sale.lua
 -- ARGV[1]  cursor  '0' for the first page, then what the last reply said
 -- ARGV[2]  count   about how many orders a page has
--- returns  { epoch, next cursor ('0' after the last page), { order id, record, order id, record, … } }, or {} when the
---          SKU is not on sale; or the error NOTASALE
+-- returns  { epoch, next cursor ('0' after the last page), { order id, record, order id, record, … }, the time in ms }, or {}
+--          when the SKU is not on sale; or the error NOTASALE
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then
   if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
   return redis.error_reply('NOTASALE ' .. KEYS[1])
 end
 local page = redis.call('HSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
-return { epoch, page[1], page[2] }
+return { epoch, page[1], page[2], math.floor(nowMs) }

@@ -5,7 +5,7 @@ import { createIdFilter, type IdFilter } from '../../../src/stock/id-filter.js'
 
 const state = (available: number, more: Partial<StockState> = {}): StockState => {
   const sold = 100 - available
-  return { epoch: 'e', total: 100, available, held: 0, sold, recorded: sold, closed: true, ...more }
+  return { epoch: 'e', total: 100, available, held: 0, sold, recorded: sold, closedForMs: closedMs, ...more }
 }
 const idsOf = (...ids: string[]): IdFilter => {
   const filter = createIdFilter(ids.length)
@@ -43,16 +43,16 @@ describe('createGate', () => {
     const gate = createGate(3)
     gate.doubt()
     expect(judged(gate, 0)).toBe('ask')
-    gate.learn(state(50, { closed: false }), 0)
+    gate.learn(state(50, { closedForMs: 0 }), 0)
     expect(judged(gate, 0)).toBe('send')
   })
 
   it('has as many units after learning as are left, and at most its own', () => {
     const gate = createGate(3)
-    gate.learn(state(2, { closed: false }), 0)
+    gate.learn(state(2, { closedForMs: 0 }), 0)
     gate.take(2)
     expect(judged(gate, 0)).toBe('ask')
-    gate.learn(state(50, { closed: false }), 0)
+    gate.learn(state(50, { closedForMs: 0 }), 0)
     gate.take(3)
     expect(judged(gate, 0)).toBe('ask')
   })
@@ -75,7 +75,7 @@ describe('createGate', () => {
 
   it('refuses nobody without the right to, however little is left', () => {
     const gate = createGate(5)
-    gate.learn(state(0, { closed: false }), 0)
+    gate.learn(state(0, { closedForMs: 0 }), 0)
     gate.cover(state(0), idsOf())
     expect(judged(gate, 0)).toBe('ask')
   })

@@ -315,7 +315,7 @@ describe('what a gatekeeper keeps', () => {
     const clock = virtualClock()
     const driver = watchedDriver(clock)
     const pages = async function* (): AsyncGenerator<OrdersPage> {}
-    const backend = { sell: driver.sell.bind(driver), level: driver.level.bind(driver), pages }
+    const backend = { ...driver, pages }
     const keeper = createGatekeeper(2, backend, () => undefined, clock)
     const sell = (name: string, orderId = 'a') =>
       keeper.sell([{ sku: name, orderId, quantity: 1, buyer: undefined }], trip)
@@ -369,7 +369,8 @@ it('leaves nothing behind of 20,000 SKUs that do not exist, in front of a backen
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const refused = () => Promise.reject(new Error('connection refused'))
-  const driver = { adjust: refused, sell: refused, level: refused, orders: refused, find: refused }
+  const reads = { level: refused, orders: refused, find: refused }
+  const driver = { adjust: refused, sell: refused, sellTogether: refused, settle: refused, ...reads }
   const stock = createStock(driver, { local: { mode: 'gate', units: 120 } })
   const rush = async (name: string, count: number): Promise<void> => {
     const calls = Array.from({ length: count }, (_, i) => stock.sell({ sku: `${name}-${i}`, orderId: 'a' }))

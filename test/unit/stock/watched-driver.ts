@@ -1,7 +1,7 @@
 import { memoryStock, type StockDriver } from '../../../src/stock/index.js'
 import type { Clock } from '../../../src/core/clock.js'
 
-type Verb = keyof StockDriver
+type Verb = Exclude<keyof StockDriver, 'basketLane'>
 
 export interface WatchedDriver extends StockDriver {
   /** Trips so far. */
@@ -12,7 +12,7 @@ export interface WatchedDriver extends StockDriver {
 
 /** A driver that counts its trips and fails when it is told to. */
 export function watchedDriver(clock: Clock, driver: StockDriver = memoryStock({ clock })): WatchedDriver {
-  const trips: WatchedDriver['trips'] = { adjust: 0, sell: 0, level: 0, orders: 0, find: 0 }
+  const trips: WatchedDriver['trips'] = { adjust: 0, sell: 0, sellTogether: 0, settle: 0, level: 0, orders: 0, find: 0 }
   const faults: WatchedDriver['faults'] = {}
   const watched =
     <Args extends unknown[], Reply>(verb: Verb, run: (...args: Args) => Promise<Reply>) =>
@@ -33,6 +33,8 @@ export function watchedDriver(clock: Clock, driver: StockDriver = memoryStock({ 
     faults,
     adjust: watched('adjust', driver.adjust.bind(driver)),
     sell: watched('sell', driver.sell.bind(driver)),
+    sellTogether: watched('sellTogether', driver.sellTogether.bind(driver)),
+    settle: watched('settle', driver.settle.bind(driver)),
     level: watched('level', driver.level.bind(driver)),
     orders: watched('orders', driver.orders.bind(driver)),
     find: watched('find', driver.find.bind(driver)),

@@ -1,0 +1,222 @@
+-- What the scripts of a sale have in common; it stands before each of them. It reads a sale, with the units of ended holds
+-- on sale again, and writes it back if an order changed it. Where nothing changes nothing is written, so that what needs no
+-- write is answered where Redis takes none.
+--
+-- stock   hash { epoch, total, available, held, sold, late }; late: units that came back, not on sale until `closed` ends
+-- orders  hash { order id = record }: 's2 ann' 2 sold to ann, 'h1 1700000000000' 1 held until then for nobody by name;
+--         'c' cancelled, 'r' refunded
+-- buyers  hash { buyer id = units bought, and units held until when }: '3', '1 2@1700000000000'
+-- holds   sorted set, one member for each moment at which holds end: 'units end' = end. So as many holds as end together
+--         cost one step when they do, and none of their records is touched.
+-- closed  until when some process may say sold out by itself, in microseconds; outlives the sale
+--
+-- All other moments are milliseconds of the server's clock; those that are stored are whole.
+local time = redis.call('TIME')
+local nowUs = time[1] * 1000000 + time[2]
+local nowMs = nowUs / 1000
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+-- When a hold of that length ends. Holds of 2,048 ms and more end together with those near them, at most a thousandth later, so
+-- that a SKU has few such moments.
+local never = 9007199254740991
+local function endOf(holdMs)
+  local _, exponent = math.frexp(holdMs)
+  local grainMs = 2 ^ math.max(0, exponent - 11)
+  return math.min(never, math.ceil((nowMs + holdMs) / grainMs) * grainMs)
+end
+
+-- Until when some process may say sold out by itself, as milliseconds from now.
+local function closedForMs(sale)
+  if not sale.closedMs then
+    local untilUs = tonumber(redis.call('GET', sale.closedKey)) or 0
+    sale.closedMs = math.ceil(math.max(0, untilUs - nowUs) / 1000)
+  end
+  return sale.closedMs
+end
+
+-- keys: of stock, orders, buyers, holds and closed. Returns nil and, where something else is stored, the key of it.
+local function readSale(keys, first)
+  local stockKey, ordersKey, buyersKey, holdsKey, closedKey = unpack(keys, first, first + 4)
+  local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late')
+  local present, whole = stock[1], stock[1]
+  for i = 2, 6 do
+    present = present or stock[i]
+    whole = whole and stock[i] and string.find(stock[i], '^%d+$')
+  end
+  if not present and redis.call('EXISTS', stockKey) == 0 then return nil end
+  if not whole then return nil, stockKey end
+  local sale = {
+    stockKey = stockKey, ordersKey = ordersKey, buyersKey = buyersKey, holdsKey = holdsKey, closedKey = closedKey,
+    epoch = stock[1], total = tonumber(stock[2]), available = tonumber(stock[3]), held = tonumber(stock[4]),
+    sold = tonumber(stock[5]), late = tonumber(stock[6]),
+    records = {}, newRecords = {}, buyerTexts = {}, buyers = {}, changedBuyers = {}, changedEnds = {},
+  }
+  sale.ended = redis.call('ZRANGEBYSCORE', holdsKey, '-inf', nowMs)
+  for _, member in ipairs(sale.ended) do
+    local units = tonumber(string.match(member, '^%d+'))
+    sale.held, sale.available = sale.held - units, sale.available + units
+  end
+  if sale.late > 0 and closedForMs(sale) == 0 then sale.late = 0 end
+  return sale
+end
+
+-- Units that can be sold now.
+local function left(sale)
+  return sale.available - sale.late
+end
+
+local function readRecords(sale, ids)
+  local records = redis.call('HMGET', sale.ordersKey, unpack(ids))
+  for i = 1, #ids do sale.records[ids[i]] = records[i] end
+end
+
+local function readBuyers(sale, names)
+  local found = redis.call('HMGET', sale.buyersKey, unpack(names))
+  for i = 1, #names do sale.buyerTexts[names[i]] = found[i] or '0' end
+end
+
+-- What a buyer has: units bought, units held until when, and their sum; nil where what is stored was not written here.
+local function buyerOf(sale, name)
+  local buyer = sale.buyers[name]
+  if buyer then return buyer end
+  local units, holds = string.match(sale.buyerTexts[name], '^(%d+)(.*)$')
+  if not units then return nil end
+  buyer = { bought = tonumber(units), sum = tonumber(units), holds = {} }
+  if holds ~= '' then
+    local rest = string.gsub(holds, ' (%d+)@(%d+)', function(held, endMs)
+      held, endMs = tonumber(held), tonumber(endMs)
+      if endMs > nowMs then
+        buyer.holds[endMs] = held
+        buyer.sum = buyer.sum + held
+      end
+      return ''
+    end)
+    if rest ~= '' then return nil end
+  end
+  sale.buyers[name] = buyer
+  return buyer
+end
+
+-- State, units, buyer and end of a record. State: 's' sold, 'h' held, 'e' expired, 'c' cancelled, 'r' refunded, 'x' not
+-- written here.
+local function parsed(record)
+  if record == 'c' or record == 'r' then return record end
+  local state, units, rest = string.match(record, '^([sh])(%d+)(.*)$')
+  local endMs
+  if state == 'h' then endMs, rest = string.match(rest, '^ (%d+)(.*)$') end
+  if not state or not rest or not (rest == '' or string.find(rest, '^ .')) then return 'x' end
+  endMs = tonumber(endMs)
+  if endMs and endMs <= nowMs then return 'e' end
+  return state, tonumber(units), string.sub(rest, 2), endMs
+end
+
+-- What is to be done with an order: 'o' take it, 'r' known already; 's' sold out, 'b' buyer's limit, 'p' spent; 'q' known
+-- with another quantity, 'y' with another buyer, 'd' sold and not held, 'h' held and not sold; 'x' what is stored for it or
+-- its buyer was not written here. Records and buyers have been read. buyer: '' for none; holdMs: 0 to sell.
+local function decide(sale, id, quantity, buyer, limit, holdMs)
+  local record = sale.records[id]
+  if record then
+    local state, units, by = parsed(record)
+    if state == 'x' then return 'x' end
+    if state ~= 's' and state ~= 'h' then return 'p' end
+    if state == 's' and holdMs > 0 then return 'd' end
+    if state == 'h' and holdMs == 0 then return 'h' end
+    if units ~= quantity then return 'q' end
+    return by ~= '' and buyer ~= '' and by ~= buyer and 'y' or 'r'
+  end
+  if quantity > sale.available - sale.late then return 's' end
+  if buyer == '' then return 'o' end
+  local has = buyerOf(sale, buyer)
+  if not has then return 'x' end
+  return has.sum + quantity > limit and 'b' or 'o'
+end
+
+local function writeRecord(sale, id, record)
+  sale.records[id] = record
+  local new = sale.newRecords
+  new[#new + 1] = id
+  new[#new + 1] = record
+end
+
+-- Adds units to what a buyer holds until endMs, or bought if that is nil. Below 0 they are given back.
+local function addToBuyer(sale, buyer, units, endMs)
+  local has = sale.buyers[buyer]
+  has.sum = has.sum + units
+  if endMs then has.holds[endMs] = (has.holds[endMs] or 0) + units else has.bought = has.bought + units end
+  sale.changedBuyers[buyer] = has
+end
+
+local function addToHolds(sale, units, endMs)
+  sale.held = sale.held + units
+  sale.changedEnds[endMs] = (sale.changedEnds[endMs] or 0) + units
+end
+
+-- Sells or holds what an order wants.
+local function take(sale, id, quantity, buyer, holdMs)
+  local record, endMs
+  if holdMs > 0 then
+    endMs = endOf(holdMs)
+    record = 'h' .. text(quantity) .. ' ' .. text(endMs)
+    addToHolds(sale, quantity, endMs)
+  else
+    record = quantity == 1 and 's1' or 's' .. text(quantity)
+    sale.sold = sale.sold + quantity
+  end
+  sale.available = sale.available - quantity
+  if buyer ~= '' then
+    record = record .. ' ' .. buyer
+    addToBuyer(sale, buyer, quantity, endMs)
+  end
+  writeRecord(sale, id, record)
+end
+
+local function writeHolds(sale)
+  if #sale.ended > 0 then redis.call('ZREMRANGEBYSCORE', sale.holdsKey, '-inf', nowMs) end
+  for endMs, units in pairs(sale.changedEnds) do
+    local at = text(endMs)
+    local member = redis.call('ZRANGEBYSCORE', sale.holdsKey, at, at)[1]
+    if member then
+      units = units + tonumber(string.match(member, '^%d+'))
+      redis.call('ZREMRANGEBYSCORE', sale.holdsKey, at, at)
+    end
+    if units > 0 then redis.call('ZADD', sale.holdsKey, at, text(units) .. ' ' .. at) end
+  end
+end
+
+-- The buyers' names and values to write, and the names of those who have nothing any more.
+local function changesOfBuyers(sale)
+  local changed, gone = {}, {}
+  for name, has in pairs(sale.changedBuyers) do
+    local value = text(has.bought)
+    for endMs, units in pairs(has.holds) do
+      if units > 0 then value = value .. ' ' .. text(units) .. '@' .. text(endMs) end
+    end
+    if value == '0' then
+      gone[#gone + 1] = name
+    else
+      changed[#changed + 1] = name
+      changed[#changed + 1] = value
+    end
+  end
+  return changed, gone
+end
+
+local function writeStock(sale)
+  redis.call('HSET', sale.stockKey, 'total', text(sale.total), 'available', text(sale.available), 'held', text(sale.held),
+    'sold', text(sale.sold), 'late', text(sale.late))
+end
+
+-- Writes what has changed. HSET, which nobody can do without, comes last: where the user lacks another right, the script has
+-- then stopped before it wrote anything.
+local function writeSale(sale)
+  if #sale.newRecords == 0 then return end
+  local changed, gone = changesOfBuyers(sale)
+  if #gone > 0 then redis.call('HDEL', sale.buyersKey, unpack(gone)) end
+  writeHolds(sale)
+  if #changed > 0 then redis.call('HSET', sale.buyersKey, unpack(changed)) end
+  redis.call('HSET', sale.ordersKey, unpack(sale.newRecords))
+  writeStock(sale)
+end

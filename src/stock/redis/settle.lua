@@ -1,0 +1,61 @@
+-- Confirms or cancels holds, or refunds sales, one after the other. What is settled stays so, so it is safe to send twice.
+--
+-- KEYS     stock, orders, buyers, holds, closed; see sale.lua
+-- ARGV[1]  kind        'confirm', 'cancel' or 'refund'
+-- ARGV[2]  ids         JSON array of order ids, at most 1,000
+-- ARGV[3]  quantities  JSON array of units to confirm, 0 for all; or '' when all are
+-- returns  { ms until units that came back are on sale, one letter per id }, or {} when it is not on sale; or the error
+--          NOTASALE, and nothing was changed
+--          d done, w done and units came back, a done before, e expired, c cancelled, f confirmed, u unknown, q sold with
+--          another quantity, m more than is held, x what is stored for the order or its buyer was not written here
+local sale, damaged = readSale(KEYS, 1)
+if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
+if not sale then return {} end
+local kind, ids = ARGV[1], cjson.decode(ARGV[2])
+local quantities = ARGV[3] ~= '' and cjson.decode(ARGV[3])
+readRecords(sale, ids)
+
+-- The answers where the record is not in the state that the settlement needs.
+local answers = ({
+  confirm = { s = 'a', c = 'c', r = 'c' },
+  cancel = { s = 'f', c = 'a', r = 'a' },
+  refund = { h = 'u', c = 'c', r = 'a' },
+})[kind]
+answers.e, answers.x = 'e', 'x'
+
+local function giveBack(units)
+  sale.available = sale.available + units
+  if closedForMs(sale) > 0 then sale.late = sale.late + units end
+end
+
+local function settle(id, quantity)
+  local record = sale.records[id]
+  if not record then return 'u' end
+  local state, units, buyer, endMs = parsed(record)
+  local answer = answers[state]
+  if answer then return answer == 'a' and state == 's' and quantity > 0 and quantity ~= units and 'q' or answer end
+  if quantity > units then return 'm' end
+  if buyer ~= '' then
+    if not sale.buyerTexts[buyer] then readBuyers(sale, { buyer }) end
+    if not buyerOf(sale, buyer) then return 'x' end
+  end
+  local kept = kind == 'confirm' and (quantity > 0 and quantity or units) or 0
+  if state == 'h' then addToHolds(sale, -units, endMs) else sale.sold = sale.sold - units end
+  sale.sold = sale.sold + kept
+  if units > kept then giveBack(units - kept) end
+  if buyer ~= '' then
+    addToBuyer(sale, buyer, -units, endMs)
+    if kept > 0 then addToBuyer(sale, buyer, kept) end
+  end
+  if kept > 0 then
+    writeRecord(sale, id, 's' .. text(kept) .. (buyer ~= '' and ' ' .. buyer or ''))
+  else
+    writeRecord(sale, id, kind == 'cancel' and 'c' or 'r')
+  end
+  return units > kept and 'w' or 'd'
+end
+
+local outcomes = {}
+for i = 1, #ids do outcomes[i] = settle(ids[i], quantities and quantities[i] or 0) end
+writeSale(sale)
+return { sale.closedMs or 0, table.concat(outcomes) }
