@@ -14,6 +14,12 @@ if not sale then return {} end
 local kind, ids = ARGV[1], cjson.decode(ARGV[2])
 local quantities = ARGV[3] ~= '' and cjson.decode(ARGV[3])
 readRecords(sale, ids)
+local names = {}
+for _, record in pairs(sale.records) do
+  local _, _, buyer = parsed(record)
+  if buyer and buyer ~= '' then names[#names + 1] = buyer end
+end
+if #names > 0 then readBuyers(sale, names) end
 
 -- The answers where the record is not in the state that the settlement needs.
 local answers = ({
@@ -35,10 +41,7 @@ local function settle(id, quantity)
   local answer = answers[state]
   if answer then return answer == 'a' and state == 's' and quantity > 0 and quantity ~= units and 'q' or answer end
   if quantity > units then return 'm' end
-  if buyer ~= '' then
-    if not sale.buyerTexts[buyer] then readBuyers(sale, { buyer }) end
-    if not buyerOf(sale, buyer) then return 'x' end
-  end
+  if buyer ~= '' and not buyerOf(sale, buyer) then return 'x' end
   local kept = kind == 'confirm' and (quantity > 0 and quantity or units) or 0
   if state == 'h' then addToHolds(sale, -units, endMs) else sale.sold = sale.sold - units end
   sale.sold = sale.sold + kept
