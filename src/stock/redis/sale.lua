@@ -2,7 +2,9 @@
 -- on sale again, and writes it back if an order changed it. Where nothing changes nothing is written, so that what needs no
 -- write is answered where Redis takes none.
 --
--- stock   hash { epoch, total, available, held, sold, late }; late: units that came back, not on sale until `closed` ends
+-- stock   hash { epoch, total, available, held, sold, late, version, frozen }. late: units that came back, not on sale until
+--         `closed` ends. version: grows with every change, so an older state shows. frozen: 'token until' while the holder
+--         of the token reconciles the sale, or may take it over; else missing
 -- orders  hash { order id = record }: 's2 ann' 2 sold to ann, 'h1 1700000000000' 1 held until then for nobody by name;
 --         'c' cancelled, 'r' refunded
 -- buyers  hash { buyer id = units bought, and units held until when }: '3', '1 2@1700000000000'
@@ -44,10 +46,12 @@ local function closedForMs(sale)
   return sale.closedMs
 end
 
--- keys: of stock, orders, buyers, holds and closed. Returns nil and, where something else is stored, the key of it.
-local function readSale(keys, first)
+-- keys: of stock, orders, buyers, holds and closed. seen: 'epoch version' that the caller knows the sale by, or ''. A sale
+-- that is older than that lost changes in a failover: it is frozen. Returns nil and, where something else is stored, the key
+-- of it.
+local function readSale(keys, first, seen)
   local stockKey, ordersKey, buyersKey, holdsKey, closedKey = unpack(keys, first, first + 4)
-  local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late')
+  local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late', 'version', 'frozen')
   local present, whole = stock[1], stock[1]
   for i = 2, 6 do
     present = present or stock[i]
@@ -58,7 +62,7 @@ local function readSale(keys, first)
   local sale = {
     stockKey = stockKey, ordersKey = ordersKey, buyersKey = buyersKey, holdsKey = holdsKey, closedKey = closedKey,
     epoch = stock[1], total = tonumber(stock[2]), available = tonumber(stock[3]), held = tonumber(stock[4]),
-    sold = tonumber(stock[5]), late = tonumber(stock[6]),
+    sold = tonumber(stock[5]), late = tonumber(stock[6]), version = tonumber(stock[7]) or 0, frozen = stock[8],
     records = {}, newRecords = {}, buyerTexts = {}, buyers = {}, changedBuyers = {}, changedEnds = {},
   }
   sale.ended = redis.call('ZRANGEBYSCORE', holdsKey, '-inf', nowMs)
@@ -67,7 +71,23 @@ local function readSale(keys, first)
     sale.held, sale.available = sale.held - units, sale.available + units
   end
   if sale.late > 0 and closedForMs(sale) == 0 then sale.late = 0 end
+  local epoch, version = string.match(seen, '^(%S+) (%d+)$')
+  sale.seen = epoch == sale.epoch and tonumber(version) or 0
+  if sale.version < sale.seen and not sale.frozen then
+    sale.frozen = 'nobody 0'
+    redis.pcall('HSET', stockKey, 'frozen', sale.frozen)
+  end
   return sale
+end
+
+-- Whether nobody but the holder of that token may change the sale, and until when.
+local function frozenBy(sale)
+  local token, untilMs = string.match(sale.frozen or '', '^(%S+) (%d+)$')
+  return token, tonumber(untilMs)
+end
+
+local function isFrozenFor(sale, token)
+  return sale.frozen and frozenBy(sale) ~= token
 end
 
 -- Units that can be sold now.
@@ -246,8 +266,9 @@ local function changesOfBuyers(sale)
 end
 
 local function writeStock(sale)
+  sale.version = sale.version + 1
   redis.call('HSET', sale.stockKey, 'total', sale.total, 'available', sale.available, 'held', sale.held,
-    'sold', sale.sold, 'late', sale.late)
+    'sold', sale.sold, 'late', sale.late, 'version', sale.version)
 end
 
 -- Writes what has changed. HSET, which nobody can do without, comes last: where the user lacks another right, the script has

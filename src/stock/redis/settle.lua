@@ -1,18 +1,20 @@
 -- Confirms or cancels holds, or refunds sales, one after the other. What is settled stays so, so it is safe to send twice.
 --
 -- KEYS     stock, orders, buyers, holds, closed; see sale.lua
--- ARGV[1]  kind        'confirm', 'cancel' or 'refund'
--- ARGV[2]  ids         JSON array of order ids, at most 1,000
--- ARGV[3]  quantities  JSON array of units to confirm, 0 for all; or '' when all are
--- returns  { ms until units that came back are on sale, one letter per id }, or {} when it is not on sale; or the error
---          NOTASALE, and nothing was changed
+-- ARGV[1]  seen        'epoch version' of the sale, or ''
+-- ARGV[2]  kind        'confirm', 'cancel' or 'refund'
+-- ARGV[3]  ids         JSON array of order ids, at most 1,000
+-- ARGV[4]  quantities  JSON array of units to confirm, 0 for all; or '' when all are
+-- returns  { ms until units that came back are on sale, one letter per id, epoch, version }, or {} when it is not on sale;
+--          or the error NOTASALE or FROZEN, and nothing was changed
 --          d done, w done and units came back, a done before, e expired, c cancelled, f confirmed, u unknown, q sold with
 --          another quantity, m more than is held, x what is stored for the order or its buyer was not written here
-local sale, damaged = readSale(KEYS, 1)
+local sale, damaged = readSale(KEYS, 1, ARGV[1])
 if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
 if not sale then return {} end
-local kind, ids = ARGV[1], cjson.decode(ARGV[2])
-local quantities = ARGV[3] ~= '' and cjson.decode(ARGV[3])
+if sale.frozen then return redis.error_reply('FROZEN ' .. KEYS[1]) end
+local kind, ids = ARGV[2], cjson.decode(ARGV[3])
+local quantities = ARGV[4] ~= '' and cjson.decode(ARGV[4])
 readRecords(sale, ids)
 local names = {}
 for _, record in pairs(sale.records) do
@@ -61,4 +63,4 @@ end
 local outcomes = {}
 for i = 1, #ids do outcomes[i] = settle(ids[i], quantities and quantities[i] or 0) end
 writeSale(sale)
-return { sale.closedMs or 0, table.concat(outcomes) }
+return { sale.closedMs or 0, table.concat(outcomes), sale.epoch, text(sale.version) }
