@@ -1,8 +1,7 @@
 -- Changes a sale, one change after the other: opens it, adds or takes away unsold units, freezes it for whoever reconciles
 -- it, or ends it. Sent twice, it changes things once.
 --
--- KEYS     stock, orders, buyers, holds, closed; see sale.lua
--- KEYS[6]  restocks  set of the ids of restocks that were applied
+-- KEYS     stock, orders, buyers, holds, closed: see sale.lua; restocks: set of the ids of restocks that were applied
 -- ARGV[1]  seen      'epoch version' of the sale, or ''
 -- ARGV[2]  kind      of all changes: 'open', 'restock', 'freeze', 'keep-frozen', 'thaw' or 'remove'
 -- ARGV[n]  id, quantity, milliseconds of each change. Id: the sale's epoch, a restock's own id, or the token of who
@@ -10,12 +9,13 @@
 --          or 0. Milliseconds: how long a freeze is kept from others
 -- returns  { { outcome 'done' | 'refused' | 'not-open', available as text, ms until added units are on sale, … }, epoch,
 --          version }, three per change; or the error NOTASALE, and nothing was changed
+local stockKey, ordersKey, buyersKey, holdsKey, closedKey, restocksKey = unpack(KEYS)
 local kind = ARGV[2]
 local sale, damaged = readSale(KEYS, 1, ARGV[1])
 -- A sale begins with nothing. What is there without its counts (they may have been evicted) would make its ids sell
 -- without counting, and its records cannot be thrown away unasked.
 if not sale and not damaged and (kind == 'open' or kind == 'freeze') then
-  for _, name in ipairs({ KEYS[2], KEYS[3], KEYS[4], KEYS[6] }) do
+  for _, name in ipairs({ ordersKey, buyersKey, holdsKey, restocksKey }) do
     if redis.call('EXISTS', name) == 1 then damaged = name end
   end
 end
@@ -26,10 +26,10 @@ local function open(id, quantity)
   sale = {
     epoch = id, total = quantity, available = quantity, held = 0, sold = 0, late = 0, version = 0, seen = 0,
     ended = {}, changedEnds = {},
-    stockKey = KEYS[1], holdsKey = KEYS[4], closedKey = KEYS[5],
+    stockKey = stockKey, holdsKey = holdsKey, closedKey = closedKey,
   }
   if closedForMs(sale) > 0 then sale.late = quantity end
-  redis.call('HSET', KEYS[1], 'epoch', id)
+  redis.call('HSET', stockKey, 'epoch', id)
   writeStock(sale)
   return 'done', quantity, closedForMs(sale)
 end
@@ -37,14 +37,14 @@ end
 local function restock(id, quantity)
   if not sale then return 'not-open', 0, 0 end
   local waitMs = quantity > 0 and closedForMs(sale) or 0
-  if redis.call('SISMEMBER', KEYS[6], id) == 1 then return 'done', sale.available, waitMs end
+  if redis.call('SISMEMBER', restocksKey, id) == 1 then return 'done', sale.available, waitMs end
   if sale.available + quantity < 0 or sale.total + quantity > 9007199254740991 then
     return 'refused', sale.available, 0
   end
   sale.total, sale.available = sale.total + quantity, sale.available + quantity
   local late = closedForMs(sale) > 0 and math.max(0, sale.late + quantity) or 0
   sale.late = math.min(late, sale.available)
-  redis.call('SADD', KEYS[6], id)
+  redis.call('SADD', restocksKey, id)
   writeHolds(sale)
   sale.ended = {}
   writeStock(sale)
@@ -60,7 +60,7 @@ local function freeze(token, quantity, forMs)
   local by, untilMs = frozenBy(sale)
   if by and by ~= token and untilMs > nowMs then return 'refused', sale.available, 0 end
   sale.frozen = token .. ' ' .. text(math.floor(nowMs + forMs))
-  redis.call('HSET', KEYS[1], 'frozen', sale.frozen)
+  redis.call('HSET', stockKey, 'frozen', sale.frozen)
   return 'done', sale.available, 0
 end
 
@@ -76,8 +76,8 @@ local function thaw(token)
   if sale.frozen then
     sale.frozen = false
     sale.version = (math.floor(math.max(sale.version, sale.seen) / 2 ^ 40) + 1) * 2 ^ 40
-    redis.call('HDEL', KEYS[1], 'frozen')
-    redis.call('HSET', KEYS[1], 'version', sale.version)
+    redis.call('HDEL', stockKey, 'frozen')
+    redis.call('HSET', stockKey, 'version', sale.version)
   end
   return 'done', sale.available, 0
 end
@@ -85,7 +85,7 @@ end
 local function remove(id)
   if not sale then return 'done', 0, 0 end
   if sale.epoch ~= id then return 'done', sale.available, 0 end
-  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6])
+  redis.call('UNLINK', stockKey, ordersKey, buyersKey, holdsKey, restocksKey)
   sale = nil
   return 'done', 0, 0
 end

@@ -21,17 +21,17 @@ end
 local function close(forMs)
   if sale.late > 0 then return false end
   if closedForMs(sale) >= forMs then return true end
-  return isDone('HSET', KEYS[1], 'late', 0) and isDone('SET', KEYS[5], text(nowUs + forMs * 1000), 'PX', forMs)
+  return isDone('HSET', sale.stockKey, 'late', 0) and isDone('SET', sale.closedKey, text(nowUs + forMs * 1000), 'PX', forMs)
 end
 
 local grantedMs = 0
 if sale.available < tonumber(ARGV[2]) and not sale.frozen then
-  local nextEnd = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. text(math.floor(nowMs)), '+inf', 'LIMIT', 0, 1)[1]
+  local nextEnd = redis.call('ZRANGEBYSCORE', sale.holdsKey, '(' .. text(math.floor(nowMs)), '+inf', 'LIMIT', 0, 1)[1]
   local untilEndMs = nextEnd and math.floor(tonumber(string.match(nextEnd, '%d+$')) - nowMs) or never
   local forMs = math.min(tonumber(ARGV[3]), untilEndMs)
   if forMs > 0 and close(forMs) then grantedMs = forMs end
 end
 return {
   sale.epoch, text(sale.version), text(sale.total), text(sale.available), text(sale.held), text(sale.sold),
-  redis.call('HLEN', KEYS[2]), grantedMs, sale.frozen and 1 or 0,
+  redis.call('HLEN', sale.ordersKey), grantedMs, sale.frozen and 1 or 0,
 }

@@ -13,6 +13,8 @@
 -- closed  until when some process may say sold out by itself, in microseconds; outlives the sale
 --
 -- All other moments are milliseconds of the server's clock; those that are stored are whole.
+--
+-- returns nothing; the script behind it does
 local time = redis.call('TIME')
 local nowUs = time[1] * 1000000 + time[2]
 local nowMs = nowUs / 1000

@@ -13,7 +13,7 @@
 local sale, damaged = readSale(KEYS, 1, ARGV[1])
 if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
 if not sale then return {} end
-if isFrozenFor(sale, ARGV[7]) then return redis.error_reply('FROZEN ' .. KEYS[1]) end
+if isFrozenFor(sale, ARGV[7]) then return redis.error_reply('FROZEN ' .. sale.stockKey) end
 local ids = cjson.decode(ARGV[2])
 local quantities = ARGV[3] ~= '' and cjson.decode(ARGV[3])
 local buyers = ARGV[4] ~= '' and cjson.decode(ARGV[4])

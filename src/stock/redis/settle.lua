@@ -12,7 +12,7 @@
 local sale, damaged = readSale(KEYS, 1, ARGV[1])
 if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
 if not sale then return {} end
-if sale.frozen then return redis.error_reply('FROZEN ' .. KEYS[1]) end
+if sale.frozen then return redis.error_reply('FROZEN ' .. sale.stockKey) end
 local kind, ids = ARGV[2], cjson.decode(ARGV[3])
 local quantities = ARGV[4] ~= '' and cjson.decode(ARGV[4])
 readRecords(sale, ids)

@@ -1,7 +1,15 @@
 // The code of docs/guides/stock.md.
 import { Redis } from 'ioredis'
 import { StoreUnavailableError } from 'spillway'
-import { createStock, memoryStock, type Order, type SaleResult, type Stock } from 'spillway/stock'
+import {
+  createStock,
+  memoryStock,
+  type Order,
+  type RecordedOrder,
+  type SaleResult,
+  type SoldOrder,
+  type Stock,
+} from 'spillway/stock'
 import { redisStock } from 'spillway/stock/redis'
 import { expect, it } from 'vitest'
 
@@ -62,30 +70,89 @@ it('settles an order whose answer was lost', async () => {
   expect(await stock.level('shoe')).toMatchObject({ sold: 1 })
 })
 
-// #region reconcile
-/** Makes the stock agree with the database. Answers the orders for which no unit is left, and those to write. */
-async function reconcile(stock: Stock, sku: string, database: ReadonlyMap<string, Order>) {
-  const unsold: Order[] = []
-  for (const order of database.values()) {
-    // An order that the stock still knows is replayed; one that it has lost is sold again.
-    if (!(await stock.sell(order)).ok) unsold.push(order)
-  }
-  const unwritten: string[] = []
-  for await (const { orderId } of stock.orders(sku)) if (!database.has(orderId)) unwritten.push(orderId)
-  return { unsold, unwritten }
-}
-// #endregion reconcile
+it('freezes a SKU that fell back, and reconciles it with the database', async () => {
+  const redis = new Redis({ port: 1, lazyConnect: true })
+  const queue = { empty: async () => undefined }
+  const database = { ordersOf: (_sku: string): SoldOrder[] => [] }
+  const publish = async (_orders: readonly RecordedOrder[]): Promise<void> => undefined
+  const apologize = async (_orders: readonly SoldOrder[]): Promise<void> => undefined
+  // #region failover
+  const stock = createStock(redisStock(redis), {
+    async onFrozen(sku, reconcile) {
+      await queue.empty() // what was sold and is on its way is in the database then
+      const { unsold, unknown } = await reconcile(database.ordersOf(sku))
+      await publish(unknown.filter(({ state }) => state === 'sold'))
+      await apologize(unsold)
+    },
+  })
+  // #endregion failover
+  await stock.close()
+  redis.disconnect()
+})
 
-it('reconciles a stock that has lost sales with the database', async () => {
+it('reconciles by hand a stock that has lost sales', async () => {
   const stock = createStock(memoryStock())
   await stock.open('shoe', 3)
   await stock.sell({ sku: 'shoe', orderId: 'known' })
   await stock.sell({ sku: 'shoe', orderId: 'published, not written yet' })
-  const rows = ['known', 'lost', 'lost, and its unit sold to another'].map((orderId) => ({ sku: 'shoe', orderId }))
-  const { unsold, unwritten } = await reconcile(stock, 'shoe', new Map(rows.map((row) => [row.orderId, row])))
+  const rows = ['known', 'lost', 'lost, and its unit sold to another'].map((orderId) => ({ orderId }))
+  // #region reconcile
+  const { recorded, unsold, unknown } = await stock.reconcile('shoe', rows, { total: 3 })
+  // #endregion reconcile
+  expect(recorded).toBe(1)
   expect(unsold).toEqual([rows[2]])
-  expect(unwritten).toEqual(['published, not written yet'])
+  expect(unknown.map(({ orderId }) => orderId)).toEqual(['published, not written yet'])
   expect(await stock.level('shoe')).toMatchObject({ total: 3, available: 0, sold: 3 })
+})
+
+it('holds, and sells when it is paid', async () => {
+  const stock = createStock(memoryStock())
+  await stock.open('seat', 2)
+  const pay = async (orderId: string): Promise<boolean> => orderId === 'o-1'
+  // #region hold
+  /** A seat is set aside for ten minutes while its buyer pays. */
+  async function buy(orderId: string, buyerId: string): Promise<string> {
+    const order = { sku: 'seat', orderId, buyer: { id: buyerId, limit: 4 } }
+    const held = await stock.reserve({ ...order, holdMs: 600_000 })
+    if (!held.ok) return held.reason
+    if (!(await pay(orderId))) {
+      await stock.cancel(orderId, 'seat')
+      return 'not paid'
+    }
+    const result = await stock.confirm(orderId, 'seat')
+    return result === 'done' || result === 'already' ? 'sold' : result // 'expired': give the money back
+  }
+  // #endregion hold
+  expect(await buy('o-1', 'ann')).toBe('sold')
+  expect(await buy('o-2', 'bob')).toBe('not paid')
+  expect(await stock.level('seat')).toEqual({ total: 2, available: 1, held: 0, sold: 1 })
+  // #region refund
+  const returned = await stock.refund('o-1', 'seat') // 'done'; and 'already' when it is asked again
+  // #endregion refund
+  expect(returned).toBe('done')
+})
+
+it('sells a basket whole or not at all', async () => {
+  const stock = createStock(memoryStock())
+  await Promise.all(['shoe', 'lace', 'sole'].map((sku) => stock.open(sku, 5)))
+  // #region basket
+  const basket = await stock.sellTogether([
+    { sku: 'shoe', orderId: 'o-9' },
+    { sku: 'lace', orderId: 'o-9', quantity: 2 },
+    { sku: 'sole', orderId: 'o-9', quantity: 2 },
+  ])
+  if (!basket.ok) console.log(`number ${basket.refusedBy} is ${basket.reason}, ${basket.available} left`)
+  // #endregion basket
+  expect(basket).toEqual({ ok: true, replayed: false })
+})
+
+it('groups the SKUs of a Cluster that are sold together', async () => {
+  const redis = new Redis({ port: 1, lazyConnect: true })
+  // #region group
+  const driver = redisStock(redis, { group: (sku) => sku.split('/')[0] as string }) // 'show-7/row-1' and 'show-7/row-2'
+  // #endregion group
+  expect(Object.keys(driver)).toContain('sellTogether')
+  redis.disconnect()
 })
 
 it('restocks under an id', async () => {
