@@ -63,7 +63,9 @@ export interface CloseRequest {
 export interface StockState extends StockLevel {
   /** Random id of the sale, made when it was opened. */
   readonly epoch: string
-  /** How many order ids are recorded, spent ones included. It never falls while the sale is open. */
+  /** How often it was put on sale again after a freeze. */
+  readonly thaws: number
+  /** How many order ids are recorded, spent ones included. It never falls between two thaws. */
   readonly recorded: number
   /**
    * For how long the {@link CloseRequest} was granted, 0 if it was not: units that come back meanwhile are sold only

@@ -33,19 +33,30 @@ export interface Gate {
 const soldOut = (available: number): Promise<SaleResult> =>
   Promise.resolve(Object.freeze({ ok: false, reason: 'sold-out', available }))
 
+/** So many ids of a sale, which only grow in number until it is frozen. */
+interface Recorded {
+  readonly sale: string
+  readonly count: number
+}
+
+const recordedIn = ({ epoch, thaws, recorded }: StockState): Recorded => ({
+  sale: `${epoch} ${thaws}`,
+  count: recorded,
+})
+
 export function createGate(units: number): Gate {
   let passes = units
   let doubtful = false
   let rest = 0
   let closedUntilMs = -Infinity
-  let recorded = { epoch: '', count: 0 }
-  let covered: { readonly epoch: string; readonly count: number; readonly ids: IdFilter } | undefined
+  let recorded: Recorded = { sale: '', count: 0 }
+  let covered: (Recorded & { readonly ids: IdFilter }) | undefined
   let ids: IdFilter | undefined
   let refusal = soldOut(0)
 
-  const covers = (epoch: string, count: number): boolean => covered?.epoch === epoch && covered.count >= count
+  const covers = ({ sale, count }: Recorded): boolean => covered?.sale === sale && covered.count >= count
   const choose = (): void => {
-    ids = covers(recorded.epoch, recorded.count) ? covered?.ids : undefined
+    ids = covers(recorded) ? covered?.ids : undefined
   }
 
   return {
@@ -60,16 +71,16 @@ export function createGate(units: number): Gate {
       passes = Math.min(units, state.available)
       doubtful = false
       closedUntilMs = state.closedForMs > 0 ? askedAtMs + state.closedForMs : -Infinity
-      recorded = { epoch: state.epoch, count: state.recorded }
+      recorded = recordedIn(state)
       if (rest !== state.available) refusal = soldOut(state.available)
       rest = state.available
       choose()
     },
     cover(state, loaded) {
-      covered = { epoch: state.epoch, count: state.recorded, ids: loaded }
+      covered = { ...recordedIn(state), ids: loaded }
       choose()
     },
-    lacksIds: (state) => state.closedForMs > 0 && !covers(state.epoch, state.recorded),
+    lacksIds: (state) => state.closedForMs > 0 && !covers(recordedIn(state)),
     get refusal() {
       return refusal
     },

@@ -42,6 +42,7 @@ interface Sale {
   readonly buyers: Map<string, number>
   readonly holds: HoldQueue<MemoryOrder>
   readonly restocks: Set<string>
+  thaws: number
   /** Who reconciles it, and for how long nobody else may. */
   frozen: { readonly token: string; readonly untilMs: number } | undefined
 }
@@ -118,7 +119,7 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
       const { epoch, quantity } = change
       const late = closedForMs(sku) > 0 ? quantity : 0
       sales.set(sku, {
-        ...{ epoch, total: quantity, available: quantity, held: 0, late, frozen: undefined },
+        ...{ epoch, total: quantity, available: quantity, held: 0, late, thaws: 0, frozen: undefined },
         ...{ orders: new Map(), buyers: new Map(), holds: createHoldQueue(isHeld), restocks: new Set() },
       })
       return answer('done', closedForMs(sku))
@@ -141,6 +142,7 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
     if (change.kind === 'thaw') {
       if (!sale) return answer('not-open')
       if (sale.frozen && sale.frozen.token !== change.token) return answer('refused')
+      if (sale.frozen) sale.thaws++
       sale.frozen = undefined
       return answer('done')
     }
@@ -284,7 +286,7 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
       trip.sending()
       const sale = saleOf(sku)
       if (!sale) return undefined
-      const { epoch, total, available, held, orders, holds } = sale
+      const { epoch, thaws, total, available, held, orders, holds } = sale
       const frozen = sale.frozen !== undefined
       let grantedMs = 0
       if (close !== undefined && !frozen && available < close.below && lateUnits(sku, sale) === 0) {
@@ -292,7 +294,7 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
         closeFor(sku, Math.max(grantedMs, closedForMs(sku)))
       }
       const sold = total - available - held
-      return { epoch, total, available, held, sold, recorded: orders.size, closedForMs: grantedMs, frozen }
+      return { epoch, thaws, total, available, held, sold, recorded: orders.size, closedForMs: grantedMs, frozen }
     },
     async orders(sku, _cursor, trip) {
       trip.sending()

@@ -44,6 +44,8 @@ type Arguments = readonly (string | number)[]
 const pageSize = 1_000
 /** SKUs whose last version is remembered. */
 const mostSeen = 10_000
+/** Versions between two thaws, as in adjust.lua. */
+const versionsPerThaw = 2 ** 40
 /** What sale.lua reads of a sale. */
 const saleParts = ['stock', 'orders', 'buyers', 'holds', 'closed']
 
@@ -182,6 +184,7 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
       note(sku, epoch, version)
       return {
         epoch: text(epoch),
+        thaws: Math.floor(count(version) / versionsPerThaw),
         total: count(total),
         available: count(available),
         held: count(held),

@@ -7,6 +7,7 @@ const state = (available: number, more: Partial<StockState> = {}): StockState =>
   const sold = 100 - available
   return {
     epoch: 'e',
+    thaws: 0,
     total: 100,
     available,
     held: 0,
@@ -101,10 +102,14 @@ describe('createGate', () => {
     expect(gate.judge('old', 1, 0)).toBe('send')
   })
 
-  it('does not trust ids that were read before others were recorded, or of another sale', () => {
+  it('does not trust ids that were read before others were recorded, or of another sale, or before a freeze', () => {
     const gate = createGate(5)
     gate.cover(state(0, { recorded: 7 }), idsOf())
-    for (const newer of [state(0, { recorded: 8 }), state(0, { recorded: 7, epoch: 'next' })]) {
+    for (const newer of [
+      state(0, { recorded: 8 }),
+      state(0, { recorded: 7, epoch: 'next' }),
+      state(0, { recorded: 7, thaws: 1 }),
+    ]) {
       expect(gate.lacksIds(newer)).toBe(true)
       gate.learn(newer, 0)
       expect(judged(gate, 0)).toBe('send')
