@@ -175,7 +175,7 @@ export function createGatekeeper(units: number, backend: Backend, report: Backgr
       const replies = passed.length === 0 ? [] : await backend.sellTogether(passed, trip)
       for (const [i, reply] of replies.entries()) learnFrom(passed[i] as readonly SaleRequest[], reply)
       let next = 0
-      return Promise.all(refusals.map((refused) => refused ?? (replies[next++] as BasketResult | Error)))
+      return Promise.all(refusals.map(async (refused) => refused ?? (replies[next++] as BasketResult | Error)))
     },
     async sell(requests, trip) {
       const { sku } = requests[0] as SaleRequest

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { Redis } from 'ioredis'
 import { afterAll, describe, expect, it } from 'vitest'
 import { ClosedError, OrderConflictError, StoreUnavailableError } from '../../src/index.js'
-import { createStock, memoryStock, type Stock, type StockDriver } from '../../src/stock/index.js'
+import { createStock, memoryStock, type RecordedOrder, type Stock, type StockDriver } from '../../src/stock/index.js'
 import { redisStock } from '../../src/stock/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
@@ -111,9 +111,9 @@ interface World {
   readonly driver: StockDriver
   readonly clock: VirtualClock
   /** Lets time pass for the driver and for the fronts. */
-  pass(ms: number): Promise<void>
+  readonly pass: (ms: number) => Promise<void>
   /** Lets what is under way arrive, if it can without time passing. */
-  arrive(): Promise<void>
+  readonly arrive: () => Promise<void>
 }
 
 async function play(
@@ -192,7 +192,7 @@ async function play(
 
   async function checkAll(): Promise<void> {
     for (const sku of skus) {
-      const listed = []
+      const listed: RecordedOrder[] = []
       for await (const order of audit.orders(sku)) listed.push(order)
       const { total, available, held, sold } = await audit.level(sku)
       expect(total).toBe(available + held + sold)
