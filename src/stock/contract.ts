@@ -4,6 +4,7 @@ import { ClosedError, OrderConflictError } from '../core/errors.js'
 import { stockBasketCases } from './contract-baskets.js'
 import { stockDriverCases } from './contract-driver.js'
 import { stockHoldCases } from './contract-holds.js'
+import { stockReconcileCases } from './contract-reconcile.js'
 import { stockSettlementCases } from './contract-settlements.js'
 import {
   added,
@@ -306,4 +307,5 @@ export function stockContract(
   stockSettlementCases(check)
   stockBasketCases(check)
   stockDriverCases(check)
+  stockReconcileCases(check)
 }
