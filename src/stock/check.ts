@@ -10,25 +10,27 @@ const isObject = (value: unknown): boolean => typeof value === 'object' && value
 const mostInBasket = 1_000
 
 const knownOfOrder: Known<Order> = { orderId: true, sku: true, quantity: true, buyer: true }
+const knownOfHold: Known<HoldOrder> = { ...knownOfOrder, holdMs: true }
 const knownOfBuyer: Known<NonNullable<Order['buyer']>> = { id: true, limit: true }
 
 /** Compared one by one: a gate answers millions of orders a second, and to look each name up would cost it a third more. */
-function hasKnownNames(order: Order): boolean {
+function hasKnownNames(order: Order, call: string): boolean {
   for (const name in order) {
-    if (name !== 'sku' && name !== 'orderId' && name !== 'quantity' && name !== 'buyer') return false
+    if (name === 'sku' || name === 'orderId' || name === 'quantity' || name === 'buyer') continue
+    if (name !== 'holdMs' || call !== 'reserve') return false
   }
   return true
 }
 
 /** Checks the parts that every order has, and says how many units it is for. */
-export function checkedQuantity(order: Order): number {
+export function checkedQuantity(order: Order, call: 'sell' | 'reserve' | 'sellTogether' = 'sell'): number {
   if (!isObject(order)) throw new TypeError(`order must be an object, got ${shown(order)}`)
-  if (!hasKnownNames(order)) knownOptions('sell', order, knownOfOrder)
+  if (!hasKnownNames(order, call)) knownOptions(call, order, call === 'reserve' ? knownOfHold : knownOfOrder)
   keyString('sku', order.sku)
   keyString('orderId', order.orderId)
   if (order.buyer !== undefined) {
     if (!isObject(order.buyer)) throw new TypeError(`buyer must be an object, got ${shown(order.buyer)}`)
-    knownOptions('sell: buyer', order.buyer, knownOfBuyer)
+    knownOptions(`${call}: buyer`, order.buyer, knownOfBuyer)
     keyString('buyer.id', order.buyer.id)
     positiveInteger('buyer.limit', order.buyer.limit)
   }
@@ -45,9 +47,8 @@ const checkedHoldMs = (value: unknown): number => Math.ceil(durationMs('holdMs',
 
 /** A checked copy of an order that is to be held. */
 export function holdRequest(order: HoldOrder): SaleRequest {
-  if (!isObject(order)) throw new TypeError(`order must be an object, got ${shown(order)}`)
-  const { holdMs, ...rest } = order
-  return saleRequest(rest, checkedQuantity(rest), checkedHoldMs(holdMs))
+  const quantity = checkedQuantity(order, 'reserve')
+  return saleRequest(order, quantity, checkedHoldMs(order.holdMs))
 }
 
 /** A checked copy of a basket: its orders, those of one SKU as one. */
@@ -67,7 +68,7 @@ export function checkedBasket(orders: readonly Order[], options: unknown): Baske
   const places = new Map<string, number>()
   const bySku = new Map<string, SaleRequest>()
   for (const [place, order] of (orders as readonly Order[]).entries()) {
-    const request = saleRequest(order, checkedQuantity(order), holdMs)
+    const request = saleRequest(order, checkedQuantity(order, 'sellTogether'), holdMs)
     const earlier = bySku.get(order.sku)
     bySku.set(order.sku, earlier ? sumOf(earlier, request) : request)
     if (!earlier) places.set(order.sku, place)

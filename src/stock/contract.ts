@@ -1,12 +1,27 @@
 import assert from 'node:assert/strict'
 import { systemClock, type Clock } from '../core/clock.js'
 import { ClosedError, OrderConflictError } from '../core/errors.js'
+import { stockBasketCases } from './contract-baskets.js'
 import { stockDriverCases } from './contract-driver.js'
+import { stockHoldCases } from './contract-holds.js'
 import { stockReconcileCases } from './contract-reconcile.js'
-import { refused, replayed, sku, sold, type Check } from './contract-shared.js'
+import { stockSettlementCases } from './contract-settlements.js'
+import {
+  added,
+  balanced,
+  listed,
+  many,
+  refused,
+  replayed,
+  sellAll,
+  sku,
+  sold,
+  soldOf,
+  type Check,
+} from './contract-shared.js'
 import type { StockDriver } from './driver.js'
 import { createStock } from './stock.js'
-import type { Order, RecordedOrder, SaleResult, Stock, StockLevel, StockOptions } from './types.js'
+import type { Order, Stock, StockOptions } from './types.js'
 
 /** A driver under test. */
 export interface StockSubject extends AsyncDisposable {
@@ -14,44 +29,12 @@ export interface StockSubject extends AsyncDisposable {
   readonly driver: () => StockDriver
   /** Runs the suite through the gate. @defaultValue every order goes to the backend */
   readonly local?: StockOptions['local'] | undefined
+  /** Whether any SKUs can share a basket. Without it the suite checks that those that cannot are refused. @defaultValue true */
+  readonly baskets?: boolean | undefined
   /** Lets time pass, in the store and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
   readonly clock?: Clock | undefined
-}
-
-const many = (count: number, prefix = 'order'): Order[] =>
-  Array.from({ length: count }, (_, i) => ({ sku, orderId: `${prefix}-${i}` }))
-
-const sellAll = (stock: Stock, orders: readonly Order[]): Promise<SaleResult[]> =>
-  Promise.all(orders.map((order) => stock.sell(order)))
-const soldOf = (results: readonly SaleResult[]): number => results.filter((one) => one.ok && !one.replayed).length
-
-async function listed(stock: Stock, name = sku): Promise<RecordedOrder[]> {
-  const orders: RecordedOrder[] = []
-  for await (const order of stock.orders(name)) orders.push(order)
-  return orders
-}
-
-/** The level, after checking that it adds up. */
-async function added(stock: Stock): Promise<StockLevel> {
-  const level = await stock.level(sku)
-  const { total, available, held, sold } = level
-  for (const count of [total, available, held, sold]) assert.ok(Number.isSafeInteger(count) && count >= 0)
-  assert.equal(total, available + held + sold)
-  return level
-}
-
-/** The level of a quiet moment, after checking that it agrees with the recorded orders. */
-async function balanced(stock: Stock): Promise<{ total: number; available: number; sold: number }> {
-  const { total, available, held, sold } = await added(stock)
-  const recorded = await listed(stock)
-  assert.equal(new Set(recorded.map((order) => order.orderId)).size, recorded.length)
-  assert.equal(
-    recorded.reduce((sum, order) => sum + order.quantity, 0),
-    held + sold,
-  )
-  return { total, available, sold }
 }
 
 /**
@@ -65,14 +48,15 @@ export function stockContract(
   const check: Check = (name, body) =>
     it(name, async () => {
       const subject = await create()
-      const { clock = systemClock, local } = subject
+      const { clock = systemClock, local, baskets = true } = subject
       const front = (): Stock =>
         createStock(subject.driver(), { timeoutMs: 30_000, clock, ...(local === undefined ? {} : { local }) })
       const stock = front()
       const elsewhere = front()
-      const onSale = async <T>(work: Promise<T>): Promise<T> => (await Promise.all([work, subject.advance(300)]))[0]
+      const advance = (ms: number): Promise<void> => subject.advance(ms)
+      const onSale = async <T>(work: Promise<T>): Promise<T> => (await Promise.all([work, advance(300)]))[0]
       try {
-        await body({ stock, elsewhere, driver: subject.driver(), onSale })
+        await body({ stock, elsewhere, driver: subject.driver(), onSale, advance, baskets })
       } finally {
         await Promise.all([stock.close(), elsewhere.close()])
         await subject[Symbol.asyncDispose]()
@@ -310,10 +294,18 @@ export function stockContract(
     await stock.close()
     await assert.rejects(stock.sell({ sku, orderId: 'a' }), ClosedError)
     await assert.rejects(stock.open(sku, 1), ClosedError)
+    await assert.rejects(stock.reserve({ sku, orderId: 'a', holdMs: 1_000 }), ClosedError)
+    await assert.rejects(stock.confirm('a', sku), ClosedError)
+    await assert.rejects(stock.cancel('a', sku), ClosedError)
+    await assert.rejects(stock.refund('a', sku), ClosedError)
+    await assert.rejects(stock.sellTogether([{ sku, orderId: 'a' }]), ClosedError)
     await assert.rejects(stock.level(sku), ClosedError)
     await assert.rejects(listed(stock), ClosedError)
   })
 
+  stockHoldCases(check)
+  stockSettlementCases(check)
+  stockBasketCases(check)
   stockDriverCases(check)
   stockReconcileCases(check)
 }

@@ -19,8 +19,8 @@ export interface Order {
 /** An order whose units are set aside until it is confirmed. */
 export interface HoldOrder extends Order {
   /**
-   * How long, in milliseconds by the backend's clock, from 1 to 31,536,000,000 (a year). Redis ends a hold of 2,048 ms or more
-   * up to a thousandth of `holdMs` later.
+   * How long, in milliseconds by the backend's clock, at least 1; `Infinity` until it is settled. Redis ends a hold of 2,048 ms
+   * or more up to a thousandth of `holdMs` later.
    */
   readonly holdMs: number
 }

@@ -46,8 +46,8 @@ local function restock(id, quantity)
   sale.late = math.min(late, sale.available)
   redis.call('SADD', restocksKey, id)
   writeHolds(sale)
-  sale.ended = {}
   writeStock(sale)
+  sale.ended = {}
   return 'done', sale.available, waitMs
 end
 

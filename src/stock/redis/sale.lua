@@ -2,9 +2,10 @@
 -- on sale again, and writes it back if an order changed it. Where nothing changes nothing is written, so that what needs no
 -- write is answered where Redis takes none.
 --
--- stock   hash { epoch, total, available, held, sold, late, version, frozen }. late: units that came back, not on sale until
---         `closed` ends. version: grows with every change, so an older state shows. frozen: 'token until' while the holder
---         of the token reconciles the sale, or may take it over; else missing
+-- stock   hash { epoch, total, available, held, sold, late, version, frozen, ended }. late: units that came back, not on
+--         sale until `closed` ends. version: grows with every change, so an older state shows. frozen: 'token until' while
+--         the holder of the token reconciles the sale, or may take it over; else missing. ended: holds that ended by then
+--         are no longer counted; missing before the first did
 -- orders  hash { order id = record }: 's2 ann' 2 sold to ann, 'h1 1700000000000' 1 held until then for nobody by name;
 --         'c' cancelled, 'r' refunded
 -- buyers  hash { buyer id = units bought, and units held until when }: '3', '1 2@1700000000000'
@@ -53,7 +54,8 @@ end
 -- of it.
 local function readSale(keys, first, seen)
   local stockKey, ordersKey, buyersKey, holdsKey, closedKey = unpack(keys, first, first + 4)
-  local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late', 'version', 'frozen')
+  local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late', 'version', 'frozen',
+    'ended')
   local present, whole = stock[1], stock[1]
   for i = 2, 6 do
     present = present or stock[i]
@@ -67,6 +69,9 @@ local function readSale(keys, first, seen)
     sold = tonumber(stock[5]), late = tonumber(stock[6]), version = tonumber(stock[7]) or 0, frozen = stock[8],
     records = {}, newRecords = {}, buyerTexts = {}, buyers = {}, changedBuyers = {}, changedEnds = {},
   }
+  -- The server's clock may have been set back, or be another's since a failover. No hold that has ended begins again.
+  nowMs = math.max(nowMs, tonumber(stock[9]) or 0)
+  sale.readMs = nowMs
   sale.ended = redis.call('ZRANGEBYSCORE', holdsKey, '-inf', nowMs)
   for _, member in ipairs(sale.ended) do
     local units = tonumber(string.match(member, '^%d+'))
@@ -230,7 +235,7 @@ local function take(sale, id, quantity, buyer, holdMs)
 end
 
 local function writeHolds(sale)
-  if #sale.ended > 0 then redis.call('ZREMRANGEBYSCORE', sale.holdsKey, '-inf', nowMs) end
+  if #sale.ended > 0 then redis.call('ZREMRANGEBYSCORE', sale.holdsKey, '-inf', sale.readMs) end
   for endMs, units in pairs(sale.changedEnds) do
     local at = text(endMs)
     local member = redis.call('ZRANGEBYSCORE', sale.holdsKey, at, at)[1]
@@ -271,6 +276,7 @@ local function writeStock(sale)
   sale.version = sale.version + 1
   redis.call('HSET', sale.stockKey, 'total', sale.total, 'available', sale.available, 'held', sale.held,
     'sold', sale.sold, 'late', sale.late, 'version', sale.version)
+  if #sale.ended > 0 then redis.call('HSET', sale.stockKey, 'ended', math.floor(sale.readMs)) end
 end
 
 -- Writes what has changed. HSET, which nobody can do without, comes last: where the user lacks another right, the script has

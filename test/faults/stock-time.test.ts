@@ -1,0 +1,59 @@
+import { Redis } from 'ioredis'
+import { afterAll, expect, it } from 'vitest'
+import { createStock } from '../../src/stock/index.js'
+import { redisStock } from '../../src/stock/redis/index.js'
+import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { setRedisTime, timedClient } from '../support/redis-time.js'
+
+const sku = 'shoe'
+const startMs = 1_700_000_000_000
+
+describeWithServices('a clock of the server that is set back', ['redis'], (services) => {
+  const redis = new Redis(services.redis.url)
+  afterAll(() => redis.disconnect())
+
+  /** A sale of 3 units and a hold of 2 that has ended, at which something was written, and then the clock is set back. */
+  const setUp = async (write: (stock: ReturnType<typeof createStock>) => Promise<unknown>) => {
+    const nowKey = uniqueName('now')
+    const at = (ms: number) => setRedisTime(redis, nowKey, startMs + ms)
+    const stock = createStock(redisStock(timedClient(redis, nowKey), { prefix: `${nowKey}:` }), { timeoutMs: 30_000 })
+    await at(0)
+    await stock.open(sku, 3)
+    await stock.open('hat', 3)
+    await stock.reserve({ sku, orderId: 'held', quantity: 2, buyer: { id: 'ann', limit: 3 }, holdMs: 1_000 })
+    await at(1_000)
+    await write(stock)
+    await at(950)
+    return { stock, at }
+  }
+  const order = { sku, orderId: 'other' }
+  const writes: [what: string, write: (stock: ReturnType<typeof createStock>) => Promise<unknown>, sold: number][] = [
+    ['a sale', (stock) => stock.sell({ ...order, quantity: 3 }), 3],
+    ['a basket', (stock) => stock.sellTogether([order, { sku: 'hat', orderId: 'other' }]), 1],
+    ['a restock', (stock) => stock.restock(sku, -1), 0],
+    ['a settlement', (stock) => stock.sell(order).then(() => stock.confirm('other', sku)), 1],
+  ]
+
+  it.each(writes)('does not bring a hold back whose units %s found on sale', async (_what, write, sold) => {
+    const { stock, at } = await setUp(write)
+    const before = await stock.level(sku)
+    expect(before).toMatchObject({ held: 0, sold })
+    expect(await stock.confirm('held', sku)).toBe('expired')
+    expect(await stock.cancel('held', sku)).toBe('expired')
+    const again = { sku, orderId: 'held', quantity: 2 }
+    expect(await stock.reserve({ ...again, holdMs: 1_000 })).toMatchObject({ reason: 'spent' })
+    expect(await stock.sellTogether([again])).toMatchObject({ reason: 'spent' })
+    expect(await stock.level(sku)).toEqual(before)
+    const listed = []
+    for await (const { orderId } of stock.orders(sku)) listed.push(orderId)
+    expect(listed).toEqual(sold > 0 ? ['other'] : [])
+    if (before.available > 0) {
+      const buyer = { id: 'ann', limit: before.available }
+      expect(await stock.reserve({ sku, orderId: 'new', quantity: before.available, buyer, holdMs: 20 })).toMatchObject(
+        { ok: true },
+      )
+      await at(1_100)
+      expect(await stock.level(sku)).toEqual(before)
+    }
+  })
+})
