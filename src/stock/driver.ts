@@ -96,6 +96,8 @@ export interface OrdersPage {
  * Calls `trip.sending()` right before the request leaves the process.
  */
 export interface StockDriver {
+  /** Throws a TypeError or RangeError for a SKU that the backend cannot have. Absent: it can have all. */
+  checkSku?(sku: string): void
   /** Makes changes of one kind one after the other and answers in their order; there are at most 1,000. */
   adjust(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]>
   /**

@@ -66,6 +66,7 @@ export function tellingOfFrozen(driver: StockDriver, noticed: (sku: string) => v
       }
       return replies
     },
+    ...(driver.checkSku ? { checkSku: (sku) => driver.checkSku?.(sku) } : {}),
     ...(driver.basketLane ? { basketLane: (sku) => driver.basketLane?.(sku) ?? 0 } : {}),
     settle: (sku, ...args) => watch(sku, driver.settle(sku, ...args)),
     async level(sku, ...args) {

@@ -55,13 +55,19 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
   const report = backgroundReporter('stock', name, onBackgroundError, clock)
   let closed = false
 
+  /** Said at once: the same call would fail for ever. */
+  function checked(sku: string): string {
+    backend.checkSku?.(sku)
+    return sku
+  }
+
   const gatekeeper =
     gateUnits === undefined ? undefined : createGatekeeper(gateUnits, { ...backend, pages: pagesOf }, report, clock)
 
   const sales = createGroupCommit<SaleRequest, SaleResult>({
     ...trips,
     verb: 'sell',
-    lane: ({ sku }) => sku,
+    lane: ({ sku }) => checked(sku),
     maxBatch: mostInTrip,
     run: (requests, trip) =>
       gatekeeper ? gatekeeper.sell(requests, trip) : backend.sell((requests[0] as SaleRequest).sku, requests, trip),
@@ -77,14 +83,14 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
   const settlements = createGroupCommit<{ readonly sku: string } & Settlement, Settled>({
     ...trips,
     verb: 'settle',
-    lane: ({ sku, kind }) => `${kind} ${sku}`,
+    lane: ({ sku, kind }) => `${kind} ${checked(sku)}`,
     maxBatch: mostInTrip,
     run: (requests, trip) => backend.settle((requests[0] as { readonly sku: string }).sku, requests, trip),
   })
   const levels = createGroupCommit<string, StockState | undefined>({
     ...trips,
     verb: 'level',
-    lane: (sku) => sku,
+    lane: checked,
     async run(skus, trip) {
       const state = await backend.level(skus[0] as string, undefined, trip)
       return skus.map(() => state)
@@ -94,7 +100,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     ...trips,
     verb: 'adjust',
     // What one change may do another may not, by the rights of the client's user: so those of a trip are of one kind.
-    lane: ({ sku, kind }) => `${kind} ${sku}`,
+    lane: ({ sku, kind }) => `${kind} ${checked(sku)}`,
     maxBatch: mostInTrip,
     async run(requests, trip) {
       const { sku, kind } = requests[0] as Change
@@ -110,7 +116,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
   const pages = createGroupCommit<{ sku: string; cursor: string | undefined }, OrdersPage | undefined>({
     ...trips,
     verb: 'orders',
-    lane: ({ sku, cursor = '' }) => `${cursor} ${sku}`,
+    lane: ({ sku, cursor = '' }) => `${cursor} ${checked(sku)}`,
     async run(requests, trip) {
       const { sku, cursor } = requests[0] as { sku: string; cursor: string | undefined }
       const page = await backend.orders(sku, cursor, trip)
@@ -120,7 +126,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
   const finds = createGroupCommit<{ sku: string; orderId: string }, OrderRecord | undefined>({
     ...trips,
     verb: 'find',
-    lane: ({ sku }) => sku,
+    lane: ({ sku }) => checked(sku),
     maxBatch: mostInTrip,
     run: (requests, trip) =>
       backend.find(
@@ -182,7 +188,10 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     }
   }
 
-  const laneOf = ({ sku }: SaleRequest): string | number => backend.basketLane?.(sku) ?? 0
+  function laneOf({ sku }: SaleRequest): string | number {
+    checked(sku)
+    return backend.basketLane?.(sku) ?? 0
+  }
 
   async function whenOnSale({ onSaleInMs }: StockChanged | Settled, startedMs: number): Promise<void> {
     const leftMs = startedMs + timeoutMs - clock.nowMs()

@@ -111,9 +111,8 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
     trip: Trip,
   ): Promise<readonly (BasketResult | Error)[]> {
     const skus = [...new Set(baskets.flat().map(({ sku }) => sku))]
-    const indexes = new Map(skus.map((sku, i) => [sku, i]))
     const keys = skus.flatMap((sku) => keysOf(sku, saleParts))
-    const args = [packedBaskets(baskets, indexes), JSON.stringify(skus.map(seenOf))]
+    const args = [JSON.stringify(skus.map(seenOf)), ...packedBaskets(baskets, skus)]
     try {
       const [answers, states] = list(await runScript(redis, togetherScript, keys, args, trip), 2)
       const state = list(states, 2 * skus.length)
@@ -158,6 +157,8 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
       note(sku, epoch, version)
       return unpacked(orders, count(first), lettersReply(letters, orders.length))
     },
+    // `group` is the caller's, and may answer anything.
+    ...(group ? { checkSku: (sku: string) => void beginning(sku) } : {}),
     sellTogether,
     ...(redis.isCluster === true ? { basketLane: (sku: string) => redisLane(redis, beginning(sku)) } : {}),
     async settle(sku, settlements, trip) {

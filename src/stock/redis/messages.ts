@@ -48,17 +48,36 @@ export function changeArguments(change: StockChange): Arguments {
   }
 }
 
-/** Parallel JSON arrays: Redis decodes them in C, and the usual order, one unit sold to nobody by name, is its id. */
-export function packed(orders: readonly SaleRequest[]): string[] {
+/** Parallel JSON arrays, which Redis decodes in C; the usual order, one unit to nobody by name, is its id. */
+function packedOrders(orders: readonly SaleRequest[]): string[] {
   const units = orders.some(({ quantity }) => quantity !== 1)
   const named = orders.some(({ buyer }) => buyer)
-  const held = orders.some(({ holdMs }) => holdMs !== undefined)
   return [
     JSON.stringify(orders.map(({ orderId }) => orderId)),
     units ? JSON.stringify(orders.map(({ quantity }) => quantity)) : '',
     named ? JSON.stringify(orders.map(({ buyer }) => buyer?.id ?? '')) : '',
     named ? JSON.stringify(orders.map(({ buyer }) => buyer?.limit ?? 0)) : '',
-    held ? JSON.stringify(orders.map(({ holdMs = 0 }) => Math.min(holdMs, never))) : '',
+  ]
+}
+
+/** How long each is to be held, 0 to sell it; `''` where all are to be sold. */
+function packedHolds(orders: readonly (SaleRequest | undefined)[]): string {
+  const held = orders.some((order) => order?.holdMs !== undefined)
+  return held ? JSON.stringify(orders.map((order) => Math.min(order?.holdMs ?? 0, never))) : ''
+}
+
+/** Orders for sell.lua. */
+export const packed = (orders: readonly SaleRequest[]): string[] => [...packedOrders(orders), packedHolds(orders)]
+
+/** Baskets for together.lua; `skus` are those of the script, in its order. */
+export function packedBaskets(baskets: readonly (readonly SaleRequest[])[], skus: readonly string[]): string[] {
+  const indexes = new Map(skus.map((sku, i) => [sku, i + 1]))
+  const orders = baskets.flat()
+  return [
+    JSON.stringify(baskets.map(({ length }) => length)),
+    packedHolds(baskets.map(([first]) => first)),
+    JSON.stringify(orders.map(({ sku }) => indexes.get(sku))),
+    ...packedOrders(orders),
   ]
 }
 
@@ -67,18 +86,6 @@ export function lettersReply(reply: unknown, length: number): string {
   const letters = text(reply)
   if (letters.length === length) return letters
   throw new TypeError(`${letters.length} outcomes of ${length} requests`)
-}
-
-/** Baskets for together.lua; `indexes` says which of the script's SKUs each is. */
-export function packedBaskets(
-  baskets: readonly (readonly SaleRequest[])[],
-  indexes: ReadonlyMap<string, number>,
-): string {
-  const order = ({ sku, orderId, quantity, buyer }: SaleRequest): unknown[] => [
-    ...[indexes.get(sku), orderId, quantity],
-    ...(buyer ? [buyer.id, buyer.limit] : ['', 0]),
-  ]
-  return JSON.stringify(baskets.map((orders) => [Math.min(orders[0]?.holdMs ?? 0, never), orders.map(order)]))
 }
 
 /** An answer to an order that took nothing, by its letter of sale.lua. */
