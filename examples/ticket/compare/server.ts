@@ -1,0 +1,65 @@
+import cluster from 'node:cluster'
+import { setImmediate } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import fastify from 'fastify'
+import { Redis } from 'ioredis'
+import { createStock } from 'spillway/stock'
+import { redisStock } from 'spillway/stock/redis'
+
+// A ticketing server with nothing but what is compared: the order is decided by createStock with a gate, and its message
+// leaves in the background.
+
+const { values } = parseArgs({
+  options: {
+    redis: { type: 'string', default: 'redis://127.0.0.1:6379' },
+    name: { type: 'string', default: 'show' },
+    tickets: { type: 'string', default: '1000' },
+    gate: { type: 'string', default: '600' },
+    workers: { type: 'string', default: '2' },
+  },
+})
+const sku = values.name
+const workers = Number(values.workers)
+
+async function serve(): Promise<void> {
+  const redis = new Redis(values.redis)
+  const stock = createStock(redisStock(redis), { local: { mode: 'gate', units: Number(values.gate) } })
+  await stock.open(sku, Number(values.tickets))
+
+  let messages: string[] = []
+  let consumed = 0
+  async function consume(): Promise<void> {
+    await setImmediate()
+    consumed += messages.length
+    messages = []
+  }
+
+  const app = fastify({ logger: false })
+  app.post('/grab', (request, reply) => {
+    const orderId = request.headers['idempotency-key'] as string
+    stock.sell({ sku, orderId }).then(
+      (answer) => {
+        void reply.header('content-type', 'application/json')
+        if (!answer.ok) return void reply.code(409).send(`{"ok":false,"reason":"${answer.reason}"}`)
+        if (messages.push(orderId) === 1) void consume()
+        void reply.code(202).send('{"ok":true}')
+      },
+      (error: unknown) => void reply.code(503).send(error),
+    )
+  })
+  app.get('/orders', () => `${consumed}`)
+  await app.listen({ host: '127.0.0.1', port: Number(process.env['PORT'] ?? 0) })
+}
+
+if (cluster.isPrimary) {
+  cluster.setupPrimary({ execArgv: ['--max-semi-space-size=64'] })
+  const ready = Array.from({ length: workers }, () => {
+    const worker = cluster.fork()
+    worker.on('exit', (code) => process.exit(code || 1))
+    return new Promise<number>((resolve) => worker.once('listening', ({ port }) => resolve(port)))
+  })
+  const [port] = await Promise.all(ready)
+  process.stdout.write(`listening on http://127.0.0.1:${port}\n`)
+} else {
+  await serve()
+}
