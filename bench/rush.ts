@@ -17,10 +17,25 @@ export interface Rushed {
 /** Lets so many callers ask for so many seconds. */
 export type Measure = (callers: number, seconds: number) => Promise<Rushed>
 
+/** What is measured beside a peer. */
+export interface Case {
+  readonly name: string
+  readonly ours: Measure
+  readonly theirs: Measure
+  readonly peer: string
+  readonly note: string
+  /** @defaultValue 512 */
+  readonly callers?: number
+  /** @defaultValue 'orders/s' */
+  readonly unit?: string
+  /** @defaultValue 5 */
+  readonly turns?: number
+}
+
 const newId = (caller: number, order: number): string => `order-${caller}-${order}`
 
 /** Lets `callers` ask for `seconds`, each again as soon as it is answered. */
-export async function rush<Answer>(seller: Seller<Answer>, callers: number, seconds: number): Promise<Rushed> {
+async function rush<Answer>(seller: Seller<Answer>, callers: number, seconds: number): Promise<Rushed> {
   const { ask, expects, idOf = newId } = seller
   const startedMs = performance.now()
   const untilMs = startedMs + seconds * 1_000

@@ -1,8 +1,7 @@
 import { Cluster, Redis } from 'ioredis'
 import { redisStock, type RedisStockOptions } from 'spillway/stock/redis'
 import { startRedisCluster } from '../test/services/index.js'
-import { measureOf } from './rush.js'
-import type { Case } from './stock.bench.js'
+import { measureOf, type Case } from './rush.js'
 import { ours, scripts } from './stock-redis.js'
 
 const shards = 4

@@ -1,27 +1,12 @@
 import { Redis } from 'ioredis'
 import { javaProgram, runTogether } from './processes.js'
 import { median, type Row } from './report.js'
-import { measureOf, type Measure, type Rushed } from './rush.js'
+import { measureOf, type Case, type Measure, type Rushed } from './rush.js'
 import { clusterCases } from './stock-cluster.js'
 import { cpuRows } from './stock-cpu.js'
 import { mysqlSeller } from './stock-mysql.js'
 import { ours, scripts } from './stock-redis.js'
 import { startTigerBeetle } from './stock-tigerbeetle.js'
-
-/** What is measured beside a peer. */
-export interface Case {
-  readonly name: string
-  readonly ours: Measure
-  readonly theirs: Measure
-  readonly peer: string
-  readonly note: string
-  /** @defaultValue 512 */
-  readonly callers?: number
-  /** @defaultValue 'orders/s' */
-  readonly unit?: string
-  /** @defaultValue 5 */
-  readonly turns?: number
-}
 
 /** Both in turns; the first turn warms them up. */
 async function compare(one: Case, seconds: number): Promise<Row> {

@@ -17,17 +17,19 @@ export function contenders({ redis, workers, documentServer }: Setting): readonl
     documentServer,
     ...['-redis', new URL(redis).host, '-key', name, '-total', `${tickets}`, '-local', `${localShare(tickets, 1)}`],
   ]
+  const ours: Contender['command'] = ({ name, tickets }) => [
+    ...[process.execPath, projectPath('build', 'examples', 'ticket', 'compare-server.js')],
+    ...['--redis', redis, '--name', name, '--tickets', `${tickets}`, '--workers', `${workers}`],
+    ...['--gate', `${localShare(tickets, workers)}`],
+  ]
   return [
     {
       name: 'ours',
-      about: `Fastify, createStock with a gate, ${workers} processes`,
-      command: ({ name, tickets }) => [
-        ...[process.execPath, projectPath('build', 'examples', 'ticket', 'compare-server.js')],
-        ...['--redis', redis, '--name', name, '--tickets', `${tickets}`, '--workers', `${workers}`],
-        ...['--gate', `${localShare(tickets, workers)}`],
-      ],
+      about: `createStock with a gate, orders read on the connection, all else by Fastify, ${workers} processes`,
+      command: (show) => [...ours(show), '--direct'],
       path: '/grab',
     },
+    { name: 'ours, Fastify', about: 'the same, all by Fastify', command: ours, path: '/grab' },
     {
       name: 'document',
       about: 'Hertz, local stock, then one Lua call per order over 64 connections, one process',

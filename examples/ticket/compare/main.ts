@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Redis } from 'ioredis'
 import { ServiceUnavailable, startRedis } from '../../../test/services/index.js'
 import { projectPath } from '../../shared/files.js'
 import { machine } from '../../shared/load/summary.js'
@@ -17,13 +18,16 @@ async function compare(options: CompareOptions, command: string, folder: string)
   say('Building the document’s server, starting Redis…')
   const { program, go } = await buildDocumentServer(folder)
   const wrk = await prepareWrk(folder)
-  await using redis = await startRedis({ private: true })
-  const all = contenders({ redis: redis.url, workers: options.workers, documentServer: program })
+  await using service = await startRedis({ private: true })
+  const redis = new Redis(service.url)
+  const bench = { wrk, redis, say }
+  const all = contenders({ redis: service.url, workers: options.workers, documentServer: program })
   const before = loadavg()[0] ?? 0
   say('While there are tickets')
-  const selling = await measure(all, wrk, options, false, say)
+  const selling = await measure(all, bench, options, false)
   say('Sold out')
-  const soldOut = await measure(all, wrk, options, true, say)
+  const soldOut = await measure(all, bench, options, true)
+  redis.disconnect()
   const { machine: hardware, node } = machine()
   const { connections, tickets, rounds } = options
   return {

@@ -19,14 +19,17 @@ export interface Comparison {
 
 const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
 
+const microseconds = (us: number | undefined): string => (us === undefined ? 'unknown' : `${us.toFixed(1)} µs`)
+
 function table(measured: readonly Measured[]): string {
   const [ours] = measured as [Measured, ...Measured[]]
-  const head = ['server', 'requests/s', 'p50 / p99', 'its processor time per request', 'ours to it']
+  const head = ['server', 'requests/s', 'p50 / p99', 'processor time per request', 'of Redis', 'ours to it']
   const rows = measured.map((one) => [
     `\`${one.name}\``,
     `**${count(one.perSecond)}**`,
     `${one.p50.toFixed(1)} / ${one.p99.toFixed(1)} ms`,
-    one.processorUs === undefined ? 'unknown' : `${one.processorUs.toFixed(1)} µs`,
+    microseconds(one.processorUs.server),
+    microseconds(one.processorUs.redis),
     one === ours ? '' : `${(ours.perSecond / one.perSecond).toFixed(2)}×`,
   ])
   return [row(head), row(head.map((_, at) => (at === 0 ? '---' : '---:'))), ...rows.map(row)].join('\n')
@@ -38,7 +41,8 @@ export function renderReport(comparison: Comparison): string {
   return `# The document's ticketing server beside ours
 
 Written by \`${command}\` on ${date}. One wrk with ${connections} connections sent each server the same requests, by turns, ${rounds} times;
-the figures are medians. wrk, Redis and the server share the cores.
+the figures are medians. wrk, Redis and the server share the cores. The processor time is that of the server's processes, and
+of Redis beside it.
 
 ${servers.map(({ name, about }) => `- \`${name}\`: ${about}`).join('\n')}
 

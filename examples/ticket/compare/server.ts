@@ -1,10 +1,12 @@
 import cluster from 'node:cluster'
+import { STATUS_CODES } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import fastify from 'fastify'
 import { Redis } from 'ioredis'
 import { createStock } from 'spillway/stock'
 import { redisStock } from 'spillway/stock/redis'
+import { answerText, serveDirectly } from './direct.js'
 
 // A ticketing server with nothing but what is compared: the order is decided by createStock with a gate, and its message
 // leaves in the background.
@@ -16,6 +18,7 @@ const { values } = parseArgs({
     tickets: { type: 'string', default: '1000' },
     gate: { type: 'string', default: '600' },
     workers: { type: 'string', default: '2' },
+    direct: { type: 'boolean', default: false },
   },
 })
 const sku = values.name
@@ -34,21 +37,39 @@ async function serve(): Promise<void> {
     messages = []
   }
 
+  const order = (orderId: string): Promise<string> =>
+    stock.sell({ sku, orderId }).then((answer) => {
+      if (answer.ok && messages.push(orderId) === 1) void consume()
+      return answer.ok ? 'sold' : answer.reason
+    })
+
   const app = fastify({ logger: false })
   app.post('/grab', (request, reply) => {
-    const orderId = request.headers['idempotency-key'] as string
-    stock.sell({ sku, orderId }).then(
-      (answer) => {
-        void reply.header('content-type', 'application/json')
-        if (!answer.ok) return void reply.code(409).send(`{"ok":false,"reason":"${answer.reason}"}`)
-        if (messages.push(orderId) === 1) void consume()
-        void reply.code(202).send('{"ok":true}')
+    order(request.headers['idempotency-key'] as string).then(
+      (outcome) => {
+        const { status, json } = answerOf(outcome)
+        void reply.code(status).header('content-type', 'application/json').send(json)
       },
       (error: unknown) => void reply.code(503).send(error),
     )
   })
   app.get('/orders', () => `${consumed}`)
-  await app.listen({ host: '127.0.0.1', port: Number(process.env['PORT'] ?? 0) })
+  const address = { host: '127.0.0.1', port: 0 }
+  if (!values.direct) return void (await app.listen(address))
+  await app.ready()
+  const texts = new Map(['sold', 'sold-out'].map((outcome) => [outcome, textOf(outcome)]))
+  const direct = (id: string): Promise<string> => order(id).then((outcome) => texts.get(outcome) ?? textOf(outcome))
+  serveDirectly(app.server, '/grab', direct).listen(address)
+}
+
+const answerOf = (outcome: string): { readonly status: number; readonly json: string } =>
+  outcome === 'sold'
+    ? { status: 202, json: '{"ok":true}' }
+    : { status: 409, json: `{"ok":false,"reason":"${outcome}"}` }
+
+function textOf(outcome: string): string {
+  const { status, json } = answerOf(outcome)
+  return answerText(`${status} ${STATUS_CODES[status]}`, json)
 }
 
 if (cluster.isPrimary) {
