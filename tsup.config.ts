@@ -51,6 +51,8 @@ export default defineConfig((options) => [
       'examples/pos/main': 'examples/pos/main.ts',
       'examples/pos/upstream': 'examples/pos/upstream/main.ts',
       'examples/pos/scale': 'examples/pos/scale/main.ts',
+      'examples/ticket/compare': 'examples/ticket/compare/main.ts',
+      'examples/ticket/compare-server': 'examples/ticket/compare/server.ts',
       stack: 'test/services/cli.ts',
       'consumers/main': 'test/consumers/main.ts',
       'soak/main': 'test/soak/main.ts',

@@ -1,18 +1,12 @@
-import { spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
 import { createLock, type Lock } from 'spillway/lock'
 import { redisLock } from 'spillway/lock/redis'
 import { zookeeperLock } from 'spillway/lock/zookeeper'
-import { requireProgram } from '../test/services/apt.js'
-import { mavenJars } from '../test/services/maven.js'
 import { contend, type Acquire, type Contention } from './contend.js'
+import { javaProgram, runTogether } from './processes.js'
 import { median, type Row } from './report.js'
 
-const redisson = { group: 'org.redisson', name: 'redisson', version: '3.52.0' }
-const curator = { group: 'org.apache.curator', name: 'curator-recipes', version: '5.9.0' }
-const javaSource = fileURLToPath(new URL('../java/LockBench.java', import.meta.url))
 const worker = fileURLToPath(new URL('./lock-worker.js', import.meta.url))
 
 const rounds = 3
@@ -79,39 +73,13 @@ function row(name: string, peer: string, mine: readonly Contention[], other: rea
 
 /** Several processes that begin together; their outcomes as one. */
 async function together(commands: readonly (readonly string[])[]): Promise<Contention> {
-  const running = commands.map(([program = '', ...args]) => {
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
-    // The peers' loggers complain that nobody configured them; what matters is said when one ends too early.
-    let complaints = ''
-    child.stderr.on('data', (chunk: Buffer) => (complaints += chunk.toString()))
-    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-    const next = async (): Promise<string> => {
-      const { value, done } = (await lines.next()) as { value?: string; done?: boolean }
-      if (done || value === undefined) throw new Error(`${program} had no outcome: ${complaints}`)
-      return value
-    }
-    return { child, next }
-  })
-  try {
-    for (const { next } of running) while ((await next()) !== 'ready');
-    for (const { child } of running) child.stdin.write('go\n')
-    const outcomes = await Promise.all(running.map(async ({ next }) => JSON.parse(await next()) as Contention))
-    return {
-      perSecond: outcomes.reduce((sum, one) => sum + one.perSecond, 0),
-      most: Math.max(...outcomes.map((one) => one.most)),
-      fewest: Math.min(...outcomes.map((one) => one.fewest)),
-      p99Ms: Math.max(...outcomes.map((one) => one.p99Ms)),
-    }
-  } finally {
-    for (const { child } of running) child.kill('SIGKILL')
+  const outcomes = await runTogether<Contention>(commands)
+  return {
+    perSecond: outcomes.reduce((sum, one) => sum + one.perSecond, 0),
+    most: Math.max(...outcomes.map((one) => one.most)),
+    fewest: Math.min(...outcomes.map((one) => one.fewest)),
+    p99Ms: Math.max(...outcomes.map((one) => one.p99Ms)),
   }
-}
-
-/** The peers' programs on the Java virtual machine. */
-async function javaPeer(): Promise<(...args: readonly string[]) => string[]> {
-  const java = await requireProgram('default-jdk-headless', 'java')
-  const jars = await mavenJars(redisson, [curator])
-  return (...args) => [java, '-cp', `${jars}/*`, javaSource, ...args]
 }
 
 /** Locks beside redlock, Redisson and Curator, in turns. */
@@ -127,7 +95,7 @@ export async function lockRows(env: {
   await using passing = createLock(redisLock(redis), { localHandovers: 64 })
   await using inOrder = createLock(zooKeeper, { timeoutMs: 10_000 })
   const theirs = await redlock(other)
-  const jvm = await javaPeer()
+  const jvm = await javaProgram('LockBench')
   const address = `redis://${new URL(redisUrl).host}`
   const rows: Row[] = []
   let keys = 0

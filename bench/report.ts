@@ -18,7 +18,9 @@ export interface Results {
 export const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
 
-const figure = (value: number): string => Math.round(value).toLocaleString('en-US')
+/** Whole, but for a small number that is not. */
+export const figure = (value: number): string =>
+  Number.isInteger(value) || value >= 100 ? Math.round(value).toLocaleString('en-US') : value.toFixed(2)
 
 function renderRow(row: Row): string {
   const cells = [

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { startKafka, startMysql, startRedis, startZooKeeper } from '../test/services/index.js'
 import { describeMachine } from './machine.js'
-import { renderResults, type Row } from './report.js'
+import { figure, renderResults, type Row } from './report.js'
 
 const help = `npm run bench -- [options]
 
@@ -73,7 +73,7 @@ async function main(): Promise<void> {
     const rows = await groups[title](env)
     for (const row of rows)
       process.stderr.write(
-        `  ${row.name}: ${Math.round(row.ours)} ${row.unit}, ${(row.ours / row.theirs).toFixed(2)}× ${row.peer}\n`,
+        `  ${row.name}: ${figure(row.ours)} ${row.unit}, ${(row.ours / row.theirs).toFixed(2)}× ${row.peer}\n`,
       )
     sections.push({ title, rows })
   }

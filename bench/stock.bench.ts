@@ -1,114 +1,107 @@
-import { createHash } from 'node:crypto'
 import { Redis } from 'ioredis'
-import { createStock } from 'spillway/stock'
-import { redisStock } from 'spillway/stock/redis'
+import { javaProgram, runTogether } from './processes.js'
 import { median, type Row } from './report.js'
+import { measureOf, type Case, type Measure, type Rushed } from './rush.js'
+import { clusterCases } from './stock-cluster.js'
+import { cpuRows } from './stock-cpu.js'
+import { mysqlSeller } from './stock-mysql.js'
+import { ours, scripts } from './stock-redis.js'
+import { startTigerBeetle } from './stock-tigerbeetle.js'
 
-/** The peer: what one order costs when each has a script call of its own. It records the id and counts, no more. */
-const scriptPerOrder = `
-if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 2 end
-local left = tonumber(redis.call('GET', KEYS[1]))
-if left < 1 then return 0 end
-redis.call('SET', KEYS[1], left - 1)
-redis.call('HSET', KEYS[2], ARGV[1], 1)
-return 1
-`
-
-/** What a case asks, and what it must be answered. */
-interface Rush<Answer> {
-  readonly ask: (orderId: string) => Promise<Answer>
-  readonly expects: (answer: Answer) => boolean
-  readonly idOf: (caller: number, order: number) => string
-}
-
-/** Decided orders per second with that many callers, each of which asks again as soon as it is answered. */
-async function rate<Answer>(callers: number, seconds: number, rush: Rush<Answer>): Promise<number> {
-  const { ask, expects, idOf } = rush
-  const startedMs = performance.now()
-  const untilMs = startedMs + seconds * 1_000
-  let decided = 0
-  const caller = async (name: number): Promise<void> => {
-    // The clock is read now and then: it costs as much as an answer of the gate.
-    for (let order = 0; order % 16 > 0 || performance.now() < untilMs; order++) {
-      if (!expects(await ask(idOf(name, order)))) throw new Error('the bench sells what it should not')
-      decided++
-      // Answers that need no trip come without leaving the turn of the event loop; a server's process does leave it.
-      if (order % 1_024 === 1_023) await new Promise((resolve) => setImmediate(resolve))
-    }
+/** Both in turns; the first turn warms them up. */
+async function compare(one: Case, seconds: number): Promise<Row> {
+  const { name, peer, note, callers = 512, unit = 'orders/s', turns = 5 } = one
+  const [mine, theirs]: [number[], number[]] = [[], []]
+  for (let turn = 0; turn <= turns; turn++) {
+    mine.push((await one.ours(callers, seconds / turns)).perSecond)
+    theirs.push((await one.theirs(callers, seconds / turns)).perSecond)
   }
-  await Promise.all(Array.from({ length: callers }, (_, name) => caller(name)))
-  return (decided * 1_000) / (performance.now() - startedMs)
+  const medians = { ours: median(mine.slice(1)), theirs: median(theirs.slice(1)) }
+  return { name: `stock, ${name}, ${callers} callers`, ...medians, peer, unit, note }
 }
 
-const newId = (caller: number, order: number): string => `order-${caller}-${order}`
-
-// Nothing remembers an id that was refused. These are flat strings, as a parser of requests makes them.
-const lateIds = Array.from({ length: 65_536 }, (_, i) => Buffer.from(`late-${i}`).toString())
-const lateId = (caller: number, order: number): string => lateIds[(caller * 131 + order) & 65_535] as string
-
-const plenty = 1e12
-let made = 0
-const freshName = (): string => `bench-${process.pid}-${++made}`
-
-async function ours(redis: Redis, callers: number, seconds: number, soldOut: boolean): Promise<number> {
-  await using stock = createStock(redisStock(redis), soldOut ? { local: { mode: 'gate', units: 1_200 } } : {})
-  const sku = freshName()
-  await stock.open(sku, soldOut ? 1_000 : plenty)
-  for (let i = 0; soldOut && i < 1_002; i++) await stock.sell({ sku, orderId: `buyer-${i}` })
-  const result = await rate(callers, seconds, {
-    ask: (orderId) => stock.sell({ sku, orderId }),
-    expects: ({ ok }) => ok !== soldOut,
-    idOf: soldOut ? lateId : newId,
-  })
-  await stock.remove(sku)
-  return result
+/** The ways of Redisson, each time in a virtual machine of its own with a thread per caller. */
+async function redisson(redisUrl: string): Promise<(way: 'lock' | 'semaphore' | 'permit') => Measure> {
+  const java = await javaProgram('StockBench')
+  const address = `redis://${new URL(redisUrl).host}`
+  let keys = 0
+  return (way) => async (callers, seconds) => {
+    const key = `bench-redisson-${process.pid}-${++keys}`
+    const [rushed] = await runTogether<Rushed>([java(way, address, key, `${callers}`, `${Math.max(1, seconds)}`)])
+    return rushed as Rushed
+  }
 }
 
-async function theirs(redis: Redis, callers: number, seconds: number, soldOut: boolean): Promise<number> {
-  const name = freshName()
-  const [stock, orders] = [`{${name}}:stock`, `{${name}}:orders`]
-  const sha1 = createHash('sha1').update(scriptPerOrder).digest('hex')
-  await redis.script('LOAD', scriptPerOrder)
-  await redis.set(stock, soldOut ? 0 : plenty)
-  const result = await rate(callers, seconds, {
-    ask: (orderId) => redis.evalsha(sha1, 2, stock, orders, orderId),
-    expects: (reply) => reply === (soldOut ? 0 : 1),
-    idOf: soldOut ? lateId : newId,
-  })
-  await redis.unlink(stock, orders)
-  return result
-}
-
-/** Stock against one EVALSHA per order, in turns. */
-export async function stockRows(env: { readonly redisUrl: string; readonly seconds: number }): Promise<Row[]> {
+/** Stock beside scripts of one order each, Redisson, MySQL and TigerBeetle. */
+export async function stockRows(env: {
+  readonly redisUrl: string
+  readonly mysqlUrl: string
+  readonly seconds: number
+}): Promise<Row[]> {
   const redis = new Redis(env.redisUrl)
-  const turns = 5
-  const seconds = env.seconds / turns
-  const compare = async (name: string, callers: number, soldOut: boolean, note: string): Promise<Row> => {
-    const rates: { ours: number; theirs: number }[] = []
-    for (let turn = 0; turn <= turns; turn++) {
-      rates.push({
-        ours: await ours(redis, callers, seconds, soldOut),
-        theirs: await theirs(redis, callers, seconds, soldOut),
-      })
-    }
-    // The first turn warms both up.
-    const counted = rates.slice(1)
-    return {
-      name,
-      ours: median(counted.map((one) => one.ours)),
-      theirs: median(counted.map((one) => one.theirs)),
-      peer: 'one EVALSHA per order',
-      unit: 'orders/s',
-      note,
-    }
+  const [here, each, java] = [ours(redis), scripts(redis), await redisson(env.redisUrl)]
+  const [sell, hold, basket] = [measureOf(here.selling), measureOf(here.holding), measureOf(here.baskets)]
+  const inMysql = (records: boolean): Measure => measureOf(() => mysqlSeller(env.mysqlUrl, records))
+  await using tigerBeetle = await startTigerBeetle()
+  await using cluster = await clusterCases()
+  if (!tigerBeetle) process.stderr.write('  TigerBeetle is left out: no tigerbeetle is on the PATH\n')
+
+  const script = 'one EVALSHA per order'
+  const recorded = 'one SKU, every order id recorded'
+  const selling = { name: 'selling', ours: sell, note: recorded }
+  const holding = { name: 'held and confirmed', ours: hold, unit: 'holds/s' }
+  const baskets = {
+    name: 'baskets of 3',
+    ours: basket,
+    unit: 'baskets/s',
+    note: 'three SKUs, the same in every basket',
+  }
+  // A thread per caller: with 512 of them Redisson is slower than with 64.
+  const few = { callers: 64, turns: 2 }
+  const cases: Case[] = [
+    { ...selling, callers: 64, theirs: measureOf(each.selling), peer: script },
+    { ...selling, theirs: measureOf(each.selling), peer: script },
+    {
+      name: 'sold out, gate',
+      ours: measureOf(here.soldOut),
+      theirs: measureOf(each.soldOut),
+      peer: script,
+      note: '1,000 recorded ids in the filter',
+    },
+    {
+      ...{ ...selling, theirs: java('lock'), peer: 'Redisson, lock, read, decrement', ...few },
+      note: `${recorded}; the peer records none`,
+    },
+    {
+      ...{ ...selling, theirs: java('semaphore'), peer: 'Redisson, RSemaphore', ...few },
+      note: `${recorded}; the peer records none`,
+    },
+    { ...selling, theirs: inMysql(true), peer: 'MariaDB, UPDATE … WHERE count >= n and the order’s id, a transaction' },
+    {
+      ...{ ...selling, theirs: inMysql(false), peer: 'MariaDB, UPDATE … WHERE count >= n alone' },
+      note: `${recorded}; the peer records none`,
+    },
+    {
+      ...{ ...holding, theirs: measureOf(each.holding), peer: 'one EVALSHA per hold and one per confirm' },
+      note: 'one SKU, a reserve and a confirm each',
+    },
+    {
+      ...{ ...holding, theirs: java('permit'), peer: 'Redisson, RPermitExpirableSemaphore', ...few },
+      note: 'the peer’s confirm is a lease without end',
+    },
+    { ...baskets, theirs: measureOf(each.baskets), peer: 'one EVALSHA per basket' },
+  ]
+  if (tigerBeetle) {
+    const peer = tigerBeetle.version
+    const note = 'the peer writes to disk before it answers'
+    cases.push({ ...selling, theirs: measureOf(tigerBeetle.selling), peer, note })
+    cases.push({ ...holding, theirs: measureOf(tigerBeetle.holding), peer, note })
+    cases.push({ ...baskets, theirs: measureOf(tigerBeetle.baskets), peer, note })
   }
   try {
-    return [
-      await compare('stock, selling, 64 callers', 64, false, 'one SKU, every order id recorded'),
-      await compare('stock, selling, 512 callers', 512, false, 'one SKU, every order id recorded'),
-      await compare('stock, sold out, gate, 512 callers', 512, true, '1,000 recorded ids in the filter'),
-    ]
+    const rows: Row[] = []
+    for (const one of [...cases, ...cluster.cases]) rows.push(await compare(one, env.seconds))
+    return [...rows, ...(await cpuRows(redis))]
   } finally {
     redis.disconnect()
   }

@@ -1,0 +1,112 @@
+import type { Redis } from 'ioredis'
+import { count } from '../../shared/load/terminal.js'
+import type { Load, Loader } from './load.js'
+import type { CompareOptions } from './options.js'
+import { startServer, type Contender, type RunningServer } from './programs.js'
+
+/** How one server did, as medians of its loads. */
+export interface Measured extends Pick<Load, 'perSecond' | 'p50' | 'p99'> {
+  readonly name: string
+  /** Microseconds of processor time per request. */
+  readonly processorUs: ProcessorUs
+  readonly perSecondOfRounds: readonly number[]
+}
+
+const plenty = 1_000_000_000
+/** V8 compiles what a request needs one function after the other, and later still where the processors are busy. */
+const warmUp = { requests: 150_000, stepSeconds: 2, steps: 8 }
+const stamp = Date.now().toString(36)
+
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
+
+/** An answer that the case is not about spoils its figure. */
+export class WrongAnswers extends Error {}
+
+interface ProcessorUs {
+  /** `undefined` where there is no /proc. */
+  readonly server: number | undefined
+  readonly redis: number
+}
+
+interface Round extends Load {
+  readonly processorUs: ProcessorUs
+}
+
+/** Where loads come from and what they are measured with. */
+export interface Bench {
+  readonly wrk: Loader
+  readonly redis: Redis
+  readonly say: (line: string) => void
+}
+
+/** Seconds for which Redis has computed. */
+async function redisSeconds(redis: Redis): Promise<number> {
+  const info = await redis.info('cpu')
+  const of = (mode: string): number => Number(new RegExp(`used_cpu_${mode}:([\\d.]+)`).exec(info)?.[1])
+  return of('sys') + of('user')
+}
+
+async function load(
+  { wrk, redis }: Bench,
+  server: RunningServer,
+  path: string,
+  options: CompareOptions,
+): Promise<Round> {
+  const before = [await server.processorSeconds(), await redisSeconds(redis)] as const
+  const loaded = await wrk(server.url, path, options.seconds, options.connections)
+  const after = [await server.processorSeconds(), await redisSeconds(redis)] as const
+  const each = (seconds: number): number => (1e6 * seconds) / loaded.requests
+  const server_ = before[0] === undefined || after[0] === undefined ? undefined : each(after[0] - before[0])
+  return { ...loaded, processorUs: { server: server_, redis: each(after[1] - before[1]) } }
+}
+
+/** Loads the servers by turns, each with a show of so many tickets; one of `soldOut` has sold them all before. */
+export async function measure(
+  all: readonly Contender[],
+  bench: Bench,
+  options: CompareOptions,
+  soldOut: boolean,
+): Promise<Measured[]> {
+  const { wrk, say } = bench
+  const running: RunningServer[] = []
+  const rounds: Round[][] = all.map(() => [])
+  try {
+    for (const [i, { command, path }] of all.entries()) {
+      const name = `compare-${stamp}-${soldOut ? 'sold-out' : 'selling'}-${i}`
+      const server = await startServer(command({ name, tickets: soldOut ? options.tickets : plenty }))
+      running.push(server)
+      for (let step = 0, sent = 0; step < warmUp.steps && sent < warmUp.requests; step++) {
+        sent += (await wrk(server.url, path, warmUp.stepSeconds, options.connections)).requests
+      }
+    }
+    for (let round = 1; round <= options.rounds; round++) {
+      for (const [i, { name, path }] of all.entries()) {
+        const loaded = await load(bench, running[i] as RunningServer, path, options)
+        say(`  ${round}/${options.rounds} ${name}: ${count(loaded.perSecond)} requests/s`)
+        const right = soldOut ? loaded.refused === loaded.requests : loaded.refused === 0
+        if (!right || loaded.failed > 0) {
+          const outcome = `${loaded.refused} of ${loaded.requests} were refused, ${loaded.failed} failed`
+          throw new WrongAnswers(`${name}, ${soldOut ? 'sold out' : 'selling'}: ${outcome}`)
+        }
+        rounds[i]?.push(loaded)
+      }
+    }
+  } finally {
+    await Promise.all(running.map((server) => server[Symbol.asyncDispose]()))
+  }
+  return all.map(({ name }, i) => {
+    const of = (figure: (round: Round) => number): number => median((rounds[i] as Round[]).map(figure))
+    return {
+      name,
+      perSecond: of(({ perSecond }) => perSecond),
+      p50: of(({ p50 }) => p50),
+      p99: of(({ p99 }) => p99),
+      processorUs: {
+        server: rounds[i]?.[0]?.processorUs.server === undefined ? undefined : of((one) => one.processorUs.server ?? 0),
+        redis: of(({ processorUs }) => processorUs.redis),
+      },
+      perSecondOfRounds: (rounds[i] as Round[]).map(({ perSecond }) => perSecond),
+    }
+  })
+}

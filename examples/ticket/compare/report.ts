@@ -1,0 +1,70 @@
+import { count } from '../../shared/load/terminal.js'
+import type { Measured } from './measure.js'
+
+/** Everything that one run of the program found; also what report.json holds. */
+export interface Comparison {
+  readonly command: string
+  readonly date: string
+  readonly connections: number
+  readonly tickets: number
+  readonly rounds: number
+  /** The machine and the versions of what ran on it, a line each. */
+  readonly machine: readonly string[]
+  /** How many processes wanted to run, on average over a minute, before the first load and after the last. */
+  readonly loadAverage: { readonly before: number; readonly after: number }
+  readonly servers: readonly { readonly name: string; readonly about: string }[]
+  readonly selling: readonly Measured[]
+  readonly soldOut: readonly Measured[]
+}
+
+const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+
+const microseconds = (us: number | undefined): string => (us === undefined ? 'unknown' : `${us.toFixed(1)} µs`)
+
+function table(measured: readonly Measured[]): string {
+  const [ours] = measured as [Measured, ...Measured[]]
+  const head = ['server', 'requests/s', 'p50 / p99', 'processor time per request', 'of Redis', 'ours to it']
+  const rows = measured.map((one) => [
+    `\`${one.name}\``,
+    `**${count(one.perSecond)}**`,
+    `${one.p50.toFixed(1)} / ${one.p99.toFixed(1)} ms`,
+    microseconds(one.processorUs.server),
+    microseconds(one.processorUs.redis),
+    one === ours ? '' : `${(ours.perSecond / one.perSecond).toFixed(2)}×`,
+  ])
+  return [row(head), row(head.map((_, at) => (at === 0 ? '---' : '---:'))), ...rows.map(row)].join('\n')
+}
+
+/** The report as Markdown, so that no figure is copied by hand. */
+export function renderReport(comparison: Comparison): string {
+  const { command, date, connections, tickets, rounds, machine, loadAverage, servers, selling, soldOut } = comparison
+  return `# The document's ticketing server beside ours
+
+Written by \`${command}\` on ${date}. One wrk with ${connections} connections sent each server the same requests, by turns, ${rounds} times;
+the figures are medians. wrk, Redis and the server share the cores. The processor time is that of the server's processes, and
+of Redis beside it.
+
+${servers.map(({ name, about }) => `- \`${name}\`: ${about}`).join('\n')}
+
+## While there are tickets
+
+${table(selling)}
+
+## Sold out
+
+A show of ${count(tickets)} tickets that had all been sold.
+
+${table(soldOut)}
+
+${machine.map((line) => `- ${line}`).join('\n')}
+- Load average before the first load ${loadAverage.before.toFixed(1)}, after the last ${loadAverage.after.toFixed(1)}.
+
+## What differs
+
+- Ours records each order under its id and answers a repeated id with its own sale. The document's counts, and sells a second
+  ticket to a request that is sent twice.
+- In the document's program a lock is held around both stocks, so that one order at a time is decided, over one
+  connection. \`document\` here has neither limit, which favours it.
+- The message of an order goes to a channel, and in ours to an array, that a consumer empties in the background.
+`
+}

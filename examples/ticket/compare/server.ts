@@ -1,0 +1,86 @@
+import cluster from 'node:cluster'
+import { STATUS_CODES } from 'node:http'
+import { setImmediate } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import fastify from 'fastify'
+import { Redis } from 'ioredis'
+import { createStock } from 'spillway/stock'
+import { redisStock } from 'spillway/stock/redis'
+import { answerText, serveDirectly } from './direct.js'
+
+// A ticketing server with nothing but what is compared: the order is decided by createStock with a gate, and its message
+// leaves in the background.
+
+const { values } = parseArgs({
+  options: {
+    redis: { type: 'string', default: 'redis://127.0.0.1:6379' },
+    name: { type: 'string', default: 'show' },
+    tickets: { type: 'string', default: '1000' },
+    gate: { type: 'string', default: '600' },
+    workers: { type: 'string', default: '2' },
+    direct: { type: 'boolean', default: false },
+  },
+})
+const sku = values.name
+const workers = Number(values.workers)
+
+async function serve(): Promise<void> {
+  const redis = new Redis(values.redis)
+  const stock = createStock(redisStock(redis), { local: { mode: 'gate', units: Number(values.gate) } })
+  await stock.open(sku, Number(values.tickets))
+
+  let messages: string[] = []
+  let consumed = 0
+  async function consume(): Promise<void> {
+    await setImmediate()
+    consumed += messages.length
+    messages = []
+  }
+
+  const order = (orderId: string): Promise<string> =>
+    stock.sell({ sku, orderId }).then((answer) => {
+      if (answer.ok && messages.push(orderId) === 1) void consume()
+      return answer.ok ? 'sold' : answer.reason
+    })
+
+  const app = fastify({ logger: false })
+  app.post('/grab', (request, reply) => {
+    order(request.headers['idempotency-key'] as string).then(
+      (outcome) => {
+        const { status, json } = answerOf(outcome)
+        void reply.code(status).header('content-type', 'application/json').send(json)
+      },
+      (error: unknown) => void reply.code(503).send(error),
+    )
+  })
+  app.get('/orders', () => `${consumed}`)
+  const address = { host: '127.0.0.1', port: 0 }
+  if (!values.direct) return void (await app.listen(address))
+  await app.ready()
+  const texts = new Map(['sold', 'sold-out'].map((outcome) => [outcome, textOf(outcome)]))
+  const direct = (id: string): Promise<string> => order(id).then((outcome) => texts.get(outcome) ?? textOf(outcome))
+  serveDirectly(app.server, '/grab', direct).listen(address)
+}
+
+const answerOf = (outcome: string): { readonly status: number; readonly json: string } =>
+  outcome === 'sold'
+    ? { status: 202, json: '{"ok":true}' }
+    : { status: 409, json: `{"ok":false,"reason":"${outcome}"}` }
+
+function textOf(outcome: string): string {
+  const { status, json } = answerOf(outcome)
+  return answerText(`${status} ${STATUS_CODES[status]}`, json)
+}
+
+if (cluster.isPrimary) {
+  cluster.setupPrimary({ execArgv: ['--max-semi-space-size=64'] })
+  const ready = Array.from({ length: workers }, () => {
+    const worker = cluster.fork()
+    worker.on('exit', (code) => process.exit(code || 1))
+    return new Promise<number>((resolve) => worker.once('listening', ({ port }) => resolve(port)))
+  })
+  const [port] = await Promise.all(ready)
+  process.stdout.write(`listening on http://127.0.0.1:${port}\n`)
+} else {
+  await serve()
+}
