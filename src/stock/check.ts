@@ -2,7 +2,7 @@ import { durationMs, keyString, objectWith, optionalFunction, positiveInteger, s
 import { systemClock } from '../core/clock.js'
 import { knownOptions, type Known } from '../core/options.js'
 import type { SaleRequest, StockDriver } from './driver.js'
-import type { HoldOrder, Order, StockOptions } from './types.js'
+import type { HoldOrder, Order, SoldOrder, StockOptions } from './types.js'
 
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
 
@@ -90,6 +90,29 @@ function sumOf(one: SaleRequest, other: SaleRequest): SaleRequest {
   return { ...one, quantity, buyer: one.buyer ?? other.buyer }
 }
 
+const knownOfSoldOrder: Known<SoldOrder> = { orderId: true, quantity: true, buyerId: true }
+
+/** An order of the application, to be recorded as sold whatever limit it was sold under. */
+export function soldRequest(order: SoldOrder, sku: string): SaleRequest {
+  if (!isObject(order)) throw new TypeError(`order must be an object, got ${shown(order)}`)
+  const { orderId, quantity, buyerId } = knownOptions<SoldOrder>('reconcile', order, knownOfSoldOrder)
+  return {
+    sku,
+    orderId: keyString('orderId', orderId),
+    quantity: quantity === undefined ? 1 : positiveInteger('quantity', quantity),
+    buyer: buyerId === undefined ? undefined : { id: keyString('buyerId', buyerId), limit: Number.MAX_SAFE_INTEGER },
+  }
+}
+
+/** The orders of an application, and what to open their SKU with; 0 if it is only to be reconciled. */
+export function checkedReconcile(orders: unknown, options: unknown): number {
+  if (!isObject(orders) || !(Symbol.iterator in (orders as object) || Symbol.asyncIterator in (orders as object))) {
+    throw new TypeError(`orders must be iterable, got ${shown(orders)}`)
+  }
+  const { total } = knownOptions<{ readonly total?: number | undefined }>('reconcile', options, { total: true })
+  return total === undefined ? 0 : positiveInteger('total', total)
+}
+
 /** The units to confirm, if not all. */
 export function confirmQuantity(options: unknown): number | undefined {
   const { quantity } = knownOptions<{ readonly quantity?: number | undefined }>('confirm', options, { quantity: true })
@@ -113,6 +136,7 @@ const knownOfStock: Known<StockOptions> = {
   name: true,
   timeoutMs: true,
   local: true,
+  onFrozen: true,
   onBackgroundError: true,
   clock: true,
 }
@@ -124,6 +148,7 @@ export function checkedOptions(options: StockOptions | undefined) {
     name: keyString('name', known.name ?? 'stock'),
     timeoutMs: durationMs('timeoutMs', known.timeoutMs ?? 1_000, 1),
     gateUnits: local === undefined ? undefined : checkedGate(local),
+    onFrozen: optionalFunction('onFrozen', known.onFrozen),
     onBackgroundError: optionalFunction('onBackgroundError', onBackgroundError),
     clock,
   }

@@ -17,12 +17,20 @@ export type StockChange =
   /** `epoch` is the new sale's own random id; finding it there already means that this very change was applied. */
   | { readonly kind: 'open'; readonly epoch: string; readonly quantity: number }
   | { readonly kind: 'restock'; readonly id: string; readonly quantity: number }
+  /**
+   * Lets nobody sell but the holder of the token, until the thaw, and nobody else freeze for `forMs`. Where the SKU is not on
+   * sale it is opened frozen with `quantity`, unless that is 0.
+   */
+  | { readonly kind: 'freeze'; readonly token: string; readonly quantity: number; readonly forMs: number }
+  /** Keeps a freeze of one's own for longer. */
+  | { readonly kind: 'keep-frozen'; readonly token: string; readonly forMs: number }
+  | { readonly kind: 'thaw'; readonly token: string }
   /** Ends the sale of that epoch and no other, so that a late duplicate spares a sale opened since. */
   | { readonly kind: 'remove'; readonly epoch: string }
 
 /** What became of a change. */
 export interface StockChanged {
-  /** `refused`: the sale is not as the change needs it (already open, not open, too few units, too many units). */
+  /** `refused`: the sale is not as the change needs it (already open, too few units, too many units, frozen by another). */
   readonly outcome: 'done' | 'refused' | 'not-open'
   /** Unsold units after it. */
   readonly available: number
@@ -62,6 +70,8 @@ export interface StockState extends StockLevel {
    * afterwards. It ends when the next hold does.
    */
   readonly closedForMs: number
+  /** Whether it is frozen: {@link frozenSale}. */
+  readonly frozen: boolean
 }
 
 /** What is recorded under an order id. */
@@ -78,7 +88,8 @@ export interface OrdersPage {
 /**
  * What a backend does for stock: one attempt per call, no waiting, no retry. Every verb is atomic for each SKU (`sellTogether` for
  * each basket), goes by the backend's clock, and may run twice (a client resends what was under way when its connection
- * broke). A hold whose time has passed counts as ended in every verb. Pass it to `createStock`.
+ * broke). A hold whose time has passed counts as ended in every verb. `sell`, `sellTogether` and `settle` of a frozen sale reject
+ * with {@link frozenSale}. Pass it to `createStock`.
  *
  * Calls `trip.sending()` right before the request leaves the process.
  */
@@ -87,9 +98,15 @@ export interface StockDriver {
   adjust(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]>
   /**
    * Decides the orders one after the other and answers in their order; there are at most 1,000 and an id may be among
-   * them twice. An error in a place (OrderConflictError, `damagedOrder`) fails that order alone.
+   * them twice. An error in a place (OrderConflictError, `damagedOrder`) fails that order alone. `token`, of whoever has
+   * frozen the sale: then an order sells if there are units, although its id is held or spent.
    */
-  sell(sku: string, orders: readonly SaleRequest[], trip: Trip): Promise<readonly (SaleResult | Error)[]>
+  sell(
+    sku: string,
+    orders: readonly SaleRequest[],
+    trip: Trip,
+    token?: string,
+  ): Promise<readonly (SaleResult | Error)[]>
   /**
    * Decides baskets one after the other, each whole or not at all; they have at most 1,000 orders together. The orders of a
    * basket are of different SKUs, all of one {@link StockDriver.basketLane}.
@@ -137,6 +154,20 @@ export function damagedOrder(orderId: string, sku: string): StoreUnavailableErro
     { applied: 'no' },
   )
 }
+
+const frozenErrors = new WeakSet<Error>()
+
+/** The sale of a SKU has lost changes that somebody had seen: nothing of it is sold until it was reconciled. */
+export function frozenSale(sku: string): StoreUnavailableError {
+  const error = new StoreUnavailableError(
+    `stock: ${JSON.stringify(sku)} is frozen: the backend fell back to an older state of it, or it is being reconciled`,
+    { applied: 'no' },
+  )
+  frozenErrors.add(error)
+  return error
+}
+
+export const isFrozenSale = (error: unknown): boolean => error instanceof Error && frozenErrors.has(error)
 
 /** What a backend holds at a SKU's keys is no sale. */
 export function damagedSale(sku: string, cause: unknown): StoreUnavailableError {

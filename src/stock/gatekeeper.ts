@@ -174,8 +174,10 @@ export function createGatekeeper(units: number, backend: Backend, report: Backgr
       const passed = baskets.filter((_, i) => !refusals[i])
       const replies = passed.length === 0 ? [] : await backend.sellTogether(passed, trip)
       for (const [i, reply] of replies.entries()) learnFrom(passed[i] as readonly SaleRequest[], reply)
+      const answers: (BasketResult | Error)[] = []
       let next = 0
-      return Promise.all(refusals.map((refused) => refused ?? (replies[next++] as BasketResult | Error)))
+      for (const refused of refusals) answers.push(refused ? await refused : (replies[next++] as BasketResult | Error))
+      return answers
     },
     async sell(requests, trip) {
       const { sku } = requests[0] as SaleRequest

@@ -10,10 +10,12 @@ import {
   checkedDriver,
   checkedOptions,
   checkedQuantity,
+  checkedReconcile,
   confirmQuantity,
   holdRequest,
   restockId,
   saleRequest,
+  soldRequest,
   unitsChange,
   type Basket,
 } from './check.js'
@@ -29,6 +31,7 @@ import type {
   StockState,
 } from './driver.js'
 import { createGatekeeper, questionOf } from './gatekeeper.js'
+import { createReconciler, tellingOfFrozen } from './reconcile.js'
 import type { BasketResult, Order, RecordedOrder, SaleResult, SettleResult, Stock, StockOptions } from './types.js'
 
 /** Calls in one trip. More make a trip that keeps everybody else of the backend waiting for milliseconds. */
@@ -46,25 +49,14 @@ const nothingToRemove: StockChanged = { outcome: 'done', available: 0, onSaleInM
  * make no sense.
  */
 export function createStock(driver: StockDriver, options?: StockOptions): Stock {
-  checkedDriver(driver)
-  const { name, timeoutMs, gateUnits, onBackgroundError, clock } = checkedOptions(options)
+  const { name, timeoutMs, gateUnits, onFrozen, onBackgroundError, clock } = checkedOptions(options)
+  const backend = tellingOfFrozen(checkedDriver(driver), (sku) => reconciler.noticed(sku))
   const trips = { module: 'stock', name, timeoutMs, clock }
+  const report = backgroundReporter('stock', name, onBackgroundError, clock)
   let closed = false
 
   const gatekeeper =
-    gateUnits === undefined
-      ? undefined
-      : createGatekeeper(
-          gateUnits,
-          {
-            sell: (...args) => driver.sell(...args),
-            sellTogether: (...args) => driver.sellTogether(...args),
-            level: (...args) => driver.level(...args),
-            pages: pagesOf,
-          },
-          backgroundReporter('stock', name, onBackgroundError, clock),
-          clock,
-        )
+    gateUnits === undefined ? undefined : createGatekeeper(gateUnits, { ...backend, pages: pagesOf }, report, clock)
 
   const sales = createGroupCommit<SaleRequest, SaleResult>({
     ...trips,
@@ -72,7 +64,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     lane: ({ sku }) => sku,
     maxBatch: mostInTrip,
     run: (requests, trip) =>
-      gatekeeper ? gatekeeper.sell(requests, trip) : driver.sell((requests[0] as SaleRequest).sku, requests, trip),
+      gatekeeper ? gatekeeper.sell(requests, trip) : backend.sell((requests[0] as SaleRequest).sku, requests, trip),
   })
   const baskets = createGroupCommit<readonly SaleRequest[], BasketResult>({
     ...trips,
@@ -80,21 +72,21 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     lane: ([first]) => laneOf(first as SaleRequest),
     maxBatch: mostInTrip,
     maxWeight: { of: (orders) => orders.length, most: mostInTrip },
-    run: (requests, trip) => (gatekeeper ?? driver).sellTogether(requests, trip),
+    run: (requests, trip) => (gatekeeper ?? backend).sellTogether(requests, trip),
   })
   const settlements = createGroupCommit<{ readonly sku: string } & Settlement, Settled>({
     ...trips,
     verb: 'settle',
     lane: ({ sku, kind }) => `${kind} ${sku}`,
     maxBatch: mostInTrip,
-    run: (requests, trip) => driver.settle((requests[0] as { readonly sku: string }).sku, requests, trip),
+    run: (requests, trip) => backend.settle((requests[0] as { readonly sku: string }).sku, requests, trip),
   })
   const levels = createGroupCommit<string, StockState | undefined>({
     ...trips,
     verb: 'level',
     lane: (sku) => sku,
     async run(skus, trip) {
-      const state = await driver.level(skus[0] as string, undefined, trip)
+      const state = await backend.level(skus[0] as string, undefined, trip)
       return skus.map(() => state)
     },
   })
@@ -106,12 +98,12 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     maxBatch: mostInTrip,
     async run(requests, trip) {
       const { sku, kind } = requests[0] as Change
-      if (kind !== 'remove') return driver.adjust(sku, requests as readonly StockChange[], trip)
+      if (kind !== 'remove') return backend.adjust(sku, requests as readonly StockChange[], trip)
       // Removals name the sale that they end. Reading which it is sends none of them.
-      const state = await driver.level(sku, undefined, questionOf(trip))
+      const state = await backend.level(sku, undefined, questionOf(trip))
       if (!state) return requests.map(() => nothingToRemove)
       const { epoch } = state
-      const [changed] = await driver.adjust(sku, [{ kind, epoch }], trip)
+      const [changed] = await backend.adjust(sku, [{ kind, epoch }], trip)
       return requests.map(() => changed ?? nothingToRemove)
     },
   })
@@ -121,7 +113,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     lane: ({ sku, cursor = '' }) => `${cursor} ${sku}`,
     async run(requests, trip) {
       const { sku, cursor } = requests[0] as { sku: string; cursor: string | undefined }
-      const page = await driver.orders(sku, cursor, trip)
+      const page = await backend.orders(sku, cursor, trip)
       return requests.map(() => page)
     },
   })
@@ -131,12 +123,40 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     lane: ({ sku }) => sku,
     maxBatch: mostInTrip,
     run: (requests, trip) =>
-      driver.find(
+      backend.find(
         (requests[0] as { sku: string }).sku,
         requests.map(({ orderId }) => orderId),
         trip,
       ),
   })
+
+  const records = createGroupCommit<{ readonly order: SaleRequest; readonly token: string }, SaleResult>({
+    ...trips,
+    verb: 'sell',
+    lane: ({ order, token }) => `${token} ${order.sku}`,
+    maxBatch: mostInTrip,
+    run(requests, trip) {
+      const { order, token } = requests[0] as (typeof requests)[number]
+      return backend.sell(
+        order.sku,
+        requests.map((request) => request.order),
+        trip,
+        token,
+      )
+    },
+  })
+  const reconciler = createReconciler(
+    {
+      change: (sku, change) => changes.call({ sku, ...change }),
+      record: (order, token) => records.call({ order, token }),
+      orders: ordersOf,
+      isFrozen: async (sku) => (await levels.call(sku))?.frozen === true,
+    },
+    soldRequest,
+    onFrozen,
+    report,
+    clock,
+  )
 
   async function* pagesOf(sku: string, epoch?: string): AsyncGenerator<OrdersPage> {
     let expected = epoch
@@ -162,7 +182,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     }
   }
 
-  const laneOf = ({ sku }: SaleRequest): string | number => driver.basketLane?.(sku) ?? 0
+  const laneOf = ({ sku }: SaleRequest): string | number => backend.basketLane?.(sku) ?? 0
 
   async function whenOnSale({ onSaleInMs }: StockChanged | Settled, startedMs: number): Promise<void> {
     const leftMs = startedMs + timeoutMs - clock.nowMs()
@@ -235,7 +255,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
 
   const close = async (): Promise<void> => {
     closed = true
-    await Promise.all([sales, baskets, settlements, levels, changes, pages, finds].map((one) => one.close()))
+    await Promise.all([sales, baskets, settlements, levels, changes, pages, finds, records].map((one) => one.close()))
     gatekeeper?.close()
   }
 
@@ -305,6 +325,10 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       keyString('sku', sku)
       const record = await finds.call({ sku, orderId })
       return record?.state === 'spent' ? undefined : record
+    },
+    async reconcile(sku, orders, options) {
+      keyString('sku', sku)
+      return reconciler.reconcile(sku, checkedReconcile(orders, options), orders)
     },
     async remove(sku) {
       keyString('sku', sku)

@@ -91,6 +91,29 @@ export interface RecordedOrder {
   readonly expiresInMs?: number | undefined
 }
 
+/** An order that the application knows to be sold. */
+export interface SoldOrder {
+  readonly orderId: string
+  /** @defaultValue 1 */
+  readonly quantity?: number | undefined
+  readonly buyerId?: string | undefined
+}
+
+export type SoldOrders = AsyncIterable<SoldOrder> | Iterable<SoldOrder>
+
+/** What a reconciliation found. */
+export interface Reconciliation {
+  /** Orders of the application that the stock did not have as sold, and now has. */
+  readonly recorded: number
+  /** Orders of the application for which no units are left, or that the stock knows with other content. */
+  readonly unsold: readonly SoldOrder[]
+  /** Orders of the stock that the application did not name: on their way to it, or lost on the way. */
+  readonly unknown: readonly RecordedOrder[]
+}
+
+/** Makes the stock of a frozen SKU agree with the orders of the application, and puts it on sale again. */
+export type Reconcile = (orders: SoldOrders) => Promise<Reconciliation>
+
 /**
  * Stock that neither oversells nor undersells. {@link Stock.sell} is the call for a rush. Where a person pays in between,
  * {@link Stock.reserve} sets units aside, and {@link Stock.confirm} sells them. {@link Stock.sellTogether} does either for
@@ -158,6 +181,12 @@ export interface Stock extends AsyncDisposable {
   orders(sku: string): AsyncIterable<RecordedOrder>
   /** What is recorded under an order id: whether a sale happened, without asking for one. */
   find(orderId: string, sku: string): Promise<RecordedOrder | undefined>
+  /**
+   * Makes the stock agree with the orders that the application knows to be sold. The SKU is frozen meanwhile: nothing is
+   * sold, held or settled, in any process (StoreUnavailableError, `applied: 'no'`). For a SKU that the backend has lost, `total` is what to
+   * open it with; without it that is a RangeError. StoreUnavailableError if another process reconciles it.
+   */
+  reconcile(sku: string, orders: SoldOrders, options?: { readonly total?: number | undefined }): Promise<Reconciliation>
   /** Ends the sale and removes its keys. Nothing happens if the SKU is not on sale. */
   remove(sku: string): Promise<void>
   /** Turns new calls away and waits for those under way. The client stays yours, and open. */
@@ -180,6 +209,13 @@ export interface StockOptions {
    * @defaultValue every order goes to the backend, in shared trips
    */
   readonly local?: { readonly mode: 'gate'; readonly units: number } | undefined
+  /**
+   * Called when the backend fell back to an older state of a SKU, as after a failover to a replica that lacked the newest
+   * changes. The SKU is frozen in every process until `reconcile` was given the orders that you know to be sold: let your
+   * own queue run empty first. One process is called; if it fails, another is, or the same again.
+   * @defaultValue the SKU stays frozen until `stock.reconcile` is called
+   */
+  readonly onFrozen?: ((sku: string, reconcile: Reconcile) => unknown) | undefined
   /**
    * Told of faults that no call can be told of: with `local`, the recorded order ids could not be read. Until they are,
    * each order of a sold-out SKU costs a round trip, and its answer is as right as before.

@@ -1,6 +1,7 @@
 import { systemClock, type Clock } from '../../core/clock.js'
 import { knownOptions } from '../../core/options.js'
 import {
+  frozenSale,
   orderConflict,
   tooMuchToConfirm,
   type OrderRecord,
@@ -41,6 +42,8 @@ interface Sale {
   readonly buyers: Map<string, number>
   readonly holds: HoldQueue<MemoryOrder>
   readonly restocks: Set<string>
+  /** Who reconciles it, and for how long nobody else may. */
+  frozen: { readonly token: string; readonly untilMs: number } | undefined
 }
 
 const isHeld = ({ state }: MemoryOrder): boolean => state === 'held'
@@ -115,10 +118,31 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
       const { epoch, quantity } = change
       const late = closedForMs(sku) > 0 ? quantity : 0
       sales.set(sku, {
-        ...{ epoch, total: quantity, available: quantity, held: 0, late },
+        ...{ epoch, total: quantity, available: quantity, held: 0, late, frozen: undefined },
         ...{ orders: new Map(), buyers: new Map(), holds: createHoldQueue(isHeld), restocks: new Set() },
       })
       return answer('done', closedForMs(sku))
+    }
+    if (change.kind === 'freeze') {
+      const { token, quantity, forMs } = change
+      if (!sale && quantity === 0) return answer('not-open')
+      if (!sale) adjust(sku, { kind: 'open', epoch: token, quantity })
+      const opened = sales.get(sku) as Sale
+      const { frozen } = opened
+      if (frozen && frozen.token !== token && frozen.untilMs > clock.nowMs()) return answer('refused')
+      opened.frozen = { token, untilMs: clock.nowMs() + forMs }
+      return answer('done')
+    }
+    if (change.kind === 'keep-frozen') {
+      if (sale?.frozen?.token !== change.token) return answer('refused')
+      sale.frozen = { token: change.token, untilMs: clock.nowMs() + change.forMs }
+      return answer('done')
+    }
+    if (change.kind === 'thaw') {
+      if (!sale) return answer('not-open')
+      if (sale.frozen && sale.frozen.token !== change.token) return answer('refused')
+      sale.frozen = undefined
+      return answer('done')
     }
     if (change.kind === 'remove') {
       if (sale?.epoch === change.epoch) sales.delete(sku)
@@ -174,6 +198,18 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
     return typeof decision === 'string' ? { ok: true, replayed: decision === 'known' } : decision
   }
 
+  /** Who reconciles knows the order to be sold, also where only its hold is recorded, or the end of that. */
+  function forgetUnsold(sale: Sale, orderId: string): void {
+    const order = sale.orders.get(orderId)
+    if (!order || order.state === 'sold') return
+    if (order.state === 'held') {
+      release(sale, order, order.quantity)
+      sale.held -= order.quantity
+      order.state = 'cancelled'
+    }
+    sale.orders.delete(orderId)
+  }
+
   function sellBasket(basket: readonly SaleRequest[]): BasketResult | Error {
     const decisions = basket.map(decide)
     const conflict = decisions.find((decision) => decision instanceof Error)
@@ -212,21 +248,36 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
     return { orderId, quantity, state, ...(buyer === undefined ? {} : { buyerId: buyer }), ...expiry }
   }
 
+  function isFrozen(sku: string, token?: string): boolean {
+    const frozen = sales.get(sku)?.frozen
+    return frozen !== undefined && frozen.token !== token
+  }
+
   return {
     async adjust(sku, changes, trip) {
       trip.sending()
       return changes.map((change) => adjust(sku, change))
     },
-    async sell(_sku, orders, trip) {
+    async sell(sku, orders, trip, token) {
       trip.sending()
-      return orders.map(sell)
+      if (isFrozen(sku, token)) throw frozenSale(sku)
+      const sale = saleOf(sku)
+      if (sale?.frozen) sale.late = 0
+      return orders.map((order) => {
+        if (sale?.frozen) forgetUnsold(sale, order.orderId)
+        return sell(order)
+      })
     },
     async sellTogether(baskets, trip) {
       trip.sending()
-      return baskets.map(sellBasket)
+      return baskets.map((basket) => {
+        const frozen = basket.find(({ sku }) => isFrozen(sku))
+        return frozen ? frozenSale(frozen.sku) : sellBasket(basket)
+      })
     },
     async settle(sku, settlements, trip) {
       trip.sending()
+      if (isFrozen(sku)) throw frozenSale(sku)
       return settlements.map((settlement) => settle(sku, settlement))
     },
     async level(sku, close, trip) {
@@ -234,13 +285,14 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
       const sale = saleOf(sku)
       if (!sale) return undefined
       const { epoch, total, available, held, orders, holds } = sale
+      const frozen = sale.frozen !== undefined
       let grantedMs = 0
-      if (close !== undefined && available < close.below && lateUnits(sku, sale) === 0) {
+      if (close !== undefined && !frozen && available < close.below && lateUnits(sku, sale) === 0) {
         grantedMs = Math.min(close.forMs, holds.firstEndMs() - clock.nowMs())
         closeFor(sku, Math.max(grantedMs, closedForMs(sku)))
       }
       const sold = total - available - held
-      return { epoch, total, available, held, sold, recorded: orders.size, closedForMs: grantedMs }
+      return { epoch, total, available, held, sold, recorded: orders.size, closedForMs: grantedMs, frozen }
     },
     async orders(sku, _cursor, trip) {
       trip.sending()

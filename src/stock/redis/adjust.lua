@@ -1,18 +1,20 @@
--- Changes a sale, one change after the other: opens it, adds or takes away unsold units, or ends it. Sent twice, it
--- changes things once.
+-- Changes a sale, one change after the other: opens it, adds or takes away unsold units, freezes it for whoever reconciles
+-- it, or ends it. Sent twice, it changes things once.
 --
 -- KEYS     stock, orders, buyers, holds, closed; see sale.lua
 -- KEYS[6]  restocks  set of the ids of restocks that were applied
--- ARGV[1]  kind      of all changes: 'open', 'restock' or 'remove'
--- ARGV[n]  id, quantity of each change. Id: the sale's epoch, or a restock's own id. Quantity: units; below 0 they are
---          taken away
--- returns  { outcome 'done' | 'refused' | 'not-open', available as text, ms until added units are on sale, … }, three per
---          change; or the error NOTASALE, and nothing was changed
-local kind = ARGV[1]
-local sale, damaged = readSale(KEYS, 1)
+-- ARGV[1]  seen      'epoch version' of the sale, or ''
+-- ARGV[2]  kind      of all changes: 'open', 'restock', 'freeze', 'keep-frozen', 'thaw' or 'remove'
+-- ARGV[n]  id, quantity, milliseconds of each change. Id: the sale's epoch, a restock's own id, or the token of who
+--          reconciles. Quantity: units; below 0 they are taken away; of a freeze, what to open with where nothing is on sale,
+--          or 0. Milliseconds: how long a freeze is kept from others
+-- returns  { { outcome 'done' | 'refused' | 'not-open', available as text, ms until added units are on sale, … }, epoch,
+--          version }, three per change; or the error NOTASALE, and nothing was changed
+local kind = ARGV[2]
+local sale, damaged = readSale(KEYS, 1, ARGV[1])
 -- A sale begins with nothing. What is there without its counts (they may have been evicted) would make its ids sell
 -- without counting, and its records cannot be thrown away unasked.
-if not sale and not damaged and kind == 'open' then
+if not sale and not damaged and (kind == 'open' or kind == 'freeze') then
   for _, name in ipairs({ KEYS[2], KEYS[3], KEYS[4], KEYS[6] }) do
     if redis.call('EXISTS', name) == 1 then damaged = name end
   end
@@ -22,7 +24,8 @@ if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
 local function open(id, quantity)
   if sale then return sale.epoch == id and 'done' or 'refused', sale.available, closedForMs(sale) end
   sale = {
-    epoch = id, total = quantity, available = quantity, held = 0, sold = 0, late = 0, ended = {}, changedEnds = {},
+    epoch = id, total = quantity, available = quantity, held = 0, sold = 0, late = 0, version = 0, seen = 0,
+    ended = {}, changedEnds = {},
     stockKey = KEYS[1], holdsKey = KEYS[4], closedKey = KEYS[5],
   }
   if closedForMs(sale) > 0 then sale.late = quantity end
@@ -48,6 +51,37 @@ local function restock(id, quantity)
   return 'done', sale.available, waitMs
 end
 
+-- Keeps everybody else from selling until the thaw, and everybody else from freezing for a while.
+local function freeze(token, quantity, forMs)
+  if not sale then
+    if quantity == 0 then return 'not-open', 0, 0 end
+    open(token, quantity)
+  end
+  local by, untilMs = frozenBy(sale)
+  if by and by ~= token and untilMs > nowMs then return 'refused', sale.available, 0 end
+  sale.frozen = token .. ' ' .. text(math.ceil(nowMs + forMs))
+  redis.call('HSET', KEYS[1], 'frozen', sale.frozen)
+  return 'done', sale.available, 0
+end
+
+local function keepFrozen(token, _, forMs)
+  if not sale or frozenBy(sale) ~= token then return 'refused', 0, 0 end
+  return freeze(token, 0, forMs)
+end
+
+-- Versions begin anew in the next range of 2^40, above all that anybody has seen of the state that was lost.
+local function thaw(token)
+  if not sale then return 'not-open', 0, 0 end
+  if isFrozenFor(sale, token) then return 'refused', sale.available, 0 end
+  if sale.frozen then
+    sale.frozen = false
+    sale.version = (math.floor(math.max(sale.version, sale.seen) / 2 ^ 40) + 1) * 2 ^ 40
+    redis.call('HDEL', KEYS[1], 'frozen')
+    redis.call('HSET', KEYS[1], 'version', sale.version)
+  end
+  return 'done', sale.available, 0
+end
+
 local function remove(id)
   if not sale then return 'done', 0, 0 end
   if sale.epoch ~= id then return 'done', sale.available, 0 end
@@ -56,12 +90,12 @@ local function remove(id)
   return 'done', 0, 0
 end
 
-local change = ({ open = open, restock = restock, remove = remove })[kind]
+local change = ({ open = open, restock = restock, freeze = freeze, thaw = thaw, remove = remove, ['keep-frozen'] = keepFrozen })[kind]
 local reply = {}
-for i = 2, #ARGV, 2 do
+for i = 3, #ARGV, 3 do
   local n = #reply
-  reply[n + 1], reply[n + 2], reply[n + 3] = change(ARGV[i], tonumber(ARGV[i + 1]))
+  reply[n + 1], reply[n + 2], reply[n + 3] = change(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
   -- As text: clients round integers that are as large as they may be.
   reply[n + 2] = text(reply[n + 2])
 end
-return reply
+return { reply, sale and sale.epoch or '', sale and text(sale.version) or '' }

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { keyString, optionalFunction } from '../../core/check.js'
 import type { Trip } from '../../core/group-commit.js'
 import { knownOptions } from '../../core/options.js'
@@ -5,9 +6,21 @@ import { checkRedisClient, redisLane, tagSafe, type RedisClient } from '../../co
 import { checkedPrefix } from '../../core/redis-prefix.js'
 import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
 import { redisScript, runScript, type RedisScript } from '../../core/redis-script.js'
-import type { OrderRecord, SaleRequest, Settled, Settlement, StockChanged, StockDriver } from '../driver.js'
-import { damagedOrder, damagedSale, orderConflict, tooMuchToConfirm } from '../driver.js'
-import type { BasketResult, SaleResult, SettleResult } from '../types.js'
+import { damagedOrder, type SaleRequest, type StockChanged, type StockDriver } from '../driver.js'
+import type { BasketResult } from '../types.js'
+import {
+  basketResult,
+  changeArguments,
+  lettersReply,
+  packed,
+  packedBaskets,
+  recordOf,
+  records,
+  settled,
+  unfitSale,
+  unpacked,
+  unsold,
+} from './messages.js'
 import adjustSource from './adjust.lua'
 import findSource from './find.lua'
 import levelSource from './level.lua'
@@ -29,12 +42,10 @@ const togetherScript = saleScript(togetherSource)
 type Arguments = readonly (string | number)[]
 
 const pageSize = 1_000
-/** The end of a hold that never ends by itself, as sale.lua writes it. */
-const never = Number.MAX_SAFE_INTEGER
+/** SKUs whose last version is remembered. */
+const mostSeen = 10_000
 /** What sale.lua reads of a sale. */
 const saleParts = ['stock', 'orders', 'buyers', 'holds', 'closed']
-const taken = Object.freeze({ ok: true, replayed: false } as const)
-const replayed = Object.freeze({ ok: true, replayed: true } as const)
 
 /** Options of stock in Redis. */
 export interface RedisStockOptions {
@@ -69,11 +80,27 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
     return parts.map((part) => `${name}:${part}`)
   }
 
+  /** The epoch and the version that each sale was last seen with: an older one has lost changes. */
+  const seen = new LRUCache<string, { readonly epoch: string; readonly version: number }>({ max: mostSeen })
+  const seenOf = (sku: string): string => {
+    const last = seen.get(sku)
+    return last ? `${last.epoch} ${last.version}` : ''
+  }
+  function note(sku: string, epoch: unknown, version: unknown): void {
+    if (text(epoch) === '') {
+      seen.delete(sku)
+      return
+    }
+    const now = { epoch: text(epoch), version: count(version) }
+    const last = seen.get(sku)
+    if (last?.epoch !== now.epoch || last.version < now.version) seen.set(sku, now)
+  }
+
   async function run(script: RedisScript, sku: string, parts: readonly string[], args: Arguments, trip: Trip) {
     try {
       return await runScript(redis, script, keysOf(sku, parts), args, trip)
     } catch (error) {
-      throw isNoSale(error) ? damagedSale(sku, error) : error
+      throw unfitSale(sku, error) ?? error
     }
   }
 
@@ -83,24 +110,19 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
   ): Promise<readonly (BasketResult | Error)[]> {
     const skus = [...new Set(baskets.flat().map(({ sku }) => sku))]
     const indexes = new Map(skus.map((sku, i) => [sku, i]))
-    const packed = baskets.map((orders) => [
-      orders[0]?.holdMs === undefined ? 0 : Math.min(orders[0].holdMs, never),
-      orders.map(({ sku, orderId, quantity, buyer }) => [
-        ...[indexes.get(sku), orderId, quantity],
-        ...(buyer ? [buyer.id, buyer.limit] : ['', 0]),
-      ]),
-    ])
     const keys = skus.flatMap((sku) => keysOf(sku, saleParts))
+    const args = [packedBaskets(baskets, indexes), JSON.stringify(skus.map(seenOf))]
     try {
-      const reply = list(
-        await runScript(redis, togetherScript, keys, [JSON.stringify(packed)], trip),
-        3 * baskets.length,
-      )
+      const [answers, states] = list(await runScript(redis, togetherScript, keys, args, trip), 2)
+      const state = list(states, 2 * skus.length)
+      for (const [i, sku] of skus.entries()) note(sku, state[2 * i], state[2 * i + 1])
+      const reply = list(answers, 3 * baskets.length)
       return baskets.map((orders, i) => basketResult(orders, reply.slice(3 * i)))
     } catch (error) {
-      if (!isNoSale(error)) throw error
-      if (baskets.length === 1) return [damagedSale(skus.join(', '), error)]
-      // Nothing was changed. Alone, the baskets that have nothing to do with what is damaged are decided.
+      const unfit = unfitSale(skus.join(', '), error)
+      if (!unfit) throw error
+      if (baskets.length === 1) return [unfit]
+      // Nothing was changed. Alone, the baskets that have nothing to do with that sale are decided.
       const alone: (BasketResult | Error)[] = []
       for (const basket of baskets) alone.push(...(await sellTogether([basket], trip)))
       return alone
@@ -111,12 +133,10 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
     async adjust(sku, changes, trip) {
       const parts = [...saleParts, 'restocks']
       const [first] = changes
-      const args = changes.flatMap((change) =>
-        change.kind === 'restock'
-          ? [change.id, change.quantity]
-          : [change.epoch, 'quantity' in change ? change.quantity : 0],
-      )
-      const reply = list(await run(adjustScript, sku, parts, [first?.kind ?? '', ...args], trip), 3 * changes.length)
+      const args = [seenOf(sku), first?.kind ?? '', ...changes.flatMap(changeArguments)]
+      const [answers, epoch, version] = list(await run(adjustScript, sku, parts, args, trip), 3)
+      note(sku, epoch, version)
+      const reply = list(answers, 3 * changes.length)
       return changes.map((_, i) => {
         const [outcome, available, onSaleInMs] = reply.slice(3 * i)
         return {
@@ -126,9 +146,15 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
         }
       })
     },
-    async sell(sku, orders, trip) {
-      const reply = await run(sellScript, sku, saleParts, packed(orders), trip)
-      return unpacked(orders, reply)
+    async sell(sku, orders, trip, token = '') {
+      const reply = list(await run(sellScript, sku, saleParts, [seenOf(sku), ...packed(orders), token], trip))
+      if (reply.length === 0) {
+        seen.delete(sku)
+        return orders.map((order) => unsold(order, 'n', 0))
+      }
+      const [first, letters, epoch, version] = list(reply, 4)
+      note(sku, epoch, version)
+      return unpacked(orders, count(first), lettersReply(letters, orders.length))
     },
     sellTogether,
     ...(redis.isCluster === true ? { basketLane: (sku: string) => redisLane(redis, beginning(sku)) } : {}),
@@ -136,21 +162,24 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
       const kind = settlements[0]?.kind ?? 'confirm'
       const some = settlements.some(({ quantity }) => quantity !== undefined)
       const args = [
+        seenOf(sku),
         kind,
         JSON.stringify(settlements.map(({ orderId }) => orderId)),
         some ? JSON.stringify(settlements.map(({ quantity = 0 }) => quantity)) : '',
       ]
       const reply = list(await run(settleScript, sku, saleParts, args, trip))
       if (reply.length === 0) return settlements.map(() => ({ outcome: 'unknown', onSaleInMs: 0 }))
-      const [waitMs, letters] = list(reply, 2)
+      const [waitMs, letters, epoch, version] = list(reply, 4)
+      note(sku, epoch, version)
       const outcomes = lettersReply(letters, settlements.length)
       return settlements.map((settlement, i) => settled(sku, settlement, outcomes[i] as string, count(waitMs)))
     },
     async level(sku, close, trip) {
-      const args = [close?.below ?? 0, close?.forMs ?? 0]
+      const args = [seenOf(sku), close?.below ?? 0, close?.forMs ?? 0]
       const reply = list(await run(levelScript, sku, saleParts, args, trip))
       if (reply.length === 0) return undefined
-      const [epoch, total, available, held, units, recorded, closedForMs] = list(reply, 7)
+      const [epoch, version, total, available, held, units, recorded, closedForMs, frozen] = list(reply, 9)
+      note(sku, epoch, version)
       return {
         epoch: text(epoch),
         total: count(total),
@@ -159,6 +188,7 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
         sold: count(units),
         recorded: count(recorded),
         closedForMs: count(closedForMs),
+        frozen: count(frozen) === 1,
       }
     },
     async orders(sku, cursor, trip) {
@@ -176,118 +206,4 @@ export function redisStock(redis: RedisClient, options?: RedisStockOptions): Sto
       )
     },
   }
-}
-
-/** A key of another type, or one that a script found not to be a sale's. */
-const isNoSale = (error: unknown): boolean => error instanceof Error && /\b(?:WRONGTYPE|NOTASALE)\b/.test(error.message)
-
-/** Parallel JSON arrays: Redis decodes them in C, and the usual order, one unit sold to nobody by name, is its id. */
-function packed(orders: readonly SaleRequest[]): string[] {
-  const units = orders.some(({ quantity }) => quantity !== 1)
-  const named = orders.some(({ buyer }) => buyer)
-  const held = orders.some(({ holdMs }) => holdMs !== undefined)
-  return [
-    JSON.stringify(orders.map(({ orderId }) => orderId)),
-    units ? JSON.stringify(orders.map(({ quantity }) => quantity)) : '',
-    named ? JSON.stringify(orders.map(({ buyer }) => buyer?.id ?? '')) : '',
-    named ? JSON.stringify(orders.map(({ buyer }) => buyer?.limit ?? 0)) : '',
-    held ? JSON.stringify(orders.map(({ holdMs = 0 }) => Math.min(holdMs, never))) : '',
-  ]
-}
-
-/** One letter per request. */
-function lettersReply(reply: unknown, length: number): string {
-  const letters = text(reply)
-  if (letters.length === length) return letters
-  throw new TypeError(`${letters.length} outcomes of ${length} requests`)
-}
-
-/** An answer to an order that took nothing, by its letter of sale.lua. */
-function unsold(
-  order: SaleRequest,
-  letter: string | undefined,
-  available: number,
-): (SaleResult & { ok: false }) | Error {
-  switch (letter) {
-    case 's':
-      return { ok: false, reason: 'sold-out', available }
-    case 'b':
-      return { ok: false, reason: 'buyer-limit', available }
-    case 'p':
-      return { ok: false, reason: 'spent', available }
-    case 'n':
-      return { ok: false, reason: 'not-open', available }
-    case 'q':
-      return orderConflict(order, 'quantity')
-    case 'y':
-      return orderConflict(order, 'buyer')
-    case 'd':
-      return orderConflict(order, 'sold')
-    case 'h':
-      return orderConflict(order, 'held')
-    case 'x':
-      return damagedOrder(order.orderId, order.sku)
-    default:
-      throw new TypeError(`Redis answered ${JSON.stringify(letter)} to an order`)
-  }
-}
-
-function unpacked(orders: readonly SaleRequest[], reply: unknown): (SaleResult | Error)[] {
-  const parts = list(reply)
-  if (parts.length === 0) return orders.map((order) => unsold(order, 'n', 0))
-  const [first, letters] = list(parts, 2)
-  let available = count(first)
-  const outcomes = lettersReply(letters, orders.length)
-  return orders.map((order, i) => {
-    if (outcomes[i] === 'r') return replayed
-    if (outcomes[i] !== 'o') return unsold(order, outcomes[i], available)
-    available -= order.quantity
-    return taken
-  })
-}
-
-function basketResult(orders: readonly SaleRequest[], [letter, about, units]: unknown[]): BasketResult | Error {
-  if (letter === 'o') return taken
-  if (letter === 'r') return replayed
-  const refusedBy = count(about)
-  const answer = unsold(orders[refusedBy] as SaleRequest, text(letter), count(units))
-  return answer instanceof Error ? answer : { ...answer, refusedBy }
-}
-
-const outcomes: Readonly<Record<string, SettleResult>> = {
-  ...{ d: 'done', w: 'done', a: 'already', e: 'expired', c: 'cancelled', f: 'confirmed', u: 'unknown' },
-}
-
-function settled(sku: string, settlement: Settlement, letter: string, waitMs: number): Settled | Error {
-  const { orderId } = settlement
-  if (letter === 'q') return orderConflict({ orderId, sku }, 'quantity')
-  if (letter === 'm') return tooMuchToConfirm(sku, settlement)
-  if (letter === 'x') return damagedOrder(orderId, sku)
-  const outcome = outcomes[letter]
-  if (!outcome) throw new TypeError(`Redis answered ${JSON.stringify(letter)} to a settlement`)
-  return { outcome, onSaleInMs: letter === 'w' ? waitMs : 0 }
-}
-
-function records(sku: string, flat: readonly unknown[], nowMs: number): OrderRecord[] {
-  return Array.from({ length: flat.length / 2 }, (_, i) => {
-    const orderId = text(flat[2 * i])
-    const order = recordOf(orderId, flat[2 * i + 1], nowMs)
-    if (!order) throw damagedOrder(orderId, sku)
-    return order
-  })
-}
-
-/** A record as sale.lua writes it; `undefined` if it is none. */
-function recordOf(orderId: string, record: unknown, nowMs: number): OrderRecord | undefined {
-  const found = text(record)
-  if (found === 'c' || found === 'r') return { orderId, state: 'spent' }
-  const [, bought, held, end, buyer] = /^(?:s(\d+)|h(\d+) (\d+))(?: ([^]+))?$/.exec(found) ?? []
-  const quantity = Number(bought ?? held)
-  if (Number.isNaN(quantity)) return undefined
-  const named = buyer === undefined ? {} : { buyerId: buyer }
-  if (end === undefined) return { orderId, quantity, state: 'sold', ...named }
-  const endsAtMs = Number(end)
-  if (endsAtMs <= nowMs) return { orderId, state: 'spent' }
-  const expiresInMs = endsAtMs === never ? Infinity : endsAtMs - nowMs
-  return { orderId, quantity, state: 'held', ...named, expiresInMs }
 }

@@ -2,11 +2,12 @@
 -- moment (it is full, or a replica) it still reads.
 --
 -- KEYS     stock, orders, buyers, holds, closed; see sale.lua
--- ARGV[1]  below  close if fewer units than this are left; 0 only reads
--- ARGV[2]  forMs  for how long
--- returns  { epoch, total, available, held, sold, recorded orders, for how many ms it is closed or 0 }, counts as text; or
---          {} when it is not on sale; or the error NOTASALE
-local sale, damaged = readSale(KEYS, 1)
+-- ARGV[1]  seen   'epoch version' of the sale, or ''
+-- ARGV[2]  below  close if fewer units than this are left; 0 only reads
+-- ARGV[3]  forMs  for how long
+-- returns  { epoch, version, total, available, held, sold, recorded orders, for how many ms it is closed or 0, frozen or not
+--          1|0 }, counts as text; or {} when it is not on sale; or the error NOTASALE
+local sale, damaged = readSale(KEYS, 1, ARGV[1])
 if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
 if not sale then return {} end
 
@@ -24,13 +25,13 @@ local function close(forMs)
 end
 
 local grantedMs = 0
-if sale.available < tonumber(ARGV[1]) then
+if sale.available < tonumber(ARGV[2]) and not sale.frozen then
   local nextEnd = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. text(math.floor(nowMs)), '+inf', 'LIMIT', 0, 1)[1]
   local untilEndMs = nextEnd and math.floor(tonumber(string.match(nextEnd, '%d+$')) - nowMs) or never
-  local forMs = math.min(tonumber(ARGV[2]), untilEndMs)
+  local forMs = math.min(tonumber(ARGV[3]), untilEndMs)
   if forMs > 0 and close(forMs) then grantedMs = forMs end
 end
 return {
-  sale.epoch, text(sale.total), text(sale.available), text(sale.held), text(sale.sold), redis.call('HLEN', KEYS[2]),
-  grantedMs,
+  sale.epoch, text(sale.version), text(sale.total), text(sale.available), text(sale.held), text(sale.sold),
+  redis.call('HLEN', KEYS[2]), grantedMs, sale.frozen and 1 or 0,
 }

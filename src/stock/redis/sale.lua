@@ -2,7 +2,9 @@
 -- on sale again, and writes it back if an order changed it. Where nothing changes nothing is written, so that what needs no
 -- write is answered where Redis takes none.
 --
--- stock   hash { epoch, total, available, held, sold, late }; late: units that came back, not on sale until `closed` ends
+-- stock   hash { epoch, total, available, held, sold, late, version, frozen }. late: units that came back, not on sale until
+--         `closed` ends. version: grows with every change, so an older state shows. frozen: 'token until' while the holder
+--         of the token reconciles the sale, or may take it over; else missing
 -- orders  hash { order id = record }: 's2 ann' 2 sold to ann, 'h1 1700000000000' 1 held until then for nobody by name;
 --         'c' cancelled, 'r' refunded
 -- buyers  hash { buyer id = units bought, and units held until when }: '3', '1 2@1700000000000'
@@ -22,10 +24,17 @@ end
 -- When a hold of that length ends. Holds of 2,048 ms and more end together with those near them, at most a thousandth later, so
 -- that a SKU has few such moments.
 local never = 9007199254740991
+local ends = {}
 local function endOf(holdMs)
-  local _, exponent = math.frexp(holdMs)
-  local grainMs = 2 ^ math.max(0, exponent - 11)
-  return math.min(never, math.ceil((nowMs + holdMs) / grainMs) * grainMs)
+  local found = ends[holdMs]
+  if not found then
+    local _, exponent = math.frexp(holdMs)
+    local grainMs = 2 ^ math.max(0, exponent - 11)
+    local endMs = math.min(never, math.ceil((nowMs + holdMs) / grainMs) * grainMs)
+    found = { ms = endMs, text = ' ' .. text(endMs) }
+    ends[holdMs] = found
+  end
+  return found
 end
 
 -- Until when some process may say sold out by itself, as milliseconds from now.
@@ -37,10 +46,12 @@ local function closedForMs(sale)
   return sale.closedMs
 end
 
--- keys: of stock, orders, buyers, holds and closed. Returns nil and, where something else is stored, the key of it.
-local function readSale(keys, first)
+-- keys: of stock, orders, buyers, holds and closed. seen: 'epoch version' that the caller knows the sale by, or ''. A sale
+-- that is older than that lost changes in a failover: it is frozen. Returns nil and, where something else is stored, the key
+-- of it.
+local function readSale(keys, first, seen)
   local stockKey, ordersKey, buyersKey, holdsKey, closedKey = unpack(keys, first, first + 4)
-  local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late')
+  local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late', 'version', 'frozen')
   local present, whole = stock[1], stock[1]
   for i = 2, 6 do
     present = present or stock[i]
@@ -51,7 +62,7 @@ local function readSale(keys, first)
   local sale = {
     stockKey = stockKey, ordersKey = ordersKey, buyersKey = buyersKey, holdsKey = holdsKey, closedKey = closedKey,
     epoch = stock[1], total = tonumber(stock[2]), available = tonumber(stock[3]), held = tonumber(stock[4]),
-    sold = tonumber(stock[5]), late = tonumber(stock[6]),
+    sold = tonumber(stock[5]), late = tonumber(stock[6]), version = tonumber(stock[7]) or 0, frozen = stock[8],
     records = {}, newRecords = {}, buyerTexts = {}, buyers = {}, changedBuyers = {}, changedEnds = {},
   }
   sale.ended = redis.call('ZRANGEBYSCORE', holdsKey, '-inf', nowMs)
@@ -60,7 +71,23 @@ local function readSale(keys, first)
     sale.held, sale.available = sale.held - units, sale.available + units
   end
   if sale.late > 0 and closedForMs(sale) == 0 then sale.late = 0 end
+  local epoch, version = string.match(seen, '^(%S+) (%d+)$')
+  sale.seen = epoch == sale.epoch and tonumber(version) or 0
+  if sale.version < sale.seen and not sale.frozen then
+    sale.frozen = 'nobody 0'
+    redis.pcall('HSET', stockKey, 'frozen', sale.frozen)
+  end
   return sale
+end
+
+-- Whether nobody but the holder of that token may change the sale, and until when.
+local function frozenBy(sale)
+  local token, untilMs = string.match(sale.frozen or '', '^(%S+) (%d+)$')
+  return token, tonumber(untilMs)
+end
+
+local function isFrozenFor(sale, token)
+  return sale.frozen and frozenBy(sale) ~= token
 end
 
 -- Units that can be sold now.
@@ -70,7 +97,9 @@ end
 
 local function readRecords(sale, ids)
   local records = redis.call('HMGET', sale.ordersKey, unpack(ids))
-  for i = 1, #ids do sale.records[ids[i]] = records[i] end
+  for i = 1, #ids do
+    if records[i] then sale.records[ids[i]] = records[i] end
+  end
 end
 
 local function readBuyers(sale, names)
@@ -78,19 +107,23 @@ local function readBuyers(sale, names)
   for i = 1, #names do sale.buyerTexts[names[i]] = found[i] or '0' end
 end
 
--- What a buyer has: units bought, units held until when, and their sum; nil where what is stored was not written here.
+-- What a buyer has: the units bought, or a table of those, the units held until when, and their sum; nil where what is
+-- stored was not written here.
 local function buyerOf(sale, name)
   local buyer = sale.buyers[name]
   if buyer then return buyer end
-  local units, holds = string.match(sale.buyerTexts[name], '^(%d+)(.*)$')
-  if not units then return nil end
-  buyer = { bought = tonumber(units), sum = tonumber(units), holds = {} }
-  if holds ~= '' then
-    local rest = string.gsub(holds, ' (%d+)@(%d+)', function(held, endMs)
-      held, endMs = tonumber(held), tonumber(endMs)
+  local found = sale.buyerTexts[name]
+  if string.find(found, '^%d+$') then
+    buyer = tonumber(found)
+  else
+    local units, held = string.match(found, '^(%d+)(.*)$')
+    if not units then return nil end
+    buyer = { bought = tonumber(units), sum = tonumber(units), holds = {} }
+    local rest = string.gsub(held, ' (%d+)@(%d+)', function(count, endMs)
+      count, endMs = tonumber(count), tonumber(endMs)
       if endMs > nowMs then
-        buyer.holds[endMs] = held
-        buyer.sum = buyer.sum + held
+        buyer.holds[endMs] = count
+        buyer.sum = buyer.sum + count
       end
       return ''
     end)
@@ -100,14 +133,21 @@ local function buyerOf(sale, name)
   return buyer
 end
 
+local function unitsOf(buyer)
+  return type(buyer) == 'number' and buyer or buyer.sum
+end
+
 -- State, units, buyer and end of a record. State: 's' sold, 'h' held, 'e' expired, 'c' cancelled, 'r' refunded, 'x' not
 -- written here.
 local function parsed(record)
+  if record == 's1' then return 's', 1, '' end
   if record == 'c' or record == 'r' then return record end
-  local state, units, rest = string.match(record, '^([sh])(%d+)(.*)$')
-  local endMs
-  if state == 'h' then endMs, rest = string.match(rest, '^ (%d+)(.*)$') end
-  if not state or not rest or not (rest == '' or string.find(rest, '^ .')) then return 'x' end
+  local state, units, endMs, rest = 'h', string.match(record, '^h(%d+) (%d+)(.*)$')
+  if not units then
+    state = 's'
+    units, rest = string.match(record, '^s(%d+)(.*)$')
+  end
+  if not units or not (rest == '' or string.find(rest, '^ .')) then return 'x' end
   endMs = tonumber(endMs)
   if endMs and endMs <= nowMs then return 'e' end
   return state, tonumber(units), string.sub(rest, 2), endMs
@@ -131,22 +171,35 @@ local function decide(sale, id, quantity, buyer, limit, holdMs)
   if buyer == '' then return 'o' end
   local has = buyerOf(sale, buyer)
   if not has then return 'x' end
-  return has.sum + quantity > limit and 'b' or 'o'
+  return unitsOf(has) + quantity > limit and 'b' or 'o'
 end
 
 local function writeRecord(sale, id, record)
   sale.records[id] = record
   local new = sale.newRecords
-  new[#new + 1] = id
-  new[#new + 1] = record
+  local n = #new
+  new[n + 1], new[n + 2] = id, record
 end
 
 -- Adds units to what a buyer holds until endMs, or bought if that is nil. Below 0 they are given back.
-local function addToBuyer(sale, buyer, units, endMs)
-  local has = sale.buyers[buyer]
-  has.sum = has.sum + units
-  if endMs then has.holds[endMs] = (has.holds[endMs] or 0) + units else has.bought = has.bought + units end
-  sale.changedBuyers[buyer] = has
+local function addToBuyer(sale, name, units, endMs)
+  local buyer = sale.buyers[name]
+  if type(buyer) == 'number' then
+    if not endMs then
+      buyer = buyer + units
+      sale.buyers[name], sale.changedBuyers[name] = buyer, buyer
+      return
+    end
+    buyer = { bought = buyer, sum = buyer, holds = {} }
+    sale.buyers[name] = buyer
+  end
+  buyer.sum = buyer.sum + units
+  if endMs then
+    buyer.holds[endMs] = (buyer.holds[endMs] or 0) + units
+  else
+    buyer.bought = buyer.bought + units
+  end
+  sale.changedBuyers[name] = buyer
 end
 
 local function addToHolds(sale, units, endMs)
@@ -158,8 +211,9 @@ end
 local function take(sale, id, quantity, buyer, holdMs)
   local record, endMs
   if holdMs > 0 then
-    endMs = endOf(holdMs)
-    record = 'h' .. text(quantity) .. ' ' .. text(endMs)
+    local holdEnd = endOf(holdMs)
+    endMs = holdEnd.ms
+    record = (quantity == 1 and 'h1' or 'h' .. text(quantity)) .. holdEnd.text
     addToHolds(sale, quantity, endMs)
   else
     record = quantity == 1 and 's1' or 's' .. text(quantity)
@@ -186,27 +240,35 @@ local function writeHolds(sale)
   end
 end
 
--- The buyers' names and values to write, and the names of those who have nothing any more.
+-- A buyer as it is stored; 0 where nothing is left.
+local function packedBuyer(buyer)
+  if type(buyer) == 'number' then return buyer end
+  local held = ''
+  for endMs, units in pairs(buyer.holds) do
+    if units > 0 then held = held .. ' ' .. text(units) .. '@' .. text(endMs) end
+  end
+  return held == '' and buyer.bought or text(buyer.bought) .. held
+end
+
+-- The names and values of buyers to write, and the names of those who have nothing any more.
 local function changesOfBuyers(sale)
   local changed, gone = {}, {}
-  for name, has in pairs(sale.changedBuyers) do
-    local value = text(has.bought)
-    for endMs, units in pairs(has.holds) do
-      if units > 0 then value = value .. ' ' .. text(units) .. '@' .. text(endMs) end
-    end
-    if value == '0' then
+  for name, buyer in pairs(sale.changedBuyers) do
+    local value = packedBuyer(buyer)
+    if value == 0 then
       gone[#gone + 1] = name
     else
-      changed[#changed + 1] = name
-      changed[#changed + 1] = value
+      local n = #changed
+      changed[n + 1], changed[n + 2] = name, value
     end
   end
   return changed, gone
 end
 
 local function writeStock(sale)
-  redis.call('HSET', sale.stockKey, 'total', text(sale.total), 'available', text(sale.available), 'held', text(sale.held),
-    'sold', text(sale.sold), 'late', text(sale.late))
+  sale.version = sale.version + 1
+  redis.call('HSET', sale.stockKey, 'total', sale.total, 'available', sale.available, 'held', sale.held,
+    'sold', sale.sold, 'late', sale.late, 'version', sale.version)
 end
 
 -- Writes what has changed. HSET, which nobody can do without, comes last: where the user lacks another right, the script has

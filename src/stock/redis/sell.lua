@@ -1,32 +1,56 @@
 -- Decides orders of one SKU, one after the other. An id that is recorded takes nothing more, so it is safe to send twice.
 --
 -- KEYS     stock, orders, buyers, holds, closed; see sale.lua
--- ARGV[1]  ids         JSON array of order ids, at most 1,000
--- ARGV[2]  quantities  JSON array, or '' when every order is for one unit
--- ARGV[3]  buyers      JSON array of buyer ids, '' for none; or '' when no order names one
--- ARGV[4]  limits      JSON array of units per buyer; or ''
--- ARGV[5]  holds       JSON array of milliseconds to hold, 0 to sell; or '' when every order is to be sold
--- returns  { units for sale before the first order as text, one letter per order as `decide` answers }, or {} when it is
---          not on sale; or the error NOTASALE, and nothing was changed
-local sale, damaged = readSale(KEYS, 1)
+-- ARGV[1]  seen        'epoch version' of the sale, or ''
+-- ARGV[2]  ids         JSON array of order ids, at most 1,000
+-- ARGV[3]  quantities  JSON array, or '' when every order is for one unit
+-- ARGV[4]  buyers      JSON array of buyer ids, '' for none; or '' when no order names one
+-- ARGV[5]  limits      JSON array of units per buyer; or ''
+-- ARGV[6]  holds       JSON array of milliseconds to hold, 0 to sell; or '' when every order is to be sold
+-- ARGV[7]  token       of the caller that reconciles the sale, or ''
+-- returns  { units for sale before the first order as text, one letter per order as `decide` answers, epoch, version }, or
+--          {} when it is not on sale; or the error NOTASALE or FROZEN, and nothing was changed
+local sale, damaged = readSale(KEYS, 1, ARGV[1])
 if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
 if not sale then return {} end
-local ids = cjson.decode(ARGV[1])
-local quantities = ARGV[2] ~= '' and cjson.decode(ARGV[2])
-local buyers = ARGV[3] ~= '' and cjson.decode(ARGV[3])
-local limits = buyers and cjson.decode(ARGV[4])
-local holds = ARGV[5] ~= '' and cjson.decode(ARGV[5])
+if isFrozenFor(sale, ARGV[7]) then return redis.error_reply('FROZEN ' .. KEYS[1]) end
+local ids = cjson.decode(ARGV[2])
+local quantities = ARGV[3] ~= '' and cjson.decode(ARGV[3])
+local buyers = ARGV[4] ~= '' and cjson.decode(ARGV[4])
+local limits = buyers and cjson.decode(ARGV[5])
+local holds = ARGV[6] ~= '' and cjson.decode(ARGV[6])
 readRecords(sale, ids)
 if buyers then readBuyers(sale, buyers) end
 
+-- What the application knows to be sold is sold, also where only its hold is recorded, or the end of that.
+local function forgetUnsold(id)
+  local record = sale.records[id]
+  if not record then return end
+  local state, units, buyer, endMs = parsed(record)
+  if state == 's' or state == 'x' then return end
+  if state == 'h' then
+    addToHolds(sale, -units, endMs)
+    sale.available = sale.available + units
+    if buyer ~= '' then
+      if not sale.buyerTexts[buyer] then readBuyers(sale, { buyer }) end
+      if buyerOf(sale, buyer) then addToBuyer(sale, buyer, -units, endMs) end
+    end
+    writeRecord(sale, id, 'c')
+  end
+  sale.records[id] = nil
+end
+
+-- What the application knows to be sold needs no unit that is for sale to others.
+if sale.frozen then sale.late = 0 end
 local first = text(left(sale))
 local outcomes = {}
 for i = 1, #ids do
   local quantity, buyer = quantities and quantities[i] or 1, buyers and buyers[i] or ''
   local holdMs = holds and holds[i] or 0
+  if sale.frozen then forgetUnsold(ids[i]) end
   local outcome = decide(sale, ids[i], quantity, buyer, limits and limits[i], holdMs)
   if outcome == 'o' then take(sale, ids[i], quantity, buyer, holdMs) end
   outcomes[i] = outcome
 end
 writeSale(sale)
-return { first, table.concat(outcomes) }
+return { first, table.concat(outcomes), sale.epoch, text(sale.version) }

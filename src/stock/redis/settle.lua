@@ -1,19 +1,27 @@
 -- Confirms or cancels holds, or refunds sales, one after the other. What is settled stays so, so it is safe to send twice.
 --
 -- KEYS     stock, orders, buyers, holds, closed; see sale.lua
--- ARGV[1]  kind        'confirm', 'cancel' or 'refund'
--- ARGV[2]  ids         JSON array of order ids, at most 1,000
--- ARGV[3]  quantities  JSON array of units to confirm, 0 for all; or '' when all are
--- returns  { ms until units that came back are on sale, one letter per id }, or {} when it is not on sale; or the error
---          NOTASALE, and nothing was changed
+-- ARGV[1]  seen        'epoch version' of the sale, or ''
+-- ARGV[2]  kind        'confirm', 'cancel' or 'refund'
+-- ARGV[3]  ids         JSON array of order ids, at most 1,000
+-- ARGV[4]  quantities  JSON array of units to confirm, 0 for all; or '' when all are
+-- returns  { ms until units that came back are on sale, one letter per id, epoch, version }, or {} when it is not on sale;
+--          or the error NOTASALE or FROZEN, and nothing was changed
 --          d done, w done and units came back, a done before, e expired, c cancelled, f confirmed, u unknown, q sold with
 --          another quantity, m more than is held, x what is stored for the order or its buyer was not written here
-local sale, damaged = readSale(KEYS, 1)
+local sale, damaged = readSale(KEYS, 1, ARGV[1])
 if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
 if not sale then return {} end
-local kind, ids = ARGV[1], cjson.decode(ARGV[2])
-local quantities = ARGV[3] ~= '' and cjson.decode(ARGV[3])
+if sale.frozen then return redis.error_reply('FROZEN ' .. KEYS[1]) end
+local kind, ids = ARGV[2], cjson.decode(ARGV[3])
+local quantities = ARGV[4] ~= '' and cjson.decode(ARGV[4])
 readRecords(sale, ids)
+local names = {}
+for _, record in pairs(sale.records) do
+  local _, _, buyer = parsed(record)
+  if buyer and buyer ~= '' then names[#names + 1] = buyer end
+end
+if #names > 0 then readBuyers(sale, names) end
 
 -- The answers where the record is not in the state that the settlement needs.
 local answers = ({
@@ -35,10 +43,7 @@ local function settle(id, quantity)
   local answer = answers[state]
   if answer then return answer == 'a' and state == 's' and quantity > 0 and quantity ~= units and 'q' or answer end
   if quantity > units then return 'm' end
-  if buyer ~= '' then
-    if not sale.buyerTexts[buyer] then readBuyers(sale, { buyer }) end
-    if not buyerOf(sale, buyer) then return 'x' end
-  end
+  if buyer ~= '' and not buyerOf(sale, buyer) then return 'x' end
   local kept = kind == 'confirm' and (quantity > 0 and quantity or units) or 0
   if state == 'h' then addToHolds(sale, -units, endMs) else sale.sold = sale.sold - units end
   sale.sold = sale.sold + kept
@@ -58,4 +63,4 @@ end
 local outcomes = {}
 for i = 1, #ids do outcomes[i] = settle(ids[i], quantities and quantities[i] or 0) end
 writeSale(sale)
-return { sale.closedMs or 0, table.concat(outcomes) }
+return { sale.closedMs or 0, table.concat(outcomes), sale.epoch, text(sale.version) }

@@ -3,14 +3,16 @@
 --
 -- KEYS     stock, orders, buyers, holds, closed of each SKU; see sale.lua
 -- ARGV[1]  baskets  JSON: [hold in ms or 0, [[index of the SKU from 0, order id, quantity, buyer or '', limit], …]] of each
--- returns  { letter, index of the order that the letter is about from 0, units of its SKU for sale, … }, three per basket,
---          the units as text. Letter: 'o' taken (some or all of it now), 'r' all of it known, 'n' not on sale, or as
---          `decide` answers. Or the error NOTASALE, and nothing was changed
-local baskets = cjson.decode(ARGV[1])
+-- ARGV[2]  seen     JSON: 'epoch version' of the sale of each SKU, or ''
+-- returns  { { letter, index of the order that the letter is about from 0, units of its SKU for sale, … }, three per basket,
+--          the units as text }, { epoch, version, … } of each SKU, '' where it is not on sale }. Letter: 'o' taken (some or all of it now), 'r' all of it known, 'n' not on sale, or as
+--          `decide` answers. Or the error NOTASALE or FROZEN, and nothing was changed
+local baskets, seen = cjson.decode(ARGV[1]), cjson.decode(ARGV[2])
 local sales = {}
 for i = 0, #KEYS / 5 - 1 do
-  local sale, damaged = readSale(KEYS, i * 5 + 1)
+  local sale, damaged = readSale(KEYS, i * 5 + 1, seen[i + 1])
   if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
+  if sale and sale.frozen then return redis.error_reply('FROZEN ' .. sale.stockKey) end
   sales[i] = sale
 end
 
@@ -58,5 +60,10 @@ for _, basket in ipairs(baskets) do
   local n = #reply
   reply[n + 1], reply[n + 2], reply[n + 3] = letter, about, text(sale and left(sale) or 0)
 end
-for _, sale in pairs(sales) do writeSale(sale) end
-return reply
+local states = {}
+for i = 0, #KEYS / 5 - 1 do
+  local sale = sales[i]
+  if sale then writeSale(sale) end
+  states[2 * i + 1], states[2 * i + 2] = sale and sale.epoch or '', sale and text(sale.version) or ''
+end
+return { reply, states }

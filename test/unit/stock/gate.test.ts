@@ -5,7 +5,17 @@ import { createIdFilter, type IdFilter } from '../../../src/stock/id-filter.js'
 
 const state = (available: number, more: Partial<StockState> = {}): StockState => {
   const sold = 100 - available
-  return { epoch: 'e', total: 100, available, held: 0, sold, recorded: sold, closedForMs: closedMs, ...more }
+  return {
+    epoch: 'e',
+    total: 100,
+    available,
+    held: 0,
+    sold,
+    recorded: sold,
+    closedForMs: closedMs,
+    frozen: false,
+    ...more,
+  }
 }
 const idsOf = (...ids: string[]): IdFilter => {
   const filter = createIdFilter(ids.length)

@@ -1,0 +1,180 @@
+import { randomUUID } from 'node:crypto'
+import type { BackgroundReport } from '../core/background.js'
+import { sleep, type Clock } from '../core/clock.js'
+import { outsideRequests } from '../core/context.js'
+import { ClosedError, StoreUnavailableError } from '../core/errors.js'
+import {
+  frozenSale,
+  isFrozenSale,
+  type SaleRequest,
+  type StockChange,
+  type StockChanged,
+  type StockDriver,
+} from './driver.js'
+import type { Reconcile, Reconciliation, RecordedOrder, SaleResult, SoldOrder, SoldOrders } from './types.js'
+
+/** How long a SKU is kept for a process that has frozen it and says nothing more. */
+const leaseMs = 10_000
+/** How long to leave a frozen SKU to others before the next try. */
+const pauseMs = 1_000
+/** Orders that are recorded together. */
+const together = 1_000
+
+/** What a reconciler needs of the stock. */
+export interface Ledger {
+  change(sku: string, change: StockChange): Promise<StockChanged>
+  /** Records an order as sold; `token` is that of the reconciler. */
+  record(order: SaleRequest, token: string): Promise<SaleResult>
+  orders(sku: string): AsyncIterable<RecordedOrder>
+  isFrozen(sku: string): Promise<boolean>
+}
+
+/** A SKU that this process has frozen. */
+interface Freeze {
+  readonly token: string
+  /** Lets the lease run out. */
+  readonly release: () => Promise<void>
+}
+
+type Refused = Exclude<StockChanged['outcome'], 'done'>
+
+/** Brings frozen SKUs together with the orders that the application has. */
+export interface Reconciler {
+  /** A call found the SKU frozen: calls the application, unless another process has done so already. */
+  noticed(sku: string): void
+  /** Freezes the SKU, for a call by hand. */
+  reconcile(sku: string, total: number, orders: SoldOrders): Promise<Reconciliation>
+}
+
+/** The driver, with the calls that find a SKU frozen told of. */
+export function tellingOfFrozen(driver: StockDriver, noticed: (sku: string) => void): StockDriver {
+  const watch = async <Reply>(sku: string, reply: Promise<Reply>): Promise<Reply> => {
+    try {
+      return await reply
+    } catch (error) {
+      if (isFrozenSale(error)) noticed(sku)
+      throw error
+    }
+  }
+  return {
+    adjust: (...args) => driver.adjust(...args),
+    sell: (sku, ...args) => watch(sku, driver.sell(sku, ...args)),
+    async sellTogether(baskets, trip) {
+      const replies = await driver.sellTogether(baskets, trip)
+      for (const [i, reply] of replies.entries()) {
+        if (isFrozenSale(reply)) for (const { sku } of baskets[i] as readonly SaleRequest[]) noticed(sku)
+      }
+      return replies
+    },
+    ...(driver.basketLane ? { basketLane: (sku) => driver.basketLane?.(sku) ?? 0 } : {}),
+    settle: (sku, ...args) => watch(sku, driver.settle(sku, ...args)),
+    async level(sku, ...args) {
+      const state = await driver.level(sku, ...args)
+      if (state?.frozen) noticed(sku)
+      return state
+    },
+    orders: (...args) => driver.orders(...args),
+    find: (...args) => driver.find(...args),
+  }
+}
+
+export function createReconciler(
+  ledger: Ledger,
+  check: (order: SoldOrder, sku: string) => SaleRequest,
+  onFrozen: ((sku: string, reconcile: Reconcile) => unknown) | undefined,
+  report: BackgroundReport,
+  clock: Clock,
+): Reconciler {
+  /** SKUs that this process is busy with, or has left to others for a moment. */
+  const busy = new Set<string>()
+
+  /** Freezes a SKU if no other process has, and runs `work`. It stays frozen unless `work` settles it. */
+  async function whileFrozen<T>(
+    sku: string,
+    total: number,
+    work: (freeze: Freeze) => Promise<T>,
+  ): Promise<T | Refused> {
+    const token = randomUUID()
+    const { outcome } = await ledger.change(sku, { kind: 'freeze', token, quantity: total, forMs: leaseMs })
+    if (outcome !== 'done') return outcome
+    const ended = new AbortController()
+    const kept = keep(sku, token, ended.signal)
+    const release = async (): Promise<void> => {
+      ended.abort()
+      await kept
+    }
+    try {
+      return await work({ token, release })
+    } finally {
+      await release()
+    }
+  }
+
+  /** That it could not be kept shows when the next order is recorded. */
+  async function keep(sku: string, token: string, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(leaseMs / 3, { clock, signal }).catch(() => undefined)
+      if (!signal.aborted) {
+        await ledger.change(sku, { kind: 'keep-frozen', token, forMs: leaseMs }).catch(() => undefined)
+      }
+    }
+  }
+
+  async function settle(sku: string, { token, release }: Freeze, orders: SoldOrders): Promise<Reconciliation> {
+    const own = new Set<string>()
+    const unsold: SoldOrder[] = []
+    let recorded = 0
+    let batch: SoldOrder[] = []
+    const flush = async (): Promise<void> => {
+      const results = await Promise.allSettled(batch.map((order) => ledger.record(check(order, sku), token)))
+      for (const [i, result] of results.entries()) {
+        if (result.status === 'rejected') {
+          if (result.reason instanceof StoreUnavailableError) throw result.reason
+          unsold.push(batch[i] as SoldOrder)
+        } else if (!result.value.ok) unsold.push(batch[i] as SoldOrder)
+        else if (!result.value.replayed) recorded++
+      }
+      batch = []
+    }
+    for await (const order of orders) {
+      check(order, sku)
+      own.add(order.orderId)
+      batch.push(order)
+      if (batch.length === together) await flush()
+    }
+    await flush()
+    const unknown: RecordedOrder[] = []
+    for await (const order of ledger.orders(sku)) if (!own.has(order.orderId)) unknown.push(order)
+    // A lease that is renewed after the thaw would freeze the SKU again.
+    await release()
+    const { outcome } = await ledger.change(sku, { kind: 'thaw', token })
+    if (outcome !== 'done') throw frozenSale(sku)
+    return { recorded, unsold, unknown }
+  }
+
+  async function callApplication(sku: string): Promise<void> {
+    try {
+      // Of a basket that was refused only one SKU may be frozen.
+      if (!(await ledger.isFrozen(sku))) return
+      await whileFrozen(sku, 0, async (freeze) => onFrozen?.(sku, (orders) => settle(sku, freeze, orders)))
+    } catch (error) {
+      if (!(error instanceof ClosedError)) report(error)
+    } finally {
+      clock.after(pauseMs, () => busy.delete(sku), true)
+    }
+  }
+
+  return {
+    noticed(sku) {
+      if (!onFrozen || busy.has(sku)) return
+      busy.add(sku)
+      outsideRequests(() => void callApplication(sku))
+    },
+    async reconcile(sku, total, orders) {
+      const done = await whileFrozen(sku, total, (freeze) => settle(sku, freeze, orders))
+      if (done === 'not-open') throw new RangeError(`sku ${JSON.stringify(sku)} is not on sale: give its total`)
+      if (done === 'refused') throw frozenSale(sku)
+      return done
+    },
+  }
+}
