@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { systemClock, type Clock } from '../core/clock.js'
 import { ClosedError, OrderConflictError } from '../core/errors.js'
 import { stockDriverCases } from './contract-driver.js'
+import { stockReconcileCases } from './contract-reconcile.js'
 import { refused, replayed, sku, sold, type Check } from './contract-shared.js'
 import type { StockDriver } from './driver.js'
 import { createStock } from './stock.js'
@@ -314,4 +315,5 @@ export function stockContract(
   })
 
   stockDriverCases(check)
+  stockReconcileCases(check)
 }

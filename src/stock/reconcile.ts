@@ -32,8 +32,8 @@ export interface Ledger {
 /** A SKU that this process has frozen. */
 interface Freeze {
   readonly token: string
-  /** Lets the lease run out. */
-  readonly release: () => Promise<void>
+  /** Puts it on sale again. */
+  readonly thaw: () => Promise<void>
 }
 
 type Refused = Exclude<StockChanged['outcome'], 'done'>
@@ -99,14 +99,21 @@ export function createReconciler(
     if (outcome !== 'done') return outcome
     const ended = new AbortController()
     const kept = keep(sku, token, ended.signal)
-    const release = async (): Promise<void> => {
+    let thawed = false
+    const thaw = async (): Promise<void> => {
+      // A lease that is renewed after the thaw would be nobody's.
       ended.abort()
       await kept
+      thawed = (await ledger.change(sku, { kind: 'thaw', token })).outcome === 'done'
+      if (!thawed) throw frozenSale(sku)
     }
     try {
-      return await work({ token, release })
+      return await work({ token, thaw })
     } finally {
-      await release()
+      ended.abort()
+      await kept
+      // The next who reconciles need not wait for the lease to run out.
+      if (!thawed) await ledger.change(sku, { kind: 'keep-frozen', token, forMs: 0 }).catch(() => undefined)
     }
   }
 
@@ -120,7 +127,7 @@ export function createReconciler(
     }
   }
 
-  async function settle(sku: string, { token, release }: Freeze, orders: SoldOrders): Promise<Reconciliation> {
+  async function settle(sku: string, { token, thaw }: Freeze, orders: SoldOrders): Promise<Reconciliation> {
     const own = new Set<string>()
     const unsold: SoldOrder[] = []
     let recorded = 0
@@ -145,10 +152,7 @@ export function createReconciler(
     await flush()
     const unknown: RecordedOrder[] = []
     for await (const order of ledger.orders(sku)) if (!own.has(order.orderId)) unknown.push(order)
-    // A lease that is renewed after the thaw would freeze the SKU again.
-    await release()
-    const { outcome } = await ledger.change(sku, { kind: 'thaw', token })
-    if (outcome !== 'done') throw frozenSale(sku)
+    await thaw()
     return { recorded, unsold, unknown }
   }
 

@@ -60,7 +60,7 @@ local function freeze(token, quantity, forMs)
   end
   local by, untilMs = frozenBy(sale)
   if by and by ~= token and untilMs > nowMs then return 'refused', sale.available, 0 end
-  sale.frozen = token .. ' ' .. text(math.ceil(nowMs + forMs))
+  sale.frozen = token .. ' ' .. text(math.floor(nowMs + forMs))
   redis.call('HSET', KEYS[1], 'frozen', sale.frozen)
   return 'done', sale.available, 0
 end

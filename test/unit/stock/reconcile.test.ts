@@ -1,0 +1,137 @@
+import { describe, expect, it } from 'vitest'
+import { createStock, memoryStock, type StockOptions } from '../../../src/stock/index.js'
+import { settle, virtualClock } from '../../support/virtual-clock.js'
+
+const sku = 'shoe'
+const trip = { signal: new AbortController().signal, sending: () => undefined }
+
+/** A stock whose SKU can be found frozen, as after a failover: this driver never falls back by itself. */
+const setUp = (options: StockOptions = {}) => {
+  const clock = virtualClock()
+  const driver = memoryStock({ clock })
+  const stock = createStock(driver, { clock, ...options })
+  const freeze = (forMs = 0) => driver.adjust(sku, [{ kind: 'freeze', token: 'other', quantity: 0, forMs }], trip)
+  const sell = (orderId: string) => stock.sell({ sku, orderId }).catch((error: unknown) => error)
+  return { clock, driver, stock, freeze, sell }
+}
+const frozen = { code: 'ERR_STORE_UNAVAILABLE', applied: 'no' }
+
+describe('onFrozen', () => {
+  it('is called once for all who meet the frozen SKU, and its orders put it on sale again', async () => {
+    const calls: unknown[] = []
+    const { stock, freeze, sell } = setUp({
+      onFrozen: async (name, reconcile) => calls.push(name, await reconcile([{ orderId: 'a' }])),
+    })
+    await stock.open(sku, 5)
+    await freeze()
+    const found = await Promise.all([sell('x'), sell('y'), stock.confirm('x', sku).catch((error: unknown) => error)])
+    for (const error of found) expect(error).toMatchObject(frozen)
+    await settle()
+    expect(calls).toEqual([sku, { recorded: 1, unsold: [], unknown: [] }])
+    expect(await stock.sell({ sku, orderId: 'a' })).toEqual({ ok: true, replayed: true })
+  })
+
+  it('is called by a level and by a basket as well, and only for the SKU that is frozen', async () => {
+    const calls: string[] = []
+    const { stock, freeze, clock } = setUp({ onFrozen: (name) => calls.push(name) })
+    await stock.open(sku, 5)
+    await stock.open('other', 5)
+    await freeze()
+    await stock.level(sku)
+    await settle()
+    expect(calls).toEqual([sku])
+    await clock.advance(1_000)
+    const basket = stock.sellTogether([
+      { sku: 'other', orderId: 'a' },
+      { sku, orderId: 'a' },
+    ])
+    await expect(basket).rejects.toMatchObject(frozen)
+    await settle()
+    expect(calls).toEqual([sku, sku])
+  })
+
+  it('is not called while another process reconciles, and is when that one has gone', async () => {
+    let calls = 0
+    const { clock, stock, freeze, sell } = setUp({ onFrozen: () => calls++ })
+    await stock.open(sku, 5)
+    await freeze(10_000)
+    for (let second = 0; second < 9; second++) {
+      await sell('x')
+      await settle()
+      await clock.advance(1_000)
+    }
+    expect(calls).toBe(0)
+    await clock.advance(2_000)
+    await sell('x')
+    await settle()
+    expect(calls).toBe(1)
+  })
+
+  it('that fails is told as a background error, and called again a second later', async () => {
+    const errors: unknown[] = []
+    let calls = 0
+    const { clock, stock, freeze, sell } = setUp({
+      onBackgroundError: (error) => errors.push(error),
+      async onFrozen(_name, reconcile) {
+        if (calls++ === 0) throw new Error('the database is away')
+        await reconcile([])
+      },
+    })
+    await stock.open(sku, 5)
+    await freeze()
+    await sell('x')
+    await settle()
+    expect(errors).toEqual([new Error('the database is away')])
+    await sell('x')
+    await settle()
+    expect(calls).toBe(1)
+    await clock.advance(1_000)
+    await sell('x')
+    await settle()
+    expect(await sell('x')).toEqual({ ok: true, replayed: false })
+  })
+
+  it('keeps the SKU for as long as it takes', async () => {
+    let go: () => void = () => undefined
+    const { clock, driver, stock, freeze, sell } = setUp({
+      timeoutMs: 60_000,
+      async onFrozen(_name, reconcile) {
+        await new Promise<void>((resolve) => (go = resolve))
+        await reconcile([])
+      },
+    })
+    await stock.open(sku, 5)
+    await freeze()
+    await sell('x')
+    await settle()
+    for (let i = 0; i < 30; i++) {
+      await clock.advance(1_000)
+      const [other] = await driver.adjust(sku, [{ kind: 'freeze', token: 'b', quantity: 0, forMs: 1 }], trip)
+      expect(other?.outcome).toBe('refused')
+    }
+    go()
+    await settle()
+    expect(await sell('x')).toEqual({ ok: true, replayed: false })
+  })
+})
+
+describe('reconcile', () => {
+  it.each<[unknown, unknown, string]>([
+    [undefined, undefined, 'orders must be iterable, got undefined'],
+    [new Set([1]).size, undefined, 'orders must be iterable, got 1'],
+    [[{}], undefined, 'orderId must be a string, got undefined'],
+    [['a'], undefined, 'order must be an object, got "a"'],
+    [[{ orderId: 'a', quantity: -1 }], undefined, 'quantity must be an integer of at least 1, got -1'],
+    [[{ orderId: 'a', buyerId: '' }], undefined, 'buyerId must not be empty'],
+    [[{ orderId: 'a', sku: 'b' }], undefined, 'reconcile: there is no option "sku", only orderId, quantity, buyerId'],
+    [[], { total: 0 }, 'total must be an integer of at least 1, got 0'],
+    [[], { all: 1 }, 'reconcile: there is no option "all", only total'],
+  ])('refuses %j with %j', async (orders, options, message) => {
+    const { stock } = setUp()
+    await stock.open(sku, 5)
+    await expect(stock.reconcile(sku, orders as [], options as object)).rejects.toThrow(message)
+    await expect(stock.reconcile('', [])).rejects.toThrow('sku must not be empty')
+    await stock.reconcile(sku, [])
+    expect(await stock.level(sku)).toEqual({ total: 5, available: 5, held: 0, sold: 0 })
+  })
+})
