@@ -5,6 +5,7 @@ import { createStock, type Stock } from '../../src/stock/index.js'
 import { redisStock } from '../../src/stock/redis/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { until } from '../support/until.js'
+import { stockCommands } from './stock-rights.js'
 
 const sku = 'ticket'
 const timeoutMs = 30_000
@@ -62,14 +63,12 @@ describeWithServices("strangers' data where holds are", ['redis'], ({ redis: ser
     expect(await redis.exists(key('stock'))).toBe(1)
   })
 
-  const commands =
-    'evalsha eval exists get hdel hget hlen hmget hscan hset sadd set sismember time unlink zadd zrangebyscore zremrangebyscore'
   it.each(['zadd', 'zremrangebyscore', 'hdel', 'sadd', 'zrangebyscore'])(
     'writes nothing of a step for which the user lacks the right to %s',
     async (lacking) => {
       const { prefix, stock, stored } = await setUp()
       const username = uniqueName('user')
-      const rights = ['info', ...commands.split(' ')].filter((command) => command !== lacking)
+      const rights = stockCommands.filter((command) => command !== lacking)
       await redis.call('ACL', 'SETUSER', username, 'on', '>secret', '~*', ...rights.map((right) => `+${right}`))
       const client = new Redis({ host: server.host, port: server.port, username, password: 'secret' })
       onTestFinished(async () => {

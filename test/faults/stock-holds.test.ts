@@ -40,8 +40,8 @@ function isTooLate(error: unknown): void {
 }
 
 /**
- * In the end holds have lapsed, what is left is sold to those who still want it, and what is recorded is what callers were told.
- * `unsure`: orders whose callers were killed.
+ * In the end holds have lapsed, what is left is sold to those who still want it, and what is recorded is what callers were
+ * told. `unsure`: orders whose callers were killed.
  */
 async function settleUp(truth: Stock, told: readonly Told[], unsure: (orderId: string) => boolean): Promise<void> {
   for (const sku of skus) {

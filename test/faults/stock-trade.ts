@@ -41,8 +41,8 @@ export interface Trade {
 }
 
 /**
- * Callers who hold, and then confirm, confirm a part, cancel or let lapse; who sell, and then may refund; and who take baskets of
- * both SKUs. Each call is repeated until it is answered, and each order ends in one state.
+ * Callers who hold, and then confirm, confirm a part, cancel or let lapse; who sell, and then may refund; and who take
+ * baskets of both SKUs. Each call is repeated until it is answered, and each order ends in one state.
  */
 export async function trade(stock: Stock, { name, orders, callers, tell }: Trade): Promise<void> {
   async function settle(

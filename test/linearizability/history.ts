@@ -5,8 +5,8 @@ import type { Order, SaleResult, SettleResult, Stock } from '../../src/stock/ind
 /** What a call was answered. */
 interface Answer {
   /**
-   * `ok`, `replayed`, the reason of a refusal or the result of a settlement; `taken`: an order of a basket of which something was
-   * taken; `opened` or `refused` of open; `conflict` and `range`: the error of that name.
+   * `ok`, `replayed`, the reason of a refusal or the result of a settlement; `taken`: an order of a basket of which
+   * something was taken; `opened` or `refused` of open; `conflict` and `range`: the error of that name.
    */
   readonly outcome: string
   readonly available?: number
@@ -49,8 +49,8 @@ export interface History {
 }
 
 /**
- * Makes calls and writes them to a file. `losses` counts the connections that the client has lost: a client that sends again what
- * was under way then gets the second answer.
+ * Makes calls and writes them to a file. `losses` counts the connections that the client has lost: a client that sends
+ * again what was under way then gets the second answer.
  */
 export function recordTo(
   file: string,

@@ -1,6 +1,6 @@
-// Checks histories of a stock for linearizability, with porcupine. It reads calls from standard input, one JSON object a
-// line, and prints one JSON object: what became of each SKU. The argument `gates` says that units which come back wait for
-// processes that may say sold out by themselves.
+// Checks histories of a stock for linearizability, with porcupine. It reads calls from standard input, one JSON object
+// a line, and prints one JSON object with a verdict for each SKU. The argument `gates` says that units which come back
+// wait for processes that may say sold out by themselves.
 package main
 
 import (

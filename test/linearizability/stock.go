@@ -40,8 +40,8 @@ type answer struct {
 	Sold      int    `json:"sold"`
 }
 
-// sale is a state. Each order has five bytes in orders: state, units, buyer, units that came back by a partial confirm and
-// otherwise, and are not on sale yet. A restock is an order in the state 'r' with its own late units.
+// sale is a state. Each order has five bytes in orders: state, units, buyer, and the units that came back, by a partial
+// confirmation and otherwise, and are not on sale yet. A restock is an order in the state 'R'.
 type sale struct {
 	open                         bool
 	total, available, held, sold int

@@ -6,8 +6,8 @@ import { afterAll, describe, it } from 'vitest'
 const onContinuousIntegration = (): boolean => !['', 'false', '0'].includes(process.env['CI'] ?? '')
 
 /**
- * A `describe` whose tests need a program in another language, which `build` makes in a folder of its own. Where that fails, the
- * tests are skipped with the reason, and with `CI` set they fail.
+ * A `describe` whose tests need a program in another language, which `build` makes in a folder of its own. Where that
+ * fails, the tests are skipped with the reason, and with `CI` set they fail.
  */
 export function describeBuilt<Program>(
   title: string,

@@ -71,7 +71,7 @@ local function readSale(keys, first, seen)
     if not units then return nil, holdsKey end
     sale.held, sale.available = sale.held - units, sale.available + units
   end
-  -- Without its orders (they may have been evicted) ids would sell again, and without its holds units would never come back.
+  -- A part may have been evicted: without its orders ids would sell again, without its holds units would never come back.
   if sale.sold + sale.held > 0 and redis.call('EXISTS', ordersKey) == 0 then return nil, ordersKey end
   if sale.held < 0 or sale.held > 0 and redis.call('EXISTS', holdsKey) == 0 then return nil, holdsKey end
   if sale.late > 0 and closedForMs(sale) == 0 then sale.late = 0 end
@@ -282,8 +282,8 @@ local function writeStock(sale)
     'sold', sale.sold, 'late', sale.late, 'version', sale.version)
 end
 
--- Writes what has changed. HSET, which nobody can do without, comes last, and HDEL first: where the user lacks a right, the
--- script has then stopped before it wrote anything.
+-- Writes what has changed. HSET, which nobody can do without, comes last, and HDEL first: where the user lacks a right,
+-- the script has then stopped before it wrote anything.
 local function writeSale(sale)
   if #sale.newRecords == 0 then return end
   local changed, gone = changesOfBuyers(sale)
