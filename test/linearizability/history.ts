@@ -32,8 +32,9 @@ export interface Call {
 }
 
 type Asked = Omit<Call, 'callUs' | 'returnUs' | 'answer' | 'resent' | 'gated'>
-/** What became of each of the calls that were made together; `undefined`: nothing happened. */
+/** What became of each of the calls that were made together; `undefined`: that one had no effect when it was answered. */
 type Answers = readonly (Answer | undefined)[]
+const withoutEffect = Symbol('no effect')
 
 /** The machine's monotonic clock, the same in all its processes. */
 const nowUs = (): number => Number(process.hrtime.bigint() / 1_000n)
@@ -67,8 +68,8 @@ export function recordTo(
     made += asked.length
     const callUs = nowUs()
     asked.forEach((call, i) => write({ n: first + i, call: { ...call, gated, callUs } }))
-    const answers = await ask().catch((error: unknown): Answers | undefined => {
-      if (error instanceof StoreUnavailableError) return error.applied === 'unknown' ? undefined : []
+    const answers = await ask().catch((error: unknown): Answers | typeof withoutEffect | undefined => {
+      if (error instanceof StoreUnavailableError) return error.applied === 'unknown' ? undefined : withoutEffect
       if (error instanceof OrderConflictError && asked.length > 1) return []
       if (error instanceof OrderConflictError) return [{ outcome: 'conflict' }]
       if (error instanceof RangeError) return [{ outcome: 'range' }]
@@ -77,7 +78,12 @@ export function recordTo(
     if (!answers) return
     const returnUs = nowUs()
     const resent = losses() > before
-    asked.forEach((_, i) => write({ n: first + i, returnUs, resent, answer: answers[i] ?? null }))
+    asked.forEach((_, i) => {
+      const answer = answers === withoutEffect ? undefined : answers[i]
+      // Of a basket that was sent twice, the first may have been taken.
+      const isDropped = answers === withoutEffect || (!answer && !resent)
+      write({ n: first + i, ...(isDropped ? { isDropped } : { returnUs, resent: resent && Boolean(answer), answer }) })
+    })
   }
 
   const askedFor = ({ sku, orderId, quantity = 1, buyer }: Order, holdMs?: number): Asked => ({
@@ -125,10 +131,10 @@ export function recordTo(
 export function readHistory(file: string): Call[] {
   const calls = new Map<number, Call>()
   for (const line of readFileSync(file, 'utf8').split('\n').slice(0, -1)) {
-    const { n, call, ...rest } = JSON.parse(line) as { n: number; call?: Call; answer?: Answer | null }
+    const { n, call, isDropped, ...rest } = JSON.parse(line) as { n: number; call?: Call; isDropped?: boolean }
     if (call) calls.set(n, call)
-    else if (rest.answer) calls.set(n, { ...(calls.get(n) as Call), ...rest } as Call)
-    else calls.delete(n)
+    else if (isDropped) calls.delete(n)
+    else calls.set(n, { ...(calls.get(n) as Call), ...rest })
   }
   return [...calls.values()]
 }

@@ -23,7 +23,7 @@ type verdict struct {
 	Stuck   []call `json:"stuck,omitempty"`
 }
 
-const patience = time.Minute
+const patience = 20 * time.Second
 
 func check(calls []*call, gates bool) verdict {
 	history, orders := operations(calls, gates)

@@ -25,7 +25,7 @@ const stock = createStock(redisStock(redis, { prefix }), {
   timeoutMs: 20_000,
   ...(gateUnits > 0 ? { local: { mode: 'gate', units: gateUnits } } : {}),
 })
-const history = recordTo(file, stock, { gated: gateUnits > 0, losses: () => losses })
+const history = recordTo(file, stock, { gated: gateUnits > 0, losses: () => (resends ? losses : 0) })
 
 // All begin together.
 while (redis.status !== 'ready') await once(redis, 'ready')
