@@ -80,9 +80,9 @@ export function recordTo(
     const resent = losses() > before
     asked.forEach((_, i) => {
       const answer = answers === withoutEffect ? undefined : answers[i]
-      // Of a basket that was sent twice, the first may have been taken.
-      const isDropped = answers === withoutEffect || (!answer && !resent)
-      write({ n: first + i, ...(isDropped ? { isDropped } : { returnUs, resent: resent && Boolean(answer), answer }) })
+      if (answer) write({ n: first + i, returnUs, resent, answer })
+      // Of a basket that was sent twice, the first may have been taken: then the outcome of this order stays unknown.
+      else if (answers === withoutEffect || !resent) write({ n: first + i, isDropped: true })
     })
   }
 
