@@ -61,5 +61,5 @@ export default defineConfig((options) => [
     },
     outDir: 'build',
   },
-  { ...program, name: 'bench', entry: ['bench/run.ts', 'bench/lock-worker.ts'], outDir: 'bench/build' },
+  { ...program, name: 'bench', entry: ['bench/run.ts', 'bench/lock-worker.ts', 'bench/stock-growth.ts'], outDir: 'bench/build' },
 ])

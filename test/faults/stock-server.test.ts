@@ -6,6 +6,7 @@ import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { startProxy } from '../support/proxy.js'
 import { until } from '../support/until.js'
+import { stockCommands } from './stock-rights.js'
 
 const sku = 'shoe'
 const soldOut: SaleResult = { ok: false, reason: 'sold-out', available: 0 }
@@ -94,10 +95,7 @@ describeWithServices(
       onTestFinished(() => redis.disconnect())
       return redis
     }
-    /** As docs/guides/stock.md names them. */
-    const commands =
-      'evalsha eval exists get hdel hget hlen hmget hscan hset sadd set sismember time unlink zadd zrangebyscore zremrangebyscore'
-    const needed = ['+info', ...commands.split(' ').map((command) => `+${command}`)]
+    const needed = stockCommands.map((command) => `+${command}`)
 
     it('needs those that the guide names, and no channel', async () => {
       const redis = await connect('~spillway:stock:*', ...needed)

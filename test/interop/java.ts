@@ -1,11 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, describe, it } from 'vitest'
 import { requireProgram, run } from '../services/apt.js'
 import { mavenJars, type Artifact } from '../services/maven.js'
 import { startLineProcess, type LineProcess } from '../support/line-process.js'
+import { describeBuilt } from '../support/built.js'
 
 /** A Java program that is compiled when it is tested, with the libraries it needs from Maven Central. */
 export interface JavaSource {
@@ -18,8 +16,6 @@ export interface JavaSource {
 
 /** Starts the program in a JVM of its own. It talks in lines; what it prints on standard error is shown if it fails. */
 export type StartJava = (...args: readonly string[]) => LineProcess
-
-const onContinuousIntegration = (): boolean => !['', 'false', '0'].includes(process.env['CI'] ?? '')
 
 async function compile(
   { source, artifact, beside }: JavaSource,
@@ -37,19 +33,15 @@ async function compile(
  * here. Where they cannot be had the tests are skipped with the reason, and with `CI` set they fail.
  */
 export function describeWithJava(title: string, java: JavaSource, body: (start: StartJava) => void): void {
-  describe(title, async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'spillway-java-'))
-    afterAll(() => rm(folder, { recursive: true, force: true }))
-    const compiled = await compile(java, folder).catch((error: unknown) => error as Error)
-    if (!(compiled instanceof Error)) {
+  describeBuilt(
+    title,
+    'Java',
+    (folder) => compile(java, folder),
+    (compiled) => {
       const main = fileURLToPath(java.source).replace(/^.*[/\\]|\.java$/g, '')
       // A small JVM that starts quickly.
       const options = ['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-cp', compiled.classPath, main]
-      return body((...args) => startLineProcess(compiled.java, [...options, ...args]))
-    }
-    if (!onContinuousIntegration()) return it.skip(`needs Java: ${compiled.message.replaceAll('\n', ' ')}`)
-    it('needs Java', () => {
-      throw compiled
-    })
-  })
+      body((...args) => startLineProcess(compiled.java, [...options, ...args]))
+    },
+  )
 }

@@ -4,8 +4,11 @@ import { access } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { progress } from './resolve.js'
 
-// Servers live where an ordinary user's PATH often does not look.
-const folders = (): string[] => [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
+// Servers, and Go, live where an ordinary user's PATH often does not look.
+const folders = (): string[] => [
+  ...(process.env['PATH'] ?? '').split(delimiter),
+  ...['/usr/sbin', '/usr/local/sbin', '/usr/local/go/bin'],
+]
 
 /** The full path of the first of these programs that is installed. */
 export const findProgram = async (...names: readonly string[]): Promise<string | undefined> => {
@@ -30,7 +33,11 @@ export const complaint = (output: string): string => {
 }
 
 /** Runs a program to its end; throws with what it complained of when it fails. */
-export const run = (command: string, args: readonly string[], options: { uid?: number; gid?: number } = {}) =>
+export const run = (
+  command: string,
+  args: readonly string[],
+  options: { uid?: number; gid?: number; cwd?: URL } = {},
+) =>
   new Promise<string>((resolve, reject) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options })
     let output = ''

@@ -11,38 +11,47 @@ export interface HoldQueue<H extends Hold> {
   firstEndMs(): number
 }
 
-/** Holds of one length come in the order in which they end, so most are added at the end of the list. */
+/** A binary heap: holds of any lengths cost a logarithm each. */
 export function createHoldQueue<H extends Hold>(isHeld: (hold: H) => boolean): HoldQueue<H> {
-  let holds: H[] = []
-  let first = 0
+  const heap: H[] = []
+  const endAt = (place: number): number => heap[place]?.endsAtMs ?? Infinity
+
+  function removeFirst(): void {
+    const last = heap.pop() as H
+    if (heap.length === 0) return
+    let place = 0
+    for (;;) {
+      const left = 2 * place + 1
+      const child = endAt(left) <= endAt(left + 1) ? left : left + 1
+      if (last.endsAtMs <= endAt(child)) break
+      heap[place] = heap[child] as H
+      place = child
+    }
+    heap[place] = last
+  }
 
   /** The next hold to end. */
   function next(): H | undefined {
-    for (let hold = holds[first]; hold && !isHeld(hold); hold = holds[first]) first++
-    if (first * 2 > holds.length) {
-      holds = holds.slice(first)
-      first = 0
-    }
-    return holds[first]
+    while (heap[0] && !isHeld(heap[0])) removeFirst()
+    return heap[0]
   }
 
   return {
     add(hold) {
-      let low = first
-      let high = holds.length
-      while (low < high) {
-        const middle = (low + high) >>> 1
-        if ((holds[middle] as H).endsAtMs <= hold.endsAtMs) low = middle + 1
-        else high = middle
+      let place = heap.length
+      while (place > 0) {
+        const parent = (place - 1) >>> 1
+        if (endAt(parent) <= hold.endsAtMs) break
+        heap[place] = heap[parent] as H
+        place = parent
       }
-      if (low === holds.length) holds.push(hold)
-      else holds.splice(low, 0, hold)
+      heap[place] = hold
     },
     takeUntil(nowMs) {
       const ended: H[] = []
       for (let hold = next(); hold && hold.endsAtMs <= nowMs; hold = next()) {
         ended.push(hold)
-        first++
+        removeFirst()
       }
       return ended
     },

@@ -44,6 +44,7 @@ local function restock(id, quantity)
   sale.total, sale.available = sale.total + quantity, sale.available + quantity
   local late = closedForMs(sale) > 0 and math.max(0, sale.late + quantity) or 0
   sale.late = math.min(late, sale.available)
+  tryHolds(sale)
   redis.call('SADD', restocksKey, id)
   writeHolds(sale)
   writeStock(sale)

@@ -74,9 +74,13 @@ local function readSale(keys, first, seen)
   sale.readMs = nowMs
   sale.ended = redis.call('ZRANGEBYSCORE', holdsKey, '-inf', nowMs)
   for _, member in ipairs(sale.ended) do
-    local units = tonumber(string.match(member, '^%d+'))
+    local units = tonumber(string.match(member, '^(%d+) %d+$'))
+    if not units then return nil, holdsKey end
     sale.held, sale.available = sale.held - units, sale.available + units
   end
+  -- A part may have been evicted: without its orders ids would sell again, without its holds units would never come back.
+  if sale.sold + sale.held > 0 and redis.call('EXISTS', ordersKey) == 0 then return nil, ordersKey end
+  if sale.held < 0 or sale.held > 0 and redis.call('EXISTS', holdsKey) == 0 then return nil, holdsKey end
   if sale.late > 0 and closedForMs(sale) == 0 then sale.late = 0 end
   local epoch, version = string.match(seen, '^(%S+) (%d+)$')
   sale.seen = epoch == sale.epoch and tonumber(version) or 0
@@ -234,6 +238,13 @@ local function take(sale, id, quantity, buyer, holdMs)
   writeRecord(sale, id, record)
 end
 
+-- Changes nothing, and stops the script where the user may not do all that `writeHolds` is about to do.
+local function tryHolds(sale)
+  local adds = next(sale.changedEnds)
+  if adds then redis.call('ZADD', sale.holdsKey, 'XX', 0, '') end
+  if adds or #sale.ended > 0 then redis.call('ZREMRANGEBYSCORE', sale.holdsKey, 1, 0) end
+end
+
 local function writeHolds(sale)
   if #sale.ended > 0 then redis.call('ZREMRANGEBYSCORE', sale.holdsKey, '-inf', sale.readMs) end
   for endMs, units in pairs(sale.changedEnds) do
@@ -279,11 +290,12 @@ local function writeStock(sale)
   if #sale.ended > 0 then redis.call('HSET', sale.stockKey, 'ended', math.floor(sale.readMs)) end
 end
 
--- Writes what has changed. HSET, which nobody can do without, comes last: where the user lacks another right, the script has
--- then stopped before it wrote anything.
+-- Writes what has changed. HSET, which nobody can do without, comes last, and HDEL first: where the user lacks a right,
+-- the script has then stopped before it wrote anything.
 local function writeSale(sale)
   if #sale.newRecords == 0 then return end
   local changed, gone = changesOfBuyers(sale)
+  tryHolds(sale)
   if #gone > 0 then redis.call('HDEL', sale.buyersKey, unpack(gone)) end
   writeHolds(sale)
   if #changed > 0 then redis.call('HSET', sale.buyersKey, unpack(changed)) end
