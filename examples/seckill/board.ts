@@ -1,6 +1,6 @@
 import { createScoreboard, type Scoreboard, type TallyReport } from '../shared/live.js'
-import type { Report } from './office.js'
-import type { SaleAudit } from './rush/rush.js'
+import type { SaleAudit } from '../shared/rush/types.js'
+import type { Report } from '../shared/selling/office.js'
 import type { Strategy } from './strategies/seller.js'
 
 /** What may come of a request to buy. */

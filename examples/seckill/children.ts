@@ -3,47 +3,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { startPublisher } from 'spillway/queue'
 import { isStoreAway } from '../shared/away.js'
 import { createSseHub, createTally } from '../shared/live.js'
+import { ownMetrics } from '../shared/metrics.js'
 import { lineToPrimary } from '../shared/processes.js'
-import { every } from '../shared/run.js'
+import { ending, every } from '../shared/run.js'
+import { startOffice, type Office } from '../shared/selling/office.js'
+import { recordOrders, type OrderMessage } from '../shared/selling/orders.js'
+import { createOrderWatch } from '../shared/selling/watch.js'
 import { outcomes, type Snapshot } from './board.js'
 import { createSeckillWeb, type Backstage } from './http.js'
-import { ownMetrics } from './metrics.js'
-import { startOffice, type Office } from './office.js'
 import type { Options } from './options.js'
-import type { OrderMessage } from './orders.js'
 import { createService } from './service.js'
 import { openStores } from './stores.js'
-import { createOrderWatch } from './watch.js'
 
 const patienceMs = 90_000
-
-/** Ends the process once, in order, whoever asks first. */
-function ending(): { readonly stop: () => void; readonly by: (end: () => Promise<void>) => void } {
-  let asked = false
-  let end: (() => Promise<void>) | undefined
-  const run = (): void => {
-    if (!asked || !end) return
-    const work = end
-    end = undefined
-    work().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        process.stderr.write(`${String(error)}\n`)
-        process.exit(1)
-      },
-    )
-  }
-  return {
-    stop: () => {
-      asked = true
-      run()
-    },
-    by: (work) => {
-      end = work
-      run()
-    },
-  }
-}
 
 /** A process that answers requests. */
 export async function runWeb(options: Options): Promise<void> {
@@ -100,7 +72,7 @@ export async function runOffice(options: Options): Promise<void> {
     doors: (requestsPerSecond: number) => office.doors(requestsPerSecond),
   })
   const stores = await openStores(options)
-  const office = await startOffice(stores)
+  const office = await startOffice(stores, recordOrders)
   const stopTelling = every(500, async () => line.tell('report', await office.report()))
   const stopChecking = every(2_000, () => office.check())
   line.tell('ready')

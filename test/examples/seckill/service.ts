@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { projectPath } from '../../../examples/shared/files.js'
-import type { SaleAudit } from '../../../examples/seckill/rush/rush.js'
+import type { SaleAudit } from '../../../examples/shared/rush/types.js'
 import { ensureBuilt } from '../../support/build.js'
 
 /** A door that never refuses. */

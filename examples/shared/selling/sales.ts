@@ -1,9 +1,9 @@
 import type { Selectable } from 'kysely'
-import { inTime, isDuplicate } from '../shared/database.js'
-import type { Door } from './options.js'
+import { inTime, isDuplicate } from '../database.js'
 import type { Database, Tables } from './tables.js'
 
-export interface Sale {
+/** A sale. `Door` is how a service lets its buyers in, in its own terms. */
+export interface Sale<Door = unknown> {
   readonly id: string
   readonly title: string
   readonly priceCents: number
@@ -35,7 +35,7 @@ type Row = Selectable<Tables['sales']>
  */
 export const skuOf = ({ id, generation }: Pick<Sale, 'id' | 'generation'>): string => `${id}.${generation}`
 
-const saleOf = (row: Row): Sale => ({
+const saleOf = <Door>(row: Row): Sale<Door> => ({
   id: row.id,
   title: row.title,
   priceCents: row.price_cents,
@@ -76,16 +76,22 @@ export async function insertSale(db: Database, sale: Sale): Promise<boolean> {
 }
 
 /** A sale and its books, or `undefined`. */
-export async function findSale(db: Database, id: string): Promise<{ sale: Sale; books: SaleBooks } | undefined> {
+export async function findSale<Door = unknown>(
+  db: Database,
+  id: string,
+): Promise<{ sale: Sale<Door>; books: SaleBooks } | undefined> {
   if (!isSaleId.test(id)) return undefined
   const row = await inTime(db.selectFrom('sales').selectAll().where('id', '=', id).executeTakeFirst())
-  return row && { sale: saleOf(row), books: booksOf(row) }
+  return row && { sale: saleOf<Door>(row), books: booksOf(row) }
 }
 
 /** The newest sales first. */
-export async function listSales(db: Database, most: number): Promise<{ sale: Sale; books: SaleBooks }[]> {
+export async function listSales<Door = unknown>(
+  db: Database,
+  most: number,
+): Promise<{ sale: Sale<Door>; books: SaleBooks }[]> {
   const newest = db.selectFrom('sales').selectAll().orderBy('created_at_ms', 'desc').orderBy('id').limit(most)
-  return (await inTime(newest.execute())).map((row) => ({ sale: saleOf(row), books: booksOf(row) }))
+  return (await inTime(newest.execute())).map((row) => ({ sale: saleOf<Door>(row), books: booksOf(row) }))
 }
 
 /** Moves a sale on to the next life of its stock; `false` if somebody else has. */

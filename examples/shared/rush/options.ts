@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util'
-import type { RushOptions } from './types.js'
+import type { RushOptions, RushTarget } from './types.js'
 
-export const HELP = `Rush a sale and audit it.
+export const helpOf = ({ command }: RushTarget): string => `Rush a sale and audit it.
 
-  npm run rush -- --requests 1000000 --connections 256
+  ${command} -- --requests 1000000 --connections 256
 
   --url URL           the service                         (http://127.0.0.1:3000)
   --sale ID           a sale that is open                 (opens one of its own)
@@ -99,7 +99,7 @@ function parseUrl(url: string): URL {
 }
 
 /** The command that does the same again. */
-export function commandOf(options: RushOptions): string {
+export function commandOf({ command }: RushTarget, options: RushOptions): string {
   const flags = [
     ['url', options.url],
     ['sale', options.saleId],
@@ -111,5 +111,5 @@ export function commandOf(options: RushOptions): string {
     ['workers', options.workers],
   ] as const
   const given = flags.filter(([, value]) => value !== undefined).map(([name, value]) => `--${name} ${value}`)
-  return `npm run rush -- ${given.join(' ')}`
+  return `${command} -- ${given.join(' ')}`
 }

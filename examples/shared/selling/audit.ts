@@ -1,10 +1,10 @@
 import type { Publisher } from 'spillway/queue'
 import type { OrderMessage } from './orders.js'
 import { isNotOnSale } from './rebuild.js'
-import type { SaleAudit } from './rush/rush.js'
+import type { SaleAudit } from '../rush/types.js'
 import { findSale, skuOf, type Sale } from './sales.js'
 import type { Stores } from './stores.js'
-import type { Seller } from './strategies/seller.js'
+import type { Seller } from './seller.js'
 import { compare, heal } from './sweep.js'
 
 export interface Books {

@@ -1,5 +1,11 @@
 import { sql, type Generated, type Kysely } from 'kysely'
 
+/**
+ * `'recorded'`: sold. `'rejected'`: the database had no units for it. `'refunding'`: its units are going back to the stock;
+ * it counts as sold no more. `'refunded'`: they have.
+ */
+export type OrderState = 'recorded' | 'rejected' | 'refunding' | 'refunded'
+
 export interface Tables {
   sales: {
     id: string
@@ -11,7 +17,7 @@ export interface Tables {
     remaining: number
     opens_at_ms: number
     limit_per_buyer: number
-    /** A `Door` as JSON. */
+    /** As JSON. */
     door: string
     /** Which life of its stock the sale is in; 0 before the first. */
     generation: Generated<number>
@@ -24,7 +30,7 @@ export interface Tables {
     order_id: string
     buyer: string
     quantity: number
-    state: 'recorded' | 'rejected'
+    state: OrderState
     created_at_ms: number
   }
 }

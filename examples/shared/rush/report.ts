@@ -1,5 +1,5 @@
-import { count, latencyTable, table, type ProgressLine } from '../../shared/load/terminal.js'
-import { renderPlot } from '../../shared/load/plot.js'
+import { count, latencyTable, table, type ProgressLine } from '../load/terminal.js'
+import { renderPlot } from '../load/plot.js'
 import type { RushProgress, RushResult, SaleAudit } from './types.js'
 
 const LABELS: Readonly<Record<string, string>> = {

@@ -1,7 +1,7 @@
-import { inTime } from '../shared/database.js'
+import { inTime } from '../database.js'
 import { advanceGeneration, skuOf, type Sale } from './sales.js'
 import type { Stores } from './stores.js'
-import type { Seller } from './strategies/seller.js'
+import type { Seller } from './seller.js'
 
 const page = 500
 
@@ -10,12 +10,13 @@ export const isNotOnSale = (error: unknown): boolean => error instanceof RangeEr
 
 /**
  * Opens the next life of a sale's stock under a name that nobody sells under yet, sells every recorded order in it again,
- * and only then lets the buyers in. Safe to repeat and to run twice at once: ids sell once, and the last step is a
+ * restores what else the service knows, and only then lets the buyers in. Safe to repeat and to run twice at once: ids sell once, and the last step is a
  * comparison. Returns how many orders it sold again.
  */
 export async function openStock(stores: Stores, stock: Seller, sale: Sale): Promise<number> {
   const sku = skuOf({ id: sale.id, generation: sale.generation + 1 })
   await stock.open(sku, sale.quantity)
+  await stores.restore?.spent(sale, sku)
   let orders = 0
   for (let after = ''; ;) {
     const rows = await inTime(
@@ -44,6 +45,7 @@ export async function openStock(stores: Stores, stock: Seller, sale: Sale): Prom
     if (!last || rows.length < page) break
     after = last.order_id
   }
+  await stores.restore?.holds(sale, sku)
   await advanceGeneration(stores.db, sale)
   return orders
 }

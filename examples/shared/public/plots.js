@@ -1,4 +1,4 @@
-import uPlot from './assets/uPlot.esm.js'
+import uPlot from '../assets/uPlot.esm.js'
 import { compact, element } from './dom.js'
 
 /** Five minutes at two points a second. */

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { NoAnswer } from '../shared/processes.js'
+import { NoAnswer } from '../processes.js'
 import type { Books } from './audit.js'
 import { isNotOnSale, openStock } from './rebuild.js'
 import { skuOf, type Sale } from './sales.js'

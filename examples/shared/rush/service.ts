@@ -8,20 +8,20 @@ const isRefused = (error: unknown): boolean =>
   error instanceof Error && (error.cause as { code?: unknown } | undefined)?.code === 'ECONNREFUSED'
 
 /** The few questions a rush has for the service it rushes. */
-export function sellingService(url: string) {
+export function sellingService(collection: string, url: string) {
   const ask = async <T>(path: string, init?: RequestInit): Promise<T> => {
     const response = await fetch(new URL(path, url), { ...init, signal: AbortSignal.timeout(10_000) })
     const text = await response.text()
     if (!response.ok) throw new Error(`${init?.method ?? 'GET'} ${path} answered ${response.status}: ${text}`)
     return JSON.parse(text) as T
   }
-  const salePath = (saleId: string): string => `/sales/${encodeURIComponent(saleId)}`
+  const salePath = (saleId: string): string => `/${collection}/${encodeURIComponent(saleId)}`
 
   return {
     ordersPath: (saleId: string): string => `${salePath(saleId)}/orders`,
 
     async openSale(units: number): Promise<string> {
-      const sale = await ask<{ id: string }>('/sales', {
+      const sale = await ask<{ id: string }>(`/${collection}`, {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify({ title: `Rush for ${units.toLocaleString('en')} units`, quantity: units }),

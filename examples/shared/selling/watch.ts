@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
-import { sseEvent } from '../shared/live.js'
+import { sseEvent } from '../live.js'
 import { rowsOf } from './orders.js'
-import type { OrderView } from './service.js'
+import type { OrderView } from './states.js'
 import type { Database } from './tables.js'
 
 /** Tells buyers when their orders are recorded. However many listen, the database is asked for all of them at once. */

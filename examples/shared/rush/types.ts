@@ -1,4 +1,13 @@
-import type { Latency, LatencyPoint } from '../../shared/load/summary.js'
+import type { Latency, LatencyPoint } from '../load/summary.js'
+
+/** A service that can be rushed: it opens sales at `/<collection>`, and takes orders and answers audits below each. */
+export interface RushTarget {
+  readonly collection: string
+  /** The command that starts the load. */
+  readonly command: string
+  /** The built program of that command, which its threads run as well. */
+  readonly program: string
+}
 
 /** What to send, where, and how hard. */
 export interface RushOptions {

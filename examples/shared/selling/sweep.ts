@@ -1,9 +1,9 @@
 import type { Publisher } from 'spillway/queue'
-import { inTime } from '../shared/database.js'
+import { inTime } from '../database.js'
 import { rowsOf, type OrderMessage } from './orders.js'
 import { skuOf, type Sale } from './sales.js'
 import { isNotOnSale } from './rebuild.js'
-import type { Seller } from './strategies/seller.js'
+import type { Seller } from './seller.js'
 import type { Database } from './tables.js'
 
 /** The orders that the stock recorded, held against the rows of the database. */
@@ -25,9 +25,11 @@ interface RowCounts {
   readonly rows: number
   readonly rowUnits: number
   readonly rejected: number
+  /** Orders that were, or are being, refunded. The number never falls. */
+  readonly refunds: number
 }
 
-async function countRows(db: Database, saleId: string): Promise<RowCounts> {
+export async function countRows(db: Database, saleId: string): Promise<RowCounts> {
   const counted = await inTime(
     db
       .selectFrom('orders')
@@ -42,11 +44,20 @@ async function countRows(db: Database, saleId: string): Promise<RowCounts> {
     rows: Number(of('recorded')?.orders ?? 0),
     rowUnits: Number(of('recorded')?.units ?? 0),
     rejected: Number(of('rejected')?.orders ?? 0),
+    refunds: Number(of('refunding')?.orders ?? 0) + Number(of('refunded')?.orders ?? 0),
   }
 }
 
-/** Walks all of a sale's orders. For a sale that the stock does not know, all rows are extra. */
+/** Walks all of a sale's sold orders. For a sale that the stock does not know, all rows are extra. */
 export async function compare(db: Database, stock: Seller, sale: Sale): Promise<Comparison> {
+  for (;;) {
+    const { refunds, ...compared } = await walk(db, stock, sale)
+    // One that was refunded on the way had its row counted, and was not met.
+    if ((await countRows(db, sale.id)).refunds === refunds) return compared
+  }
+}
+
+async function walk(db: Database, stock: Seller, sale: Sale): Promise<Comparison & Pick<RowCounts, 'refunds'>> {
   // Rows first: whatever has a row now was recorded before, so the walk below meets it.
   const counts = await countRows(db, sale.id)
   const missing: OrderMessage[] = []
@@ -71,7 +82,8 @@ export async function compare(db: Database, stock: Seller, sale: Sale): Promise<
     chunk = []
   }
   try {
-    for await (const { orderId, quantity, buyerId = '' } of stock.orders(skuOf(sale))) {
+    for await (const { orderId, quantity, state, buyerId = '' } of stock.orders(skuOf(sale))) {
+      if (state === 'held') continue
       recordedOrders++
       recordedUnits += quantity
       if (chunk.push({ saleId: sale.id, orderId, buyer: buyerId, quantity }) === page) await look()

@@ -1,6 +1,6 @@
 import { sql, type Transaction } from 'kysely'
-import { inTime } from '../shared/database.js'
-import type { Database, Tables } from './tables.js'
+import { inTime } from '../database.js'
+import type { Database, OrderState, Tables } from './tables.js'
 
 /** What travels from the sale to the database. */
 export interface OrderMessage {
@@ -14,14 +14,14 @@ export interface OrderRow {
   readonly orderId: string
   readonly buyer: string
   readonly quantity: number
-  readonly state: 'recorded' | 'rejected'
+  readonly state: OrderState
 }
 
 /** What a buyer's key looks like: printable ASCII without spaces, which every store tells apart byte by byte. */
 export const orderIdPattern = '^[!-~]{1,128}$'
 const isOrderId = new RegExp(orderIdPattern)
 
-type Tx = Transaction<Tables>
+export type Tx = Transaction<Tables>
 
 /** Takes units out of a sale's row, if it has them: the last guard, under the row's lock. */
 async function takeUnits(tx: Tx, saleId: string, units: number, orders: number): Promise<boolean> {

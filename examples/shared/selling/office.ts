@@ -1,15 +1,18 @@
 import { startConsumer, startPublisher, type Consumer } from 'spillway/queue'
 import { sqlInbox } from 'spillway/queue/sql'
+import type { SaleAudit } from '../rush/types.js'
+import { sharing } from '../sharing.js'
 import { audit, type Books } from './audit.js'
 import { createCourtesy } from './courtesy.js'
-import { recordOrders, type OrderMessage } from './orders.js'
+import type { OrderMessage, Tx } from './orders.js'
 import { isNotOnSale } from './rebuild.js'
 import { reconcile, type Reconciliation } from './reconcile.js'
-import type { SaleAudit } from './rush/rush.js'
 import { findSale, listSales, skuOf, type Sale, type SaleBooks } from './sales.js'
-import { stateOf, type SaleState } from './service.js'
+import type { Seller } from './seller.js'
+import { stateOf, type SaleState } from './states.js'
 import type { Stores } from './stores.js'
-import { compare, heal } from './sweep.js'
+import { compare, countRows, heal } from './sweep.js'
+import type { Database } from './tables.js'
 
 /** A sale as the live page shows it. */
 export interface SaleReport {
@@ -17,7 +20,10 @@ export interface SaleReport {
   readonly title: string
   readonly priceCents: number
   readonly quantity: number
+  /** Units on sale: after a restock not those it began with. */
+  readonly total: number
   readonly available: number
+  readonly held: number
   readonly sold: number
   readonly opensAtMs: number
   readonly state: SaleState
@@ -50,10 +56,14 @@ const reported = 12
 const mostRevived = 1_000
 const drainMs = 30_000
 
-export async function startOffice(stores: Stores): Promise<Office> {
+/** `record` writes a batch of messages, within the transaction that also remembers them. */
+export async function startOffice<Message = OrderMessage>(
+  stores: Stores,
+  record: (tx: Tx, messages: readonly Message[]) => Promise<void>,
+): Promise<Office> {
   const { names } = stores
   const stock = stores.seller({ timeoutMs: 3_000 })
-  const inbox = sqlInbox(stores.db, { table: 'inbox', consumer: 'seckill' })
+  const inbox = sqlInbox(stores.db, { table: 'inbox', consumer: names.group })
   await inbox.migrate()
   const publisher = await startPublisher<OrderMessage>(stores.queue, { topic: stores.names.topic, timeoutMs: 3_000 })
   const consumer = await startConsumer(stores.queue, {
@@ -61,8 +71,8 @@ export async function startOffice(stores: Stores): Promise<Office> {
     group: names.group,
     inbox,
     fromBeginning: true,
-    handleBatch: (messages: readonly { readonly body: OrderMessage }[], { tx }) =>
-      recordOrders(
+    handleBatch: (messages: readonly { readonly body: Message }[], { tx }) =>
+      record(
         tx,
         messages.map(({ body }) => body),
       ),
@@ -102,22 +112,15 @@ export async function startOffice(stores: Stores): Promise<Office> {
     const level = await levelOf(sale).catch(() => undefined)
     const { id, title, priceCents, quantity, opensAtMs } = sale
     const state = stateOf(sale, level?.available)
-    return {
-      id,
-      title,
-      priceCents,
-      quantity,
-      opensAtMs,
-      state,
-      available: level?.available ?? 0,
-      sold: level?.sold ?? 0,
-    }
+    const { total = quantity, available = 0, held = 0, sold = 0 } = level ?? {}
+    return { id, title, priceCents, quantity, opensAtMs, state, total, available, held, sold }
   }
 
   async function checkSale(sale: Sale, { recordedUnits, rejectedOrders, recordedOrders }: SaleBooks): Promise<void> {
     const level = await levelOf(sale)
     if (!level) return
     if (recordedUnits > level.sold) {
+      if (!(await hasLostOrders(stores.db, stock, sale))) return
       log(`sale ${sale.id}: the stock lost orders; suspended until it is reconciled`)
       return stock.remove(skuOf(sale))
     }
@@ -186,14 +189,14 @@ async function emptied(consumer: Consumer): Promise<void> {
   }
 }
 
-/** Callers that ask for the same thing at once share one answer. */
-function sharing(): <T>(key: string, work: () => Promise<T>) => Promise<T> {
-  const running = new Map<string, Promise<unknown>>()
-  return <T>(key: string, work: () => Promise<T>) => {
-    const known = running.get(key) as Promise<T> | undefined
-    if (known) return known
-    const started = work().finally(() => running.delete(key))
-    running.set(key, started)
-    return started
-  }
+/**
+ * Whether the stock has sold less than the database has recorded. A refund in between looks the same, so it counts only
+ * when there was none.
+ */
+async function hasLostOrders(db: Database, stock: Seller, { id }: Sale): Promise<boolean> {
+  const { refunds } = await countRows(db, id)
+  const found = await findSale(db, id)
+  if (!found) return false
+  const { sold } = await stock.level(skuOf(found.sale))
+  return found.books.recordedUnits > sold && (await countRows(db, id)).refunds === refunds
 }
