@@ -71,15 +71,18 @@ async function move(
 export const release = (db: TicketDatabase, { saleId, orderId }: OrderMessage): Promise<void> =>
   inTime(move(db, saleId, orderId, 'authorised', 'released'))
 
-/** Takes the money and records the order, in one transaction. `false`, and no money taken: the database has no units for it. */
+/** Takes the money and records the order, in one transaction. `false`, and no money taken: the database has no units for it,
+ * or it was refunded. */
 export async function capture(db: TicketDatabase, order: OrderMessage): Promise<boolean> {
   const { saleId, orderId, buyer, quantity } = order
   const work = db.transaction().execute(async (tx) => {
     const shared = tx as unknown as Tx
     await recordOrders(shared, [{ saleId, orderId, buyer, quantity }])
-    const isRecorded = (await rowsOf(shared, saleId, [orderId])).get(orderId) !== 'rejected'
-    await move(tx, saleId, orderId, 'authorised', isRecorded ? 'captured' : 'released')
-    return isRecorded
+    const state = (await rowsOf(shared, saleId, [orderId])).get(orderId)
+    // One that is being refunded gets its money back from there.
+    const isSold = state === 'recorded' || state === 'refunding'
+    await move(tx, saleId, orderId, 'authorised', isSold ? 'captured' : 'released')
+    return isSold
   })
   return inTime(work)
 }

@@ -2,7 +2,16 @@ import type { SettleResult, Stock } from 'spillway/stock'
 import { findOrder, type OrderMessage } from '../shared/selling/orders.js'
 import { isNotOnSale } from '../shared/selling/rebuild.js'
 import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
-import { abandoned, authorise, beginRefund, capture, endRefund, findPayment, release } from './payments.js'
+import {
+  abandoned,
+  authorise,
+  beginRefund,
+  capture,
+  endRefund,
+  findPayment,
+  release,
+  type Payment,
+} from './payments.js'
 import type { TicketDatabase } from './tables.js'
 
 /**
@@ -49,6 +58,11 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
     return 'ended'
   }
 
+  async function finish(sale: Sale, payment: Omit<Payment, 'state'>): Promise<Settlement> {
+    const kind = await finishPayment(sale, payment)
+    return kind === 'paid' ? { kind, amountCents: payment.amountCents, replayed: false } : { kind }
+  }
+
   async function finishRefund(sale: Sale, orderId: string): Promise<boolean> {
     const sku = skuOf(sale)
     const outcome = await stock.refund(orderId, sku)
@@ -63,22 +77,21 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
       if (!found) return { kind: 'unknown' }
       const { sale } = found
       const payment = await findPayment(db, showId, orderId)
+      // Somebody has begun, and may have died since; the order service may have recorded the order meanwhile.
+      if (payment?.state === 'authorised') return finish(sale, payment)
+      if (payment?.state === 'captured') return { kind: 'paid', amountCents: payment.amountCents, replayed: true }
       const row = await findOrder(shared, showId, orderId)
-      if (row && payment?.state === 'captured') {
-        return { kind: 'paid', amountCents: payment.amountCents, replayed: true }
-      }
       if (row) return { kind: 'over', state: row.state }
       const known = await stock.find(orderId, skuOf(sale)).catch((error: unknown) => {
         if (isNotOnSale(error)) return undefined
         throw error
       })
       if (!known) return { kind: (await isOnSale(stock, skuOf(sale))) ? 'ended' : 'suspended' }
-      if (known.state === 'sold' && payment?.state !== 'authorised') return { kind: 'over', state: 'accepted' }
+      if (known.state === 'sold') return { kind: 'over', state: 'accepted' }
       const order = { saleId: showId, orderId, buyer: known.buyerId ?? '', quantity: known.quantity }
       const amountCents = known.quantity * sale.priceCents
       if (!(await authorise(db, { ...order, amountCents }, card))) return { kind: 'declined' }
-      const kind = await finishPayment(sale, order)
-      return kind === 'paid' ? { kind, amountCents, replayed: false } : { kind }
+      return finish(sale, { ...order, amountCents })
     },
     async refund(showId, orderId) {
       const found = await findSale(shared, showId)
