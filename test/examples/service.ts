@@ -95,13 +95,14 @@ export async function patiently(question: () => Promise<Answer>): Promise<Answer
   }
 }
 
-/** Reads server-sent events until `enough` says so. */
+/** Reads server-sent events until `enough` says so. Rejects when that takes longer than `patienceMs`. */
 export async function readEvents(
   url: string,
   enough: (events: readonly { event: string; data: Record<string, unknown> }[]) => boolean,
+  patienceMs = 2 ** 31 - 1,
 ): Promise<{ event: string; data: Record<string, unknown> }[]> {
   const abort = new AbortController()
-  const response = await fetch(url, { signal: abort.signal })
+  const response = await fetch(url, { signal: AbortSignal.any([abort.signal, AbortSignal.timeout(patienceMs)]) })
   const events: { event: string; data: Record<string, unknown> }[] = []
   let text = ''
   const decoder = new TextDecoder()

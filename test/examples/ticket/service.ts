@@ -72,9 +72,12 @@ export function createClient(url: string, running: Running): Service {
   }
 }
 
+/** How long a snapshot, which comes every half second, is waited for. */
+const snapshotMs = 10_000
+
 /** Processes of the service by their role, as its live page lists them. */
 export async function processes({ url }: Service, role: string): Promise<number[]> {
-  const [event] = await readEvents(`${url}/live`, (seen) => seen.length > 0)
+  const [event] = await readEvents(`${url}/live`, (seen) => seen.length > 0, snapshotMs)
   const servers = (event?.data['servers'] ?? []) as { pid: number; role: string }[]
   return servers.filter((one) => one.role === role).map(({ pid }) => pid)
 }
