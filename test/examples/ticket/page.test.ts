@@ -62,7 +62,7 @@ describe('the page', () => {
     await page.locator('#quantity').selectOption('2')
     await button(page, 'Hold tickets').click()
     await button(page, 'Pay €50.00').waitFor(patient)
-    expect(await page.getByRole('timer').textContent()).toMatch(/^[59]:\d\d$|^10:00$/)
+    expect(await page.getByRole('timer').textContent()).toMatch(/^(10|\d):\d\d$/)
     await expect.poll(() => page.locator('#held').textContent(), patient).toBe('2')
 
     await page.reload()
@@ -85,14 +85,12 @@ describe('the page', () => {
     await show(next.page, id)
     await button(slow.page, 'Hold tickets').click()
     await slow.page.getByText('Your time was over, so the tickets went back. No money was taken.').waitFor(patient)
-    const again = button(next.page, /^(Hold tickets|Try for one that comes back)$/)
-    const isHeld = async () => (await button(next.page, /^Pay/).count()) > 0
+    const paid = next.page.getByText('Paid. The tickets are yours.')
+    const step = button(next.page, /^(Hold tickets|Try for one that comes back|Pay .*)$/)
     await until(async () => {
-      if (!(await isHeld())) await again.click({ timeout: 1_000 })
-      return isHeld()
-    }, 'the ticket to be held')
-    await button(next.page, /^Pay/).click()
-    await next.page.getByText('Paid. The tickets are yours.').waitFor(patient)
+      if (!(await paid.isVisible())) await step.click({ timeout: 1_000 })
+      return paid.isVisible()
+    }, 'the ticket to be paid for')
     await button(slow.page, 'Sold out').waitFor(patient)
     expect([...slow.complaints, ...next.complaints]).toEqual([])
   })
@@ -108,7 +106,7 @@ describe('the page', () => {
   })
 
   it('waits in line for a person, and lets the person in when it is time', async (context) => {
-    const room = { perSecond: 0.1, burst: 1, lapseMs: 600_000 }
+    const room = { perSecond: 0.05, burst: 1, lapseMs: 600_000 }
     const id = await service.open({ title: 'In line', quantity: 5, holdMs: 600_000, room })
     await using visitor = await visit(context, phone)
     const { page, complaints } = visitor

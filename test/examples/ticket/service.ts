@@ -30,7 +30,7 @@ export async function startService(...args: readonly string[]): Promise<Service>
   return createClient(url, running)
 }
 
-export function createClient(url: string, running: Running): Service {
+function createClient(url: string, running: Running): Service {
   const request: Service['request'] = (...question) => patiently(() => ask(url, ...question))
   const buy =
     (path: string) =>
