@@ -15,6 +15,7 @@ COPY . .
 RUN npm run -s build:fast \
   && node build/keep-runtime.js \
     build/examples/pos/main.js build/examples/pos/upstream.js build/examples/seckill/main.js build/examples/seckill/rush.js \
+    build/examples/ticket/main.js build/examples/ticket/client.js \
   && npm prune --omit=dev --no-audit --no-fund
 
 FROM ${NODE_IMAGE}

@@ -48,6 +48,8 @@ export default defineConfig((options) => [
       'examples/seckill/main': 'examples/seckill/main.ts',
       'examples/seckill/rush': 'examples/seckill/rush/main.ts',
       'examples/seckill/compare': 'examples/seckill/compare/main.ts',
+      'examples/ticket/main': 'examples/ticket/main.ts',
+      'examples/ticket/client': 'examples/ticket/client/main.ts',
       'examples/pos/main': 'examples/pos/main.ts',
       'examples/pos/upstream': 'examples/pos/upstream/main.ts',
       'examples/pos/scale': 'examples/pos/scale/main.ts',
@@ -61,5 +63,10 @@ export default defineConfig((options) => [
     },
     outDir: 'build',
   },
-  { ...program, name: 'bench', entry: ['bench/run.ts', 'bench/lock-worker.ts', 'bench/stock-growth.ts'], outDir: 'bench/build' },
+  {
+    ...program,
+    name: 'bench',
+    entry: ['bench/run.ts', 'bench/lock-worker.ts', 'bench/stock-growth.ts'],
+    outDir: 'bench/build',
+  },
 ])

@@ -1,6 +1,6 @@
-import { createScoreboard, type Scoreboard, type TallyReport } from '../shared/live.js'
-import type { Report } from './office.js'
-import type { SaleAudit } from './rush/rush.js'
+import { createScoreboard, type Scoreboard } from '../shared/live.js'
+import type { SaleAudit } from '../shared/rush/types.js'
+import type { Report } from '../shared/selling/office.js'
 import type { Strategy } from './strategies/seller.js'
 
 /** What may come of a request to buy. */
@@ -16,7 +16,6 @@ export const outcomes = [
   'unavailable',
 ] as const
 export type Outcome = (typeof outcomes)[number]
-export type SeckillTally = TallyReport<Outcome>
 
 /** A rush that was started from the page. */
 export interface RushState {

@@ -1,49 +1,19 @@
-import { constants, setPriority } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { startPublisher } from 'spillway/queue'
-import { isStoreAway } from '../shared/away.js'
 import { createSseHub, createTally } from '../shared/live.js'
+import { ownMetrics } from '../shared/metrics.js'
 import { lineToPrimary } from '../shared/processes.js'
-import { every } from '../shared/run.js'
+import { ending, every } from '../shared/run.js'
+import { startOffice } from '../shared/selling/office.js'
+import { runOfficeProcess } from '../shared/selling/office-process.js'
+import { recordOrders, type OrderMessage } from '../shared/selling/orders.js'
+import { createOrderWatch } from '../shared/selling/watch.js'
 import { outcomes, type Snapshot } from './board.js'
 import { createSeckillWeb, type Backstage } from './http.js'
-import { ownMetrics } from './metrics.js'
-import { startOffice, type Office } from './office.js'
 import type { Options } from './options.js'
-import type { OrderMessage } from './orders.js'
 import { createService } from './service.js'
 import { openStores } from './stores.js'
-import { createOrderWatch } from './watch.js'
 
 const patienceMs = 90_000
-
-/** Ends the process once, in order, whoever asks first. */
-function ending(): { readonly stop: () => void; readonly by: (end: () => Promise<void>) => void } {
-  let asked = false
-  let end: (() => Promise<void>) | undefined
-  const run = (): void => {
-    if (!asked || !end) return
-    const work = end
-    end = undefined
-    work().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        process.stderr.write(`${String(error)}\n`)
-        process.exit(1)
-      },
-    )
-  }
-  return {
-    stop: () => {
-      asked = true
-      run()
-    },
-    by: (work) => {
-      end = work
-      run()
-    },
-  }
-}
 
 /** A process that answers requests. */
 export async function runWeb(options: Options): Promise<void> {
@@ -88,38 +58,9 @@ export async function runWeb(options: Options): Promise<void> {
   })
 }
 
-/** A process that writes orders. It yields to those that answer requests: the queue is there to wait. */
-export async function runOffice(options: Options): Promise<void> {
-  setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
-  const { stop, by } = ending()
-  const line = lineToPrimary({
-    stop,
-    metrics: ownMetrics,
-    audit: (saleId: string) => office.audit(saleId),
-    reconcile: (saleId: string) => office.reconcile(saleId),
-    doors: (requestsPerSecond: number) => office.doors(requestsPerSecond),
-  })
-  const stores = await openStores(options)
-  const office = await startOffice(stores)
-  const stopTelling = every(500, async () => line.tell('report', await office.report()))
-  const stopChecking = every(2_000, () => office.check())
-  line.tell('ready')
-  void reviveWhatCanBe(office)
-  by(async () => {
-    await Promise.all([stopTelling(), stopChecking()])
-    await office.close()
-    await stores.close()
-  })
-}
-
-/** A sale without a stock sells nothing, so this tries again while a store is away. The end of the process ends it. */
-async function reviveWhatCanBe(office: Office): Promise<void> {
-  for (;;) {
-    try {
-      return await office.revive()
-    } catch (error) {
-      if (!isStoreAway(error)) return void process.stderr.write(`${String(error)}\n`)
-      await sleep(1_000)
-    }
-  }
-}
+/** A process that writes orders. */
+export const runOffice = (options: Options): Promise<void> =>
+  runOfficeProcess(
+    () => openStores(options),
+    (stores) => startOffice(stores, recordOrders),
+  )

@@ -1,23 +1,24 @@
 import { startPublisher } from 'spillway/queue'
 import { createSseHub, createTally } from '../shared/live.js'
+import { ownMetrics } from '../shared/metrics.js'
 import { every, untilSignal } from '../shared/run.js'
+import { startOffice } from '../shared/selling/office.js'
+import { recordOrders, type OrderMessage } from '../shared/selling/orders.js'
+import { createOrderWatch } from '../shared/selling/watch.js'
 import { createBoard, outcomes } from './board.js'
 import { createSeckillWeb } from './http.js'
-import { ownMetrics, renderMetrics } from './metrics.js'
-import { startOffice } from './office.js'
+import { renderMetrics } from './metrics.js'
 import type { Options } from './options.js'
-import type { OrderMessage } from './orders.js'
 import { createRushRunner } from './rush-process.js'
 import { createService } from './service.js'
 import { announce, firstSale, rushAndEnd } from './run.js'
 import { openStores } from './stores.js'
-import { createOrderWatch } from './watch.js'
 
 /** Everything in one process: stock, queue and door in memory, orders in a SQLite file. */
 export async function runEmbedded(options: Options): Promise<void> {
   const stores = await openStores(options)
   await stores.prepare()
-  const office = await startOffice(stores)
+  const office = await startOffice(stores, recordOrders)
   await office.revive()
   const publisher = await startPublisher<OrderMessage>(stores.queue, { topic: stores.names.topic })
   const service = createService(stores, publisher, options)

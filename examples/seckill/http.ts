@@ -2,14 +2,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { projectPath } from '../shared/files.js'
 import { createWeb, refuseOtherMethods, type Problem } from '../shared/http.js'
 import { startSse, streaming, type SseHub, type Tally } from '../shared/live.js'
+import type { SaleAudit } from '../shared/rush/types.js'
+import type { Reconciliation } from '../shared/selling/reconcile.js'
+import type { OrderWatch } from '../shared/selling/watch.js'
 import type { Outcome } from './board.js'
 import type { Door } from './options.js'
-import type { Reconciliation } from './reconcile.js'
 import type { RushRequest } from './rush-process.js'
-import type { SaleAudit } from './rush/rush.js'
 import * as schemas from './schemas.js'
 import type { Decision, Service } from './service.js'
-import type { OrderWatch } from './watch.js'
 
 /** What a web process asks of others: of the office, and of whoever looks after all processes. */
 export interface Backstage {
@@ -48,6 +48,7 @@ export async function createSeckillWeb(parts: SeckillWeb): Promise<FastifyInstan
     metrics: () => backstage.metrics(),
     files: {
       '/': projectPath('examples', 'seckill', 'public'),
+      '/shared/': projectPath('examples', 'shared', 'public'),
       '/assets/': projectPath('node_modules', 'uplot', 'dist'),
     },
     onRefusal: (request, status) => {

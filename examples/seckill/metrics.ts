@@ -1,36 +1,10 @@
-import {
-  AggregatorRegistry,
-  collectDefaultMetrics,
-  Counter,
-  Gauge,
-  Registry,
-  type Metric,
-  type MetricObjectWithValues,
-  type MetricValue,
-} from 'prom-client'
+import { Counter, Gauge, Registry } from 'prom-client'
+import { histogramMetric, renderAll, type ProcessMetrics } from '../shared/metrics.js'
 import { outcomes, type Board } from './board.js'
 
-/** The metrics of one process, as it hands them to the others. */
-export type ProcessMetrics = MetricObjectWithValues<MetricValue<string>>[]
-
-const processMetrics = new Registry()
-let collecting = false
-
-/** Node's own metrics of this process. */
-export function ownMetrics(): Promise<ProcessMetrics> {
-  if (!collecting) collectDefaultMetrics({ register: processMetrics })
-  collecting = true
-  return processMetrics.getMetricsAsJSON()
-}
-
-const bounds = [0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500]
-
-/** All metrics in Prometheus' text format: those of the service, and those of its processes added up. */
-export async function renderMetrics(board: Board, processes: readonly ProcessMetrics[]): Promise<string> {
-  const service = serviceMetrics(board)
-  const summed = AggregatorRegistry.aggregate([...processes])
-  return `${await service.metrics()}\n${await summed.metrics()}`
-}
+/** All metrics in Prometheus' text format. */
+export const renderMetrics = (board: Board, processes: readonly ProcessMetrics[]): Promise<string> =>
+  renderAll(serviceMetrics(board), processes)
 
 function serviceMetrics({ scores, report }: Board): Registry {
   const registry = new Registry()
@@ -52,31 +26,7 @@ function serviceMetrics({ scores, report }: Board): Registry {
     available.set({ sale: sale.id }, sale.available)
     sold.set({ sale: sale.id }, sale.sold)
   }
-  registry.registerMetric(latencyHistogram(scores) as unknown as Metric)
+  const help = 'Time from a request to buy to its decision'
+  registry.registerMetric(histogramMetric('seckill_decision_seconds', help, scores.latency))
   return registry
-}
-
-const latencyName = 'seckill_decision_seconds'
-
-/** The counts are there already; prom-client's own histogram would want to be told of every request. */
-function latencyHistogram({ latency }: Board['scores']) {
-  const counts = latency.cumulative(bounds)
-  const values = [
-    ...counts.map((value, at) => ({
-      value,
-      labels: { le: (bounds[at] as number) / 1_000 },
-      metricName: `${latencyName}_bucket`,
-    })),
-    { value: latency.count, labels: { le: '+Inf' }, metricName: `${latencyName}_bucket` },
-    { value: latency.sumMs / 1_000, labels: {}, metricName: `${latencyName}_sum` },
-    { value: latency.count, labels: {}, metricName: `${latencyName}_count` },
-  ]
-  const metric = {
-    name: latencyName,
-    help: 'Time from a request to buy to its decision',
-    type: 'histogram',
-    aggregator: 'sum',
-    values,
-  }
-  return { ...metric, get: async () => metric }
 }

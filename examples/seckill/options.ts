@@ -1,5 +1,13 @@
 import { parseArgs } from 'node:util'
-import { integerOption, listOption, nameOption, OptionsError, urlOption } from '../shared/options.js'
+import {
+  addressOption,
+  integerOption,
+  listOption,
+  nameOption,
+  OptionsError,
+  stackOption,
+  type StackOptions,
+} from '../shared/options.js'
 import { strategies, type Strategy } from './strategies/seller.js'
 
 /** A token bucket in front of a sale. */
@@ -16,8 +24,7 @@ export interface Options {
   /** The SQLite file of the embedded service. */
   readonly data: string
   /** The full stack, or `undefined`: everything in this process. */
-  readonly stack:
-    { readonly redis: readonly string[]; readonly kafka: readonly string[]; readonly mysql: string } | undefined
+  readonly stack: StackOptions | undefined
   /** How orders are decided. */
   readonly strategy: Strategy
   /** ZooKeeper's servers, for the strategy that locks there. */
@@ -65,15 +72,6 @@ memory, the orders in a SQLite file. With --redis, --kafka and --mysql it runs o
 
 const defaultDoor: Door = { capacity: 500_000, refill: 1, perMs: 1, initial: 50_000 }
 
-const address =
-  (flag: '--kafka' | '--zookeeper') =>
-  (text: string): string => {
-    const port = /^[^\s:/]+:(\d+)$/.exec(text)?.[1]
-    if (port === undefined) throw new OptionsError(`${flag} must be HOST:PORT, got "${text}"`)
-    integerOption(`the port of ${flag}`, port, 1, 65_535)
-    return text
-  }
-
 function door(text: string): Door {
   const numbers = text.split(',').map(Number)
   const [capacity, refill, perMs, initial] = numbers
@@ -97,19 +95,13 @@ export function readOptions(
 ): Options | 'help' {
   const given = parse(args)
   if (given.help) return 'help'
-  const redis = listOption(given.redis ?? env['REDIS_URL']).map((one) =>
-    urlOption('--redis', one, ['redis:', 'rediss:']),
-  )
-  const kafka = listOption(given.kafka ?? env['KAFKA_BROKERS']).map(address('--kafka'))
-  const mysqlText = given.mysql ?? env['MYSQL_URL'] ?? ''
-  const mysql = mysqlText === '' ? '' : urlOption('--mysql', mysqlText, ['mysql:', 'mariadb:'])
-  const stack = chooseStack(redis, kafka, mysql)
+  const stack = stackOption(given, env)
   const strategy = chooseStrategy(given.strategy ?? env['SECKILL_STRATEGY'] ?? 'stock')
   if (given.gate !== undefined && strategy !== 'stock') throw new OptionsError('--gate is for --strategy stock')
   if (given.zookeeper !== undefined && strategy !== 'zookeeper-lock') {
     throw new OptionsError('--zookeeper is for --strategy zookeeper-lock')
   }
-  const zookeeper = listOption(given.zookeeper ?? env['ZOOKEEPER_SERVERS']).map(address('--zookeeper'))
+  const zookeeper = listOption(given.zookeeper ?? env['ZOOKEEPER_SERVERS']).map(addressOption('--zookeeper'))
   if (strategy === 'zookeeper-lock' && (zookeeper.length === 0 || !stack)) {
     const missing = [
       ...(zookeeper.length === 0 ? ['--zookeeper'] : []),
@@ -175,17 +167,6 @@ function parse(args: readonly string[]) {
   } catch (error) {
     throw new OptionsError(error instanceof Error ? error.message : String(error))
   }
-}
-
-function chooseStack(redis: readonly string[], kafka: readonly string[], mysql: string): Options['stack'] {
-  const missing = [
-    ...(redis.length === 0 ? ['--redis'] : []),
-    ...(kafka.length === 0 ? ['--kafka'] : []),
-    ...(mysql === '' ? ['--mysql'] : []),
-  ]
-  if (missing.length === 3) return undefined
-  if (missing.length === 0) return { redis, kafka, mysql }
-  throw new OptionsError(`the full stack also needs ${missing.join(' and ')}; without any of the three all is embedded`)
 }
 
 function chooseStrategy(text: string): Strategy {

@@ -1,71 +1,41 @@
 import { startPublisher } from 'spillway/queue'
-import { NoAnswer, startFleet, type Answers, type Child, type Fleet } from '../shared/processes.js'
-import { every, untilSignal } from '../shared/run.js'
-import { createBoard, type SeckillTally } from './board.js'
-import { ownMetrics, renderMetrics, type ProcessMetrics } from './metrics.js'
-import type { Report } from './office.js'
+import { untilSignal } from '../shared/run.js'
+import type { OrderMessage } from '../shared/selling/orders.js'
+import { runFleet, type RunningFleet } from '../shared/selling/primary.js'
+import { createBoard } from './board.js'
+import { renderMetrics } from './metrics.js'
 import type { Options } from './options.js'
-import type { OrderMessage } from './orders.js'
 import { createRushRunner, type RushRequest } from './rush-process.js'
 import { announce, firstSale, rushAndEnd } from './run.js'
 import { createService } from './service.js'
 import { openStores } from './stores.js'
 
-const graceMs = 20_000
-const patienceMs = 90_000
-
-/** Starts the processes of the full stack, keeps them alive, and brings together what they know. */
+/** Runs the full stack. */
 export async function runPrimary(options: Options): Promise<void> {
   await prepare(options)
   const board = createBoard(options.strategy)
   const runner = createRushRunner()
-  let url = ''
-
-  /** An office that lives answers; one that dies meanwhile fails the question. */
-  const askOffice = (kind: string) => async (saleId: string) => {
-    const [office] = fleet.ready('office')
-    if (!office) throw new NoAnswer(`${kind}: no process writes orders at the moment`)
-    return office.line.ask(kind, saleId, patienceMs)
-  }
-  const metrics = async (): Promise<string> => {
-    const asked = fleet.ready().map(async ({ line }) => (await line.ask('metrics')) as ProcessMetrics)
-    const answered = (await Promise.allSettled(asked)).flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
-    return renderMetrics(board, [await ownMetrics(), ...answered])
-  }
-  const answers: Answers = {
-    tally: (tally: SeckillTally) => board.scores.add(tally),
-    report: (report: Report) => void (board.report = report),
-    audit: askOffice('audit'),
-    reconcile: askOffice('reconcile'),
-    metrics,
-    rush: (request: RushRequest) => runner.start(request, url),
-  }
-  const fleet: Fleet = await startFleet({
-    roles: { web: options.workers, office: options.consumers },
-    answers: () => answers,
-    onReady: ({ role }, body) => {
-      if (role === 'web') url = String(body)
+  const fleet: RunningFleet = await runFleet({
+    web: options.workers,
+    office: options.consumers,
+    board: {
+      add: (tally) => board.scores.add(tally),
+      report: (report) => void (board.report = report),
+      snapshot: (children) =>
+        board.snapshot(
+          children.map(({ pid, role }) => ({ pid, role })),
+          runner.state,
+        ),
+      metrics: (processes) => renderMetrics(board, processes),
     },
-    onDeath: ({ role, pid }, how) =>
-      process.stderr.write(`${role} process ${pid} ended with ${how}; starting another\n`),
-  })
-  const tellAll = (role: string, kind: string, body: unknown): void => {
-    for (const { line } of fleet.ready(role)) line.tell(kind, body)
-  }
-  const info = ({ pid, role }: Child) => ({ pid, role })
-  const stopTelling = every(500, async () => {
-    const snapshot = board.snapshot(fleet.ready().map(info), runner.state)
-    tellAll('web', 'snapshot', snapshot)
-    tellAll('office', 'doors', snapshot.requestsPerSecond)
+    answers: { rush: (request: RushRequest) => runner.start(request, fleet.url) },
   })
   const stop = async (): Promise<void> => {
     runner.stop()
-    await stopTelling()
-    await fleet.stop(graceMs)
+    await fleet.stop()
   }
-
-  if (options.rush !== undefined) return rushAndEnd(options, url, stop)
-  announce(url, `${options.workers} workers, ${options.consumers} consumers, on Redis, Kafka and MySQL`, options)
+  if (options.rush !== undefined) return rushAndEnd(options, fleet.url, stop)
+  announce(fleet.url, `${options.workers} workers, ${options.consumers} consumers, on Redis, Kafka and MySQL`, options)
   untilSignal(stop, () => fleet.kill())
 }
 

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { projectPath } from '../shared/files.js'
 import type { RushState } from './board.js'
-import type { RushProgress } from './rush/rush.js'
+import type { RushProgress } from '../shared/rush/types.js'
 
 /** What `POST /rush` asks for. */
 export interface RushRequest {

@@ -1,27 +1,21 @@
-import { problemSchema } from '../shared/http.js'
-import { orderIdPattern } from './orders.js'
-import { saleIdPattern } from './sales.js'
+import {
+  boolean,
+  buyer,
+  count,
+  id,
+  integer,
+  keyHeader,
+  level,
+  object,
+  orderParams,
+  problems,
+  saleParams,
+  string,
+  text,
+  units,
+} from '../shared/selling/schemas.js'
 
 // JSON schemas of every route: they check what comes, compile what goes, and make the page at /docs.
-
-const integer = (minimum: number, maximum: number) => ({ type: 'integer', minimum, maximum }) as const
-const count = { type: 'integer' } as const
-const string = { type: 'string' } as const
-const boolean = { type: 'boolean' } as const
-const object = <Properties extends object>(properties: Properties, required: readonly string[] = []) =>
-  ({ type: 'object', properties, required, additionalProperties: false }) as const
-
-const id = { type: 'string', pattern: saleIdPattern } as const
-const orderId = {
-  type: 'string',
-  pattern: orderIdPattern,
-  description: 'Any printable ASCII without spaces; a UUID, say',
-} as const
-/** Half a surrogate pair has no UTF-8, so no store could keep it; for SQLite a text ends at its first NUL. */
-const text = (maxLength: number) =>
-  ({ type: 'string', minLength: 1, maxLength, pattern: '^[^\\u0000\\uD800-\\uDFFF]*$' }) as const
-const buyer = text(128)
-const units = integer(1, 2 ** 31 - 1)
 
 const door = {
   ...object(
@@ -46,20 +40,12 @@ const sale = object({
   state: { type: 'string', enum: ['upcoming', 'open', 'suspended', 'sold-out'] },
   available: count,
 })
-const level = object({ total: count, available: count, held: count, sold: count })
 const order = object({
   orderId: string,
   state: { type: 'string', enum: ['accepted', 'recorded', 'rejected'] },
   quantity: count,
   buyer: string,
 })
-
-const problem = problemSchema
-const problems = <Status extends number>(...statuses: Status[]) =>
-  Object.fromEntries(statuses.map((status) => [status, problem])) as Record<Status, typeof problem>
-
-const saleParams = object({ id: string }, ['id'])
-const orderParams = object({ id: string, orderId: string }, ['id', 'orderId'])
 
 export const openSale = {
   summary: 'Open a sale',
@@ -91,11 +77,7 @@ export const buy = {
   summary: 'Buy',
   description: 'Safe to repeat: the same key buys once. After 503 repeat it with the same key.',
   params: saleParams,
-  headers: {
-    type: 'object',
-    required: ['idempotency-key'],
-    properties: { 'idempotency-key': orderId },
-  },
+  headers: keyHeader,
   body: object({ buyer, quantity: { ...units, default: 1 } }, ['buyer']),
   response: {
     202: object({ orderId: string, state: { type: 'string', enum: ['accepted'] }, replayed: boolean }),
@@ -113,35 +95,8 @@ export const orderEvents = {
   params: orderParams,
   response: { 200: { type: 'string' }, ...problems(404, 503) },
 }
-export const audit = {
-  summary: 'Whether sold = recorded orders = rows = stock difference',
-  params: saleParams,
-  response: {
-    200: object({
-      settled: boolean,
-      ok: boolean,
-      lag: count,
-      total: count,
-      sold: count,
-      recordedOrders: count,
-      recordedUnits: count,
-      rows: count,
-      rowUnits: count,
-      rejected: count,
-      stockDifference: count,
-      databaseDifference: count,
-      missingRows: count,
-      extraRows: count,
-    }),
-    ...problems(404, 503),
-  },
-}
-export const reconcile = {
-  summary: 'Rebuild the stock from the database',
-  description: 'After the stock has lost data. Does nothing to a stock that has everything the database has.',
-  params: saleParams,
-  response: { 200: object({ rebuilt: boolean, orders: count, published: count }), ...problems(404, 503) },
-}
+export { audit, live, reconcile } from '../shared/selling/schemas.js'
+
 export const startRush = {
   summary: 'Send a rush of orders',
   body: object(
@@ -154,9 +109,4 @@ export const startRush = {
     ['requests'],
   ),
   response: { 202: object({ id: string, saleId: string }), ...problems(404, 409, 422, 503) },
-}
-export const live = {
-  summary: 'Everything, twice a second',
-  description: 'Server-sent events named `snapshot`',
-  response: { 200: { type: 'string' } },
 }

@@ -3,12 +3,14 @@ import { OrderConflictError } from 'spillway'
 import type { Publisher } from 'spillway/queue'
 import { createRateLimiter, type RateLimiter } from 'spillway/ratelimit'
 import type { StockLevel } from 'spillway/stock'
+import { findOrder, type OrderMessage } from '../shared/selling/orders.js'
+import { isNotOnSale } from '../shared/selling/rebuild.js'
+import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
+import type { Seller } from '../shared/selling/seller.js'
+import { createShelf, type SaleDraft, type SaleView, type Stall as AnyStall } from '../shared/selling/shelf.js'
+import type { OrderView } from '../shared/selling/states.js'
+import type { Stores } from '../shared/selling/stores.js'
 import type { Door, Options } from './options.js'
-import { findOrder, type OrderMessage } from './orders.js'
-import { isNotOnSale, openStock } from './rebuild.js'
-import { findSale, insertSale, listSales, skuOf, type Sale } from './sales.js'
-import type { Stores } from './stores.js'
-import type { Seller } from './strategies/seller.js'
 
 export interface Purchase {
   readonly orderId: string
@@ -24,79 +26,38 @@ export type Decision =
   | { readonly kind: 'door'; readonly retryAfterMs: number }
   | { readonly kind: 'conflict' | 'suspended' | 'unknown' | 'clash' | 'busy' }
 
-export type SaleState = 'upcoming' | 'open' | 'suspended' | 'sold-out'
-export interface SaleView extends Omit<Sale, 'door' | 'generation'> {
-  readonly state: SaleState
-  readonly available: number
-}
-export interface OrderView extends Purchase {
-  readonly state: 'accepted' | 'recorded' | 'rejected'
-}
-
 /** The side of the service that faces the buyers. */
 export interface Service {
   buy(saleId: string, purchase: Purchase): Promise<Decision>
   /** Writes a sale and puts it on sale; `undefined` if the id is taken. */
-  open(draft: Omit<Sale, 'id' | 'generation' | 'door'> & { id?: string; door?: Door }): Promise<SaleView | undefined>
-  list(): Promise<SaleView[]>
-  view(saleId: string): Promise<SaleView | undefined>
+  open(draft: Omit<SaleDraft<Door>, 'door'> & { readonly door?: Door }): Promise<SaleView<Door> | undefined>
+  list(): Promise<SaleView<Door>[]>
+  view(saleId: string): Promise<SaleView<Door> | undefined>
   /** `'suspended'` while the sale has no stock. */
   level(saleId: string): Promise<StockLevel | 'suspended' | undefined>
   order(saleId: string, orderId: string): Promise<OrderView | undefined>
   close(): Promise<void>
 }
 
-/** A sale as this process sells it. */
-interface Stall {
-  readonly sale: Sale
-  readonly sku: string
-  readonly stock: Seller
-  readonly door: RateLimiter
-  /** Until then the sale is known to have no stock. */
-  suspendedUntilMs: number
-}
+type Stall = AnyStall<Seller, Door, RateLimiter>
 
 const accepted: Decision = { kind: 'accepted' }
 const replayed: Decision = { kind: 'replayed' }
 const suspended: Decision = { kind: 'suspended' }
 
-/** How long a process goes by what it knows about a sale without stock, or about an id that is no sale. */
-const recheckMs = 250
-const mostUnknownIds = 10_000
-const mostListed = 100
-
 /** Orders need no order among each other. One key per process keeps a trip's messages in one batch of one partition. */
 const partitionKey = randomUUID()
-
-export const stateOf = (sale: Sale, available: number | undefined): SaleState => {
-  if (available === undefined) return 'suspended'
-  if (sale.opensAtMs > Date.now()) return 'upcoming'
-  return available > 0 ? 'open' : 'sold-out'
-}
 
 export function createService(
   stores: Stores,
   publisher: Publisher<OrderMessage>,
   options: Pick<Options, 'door' | 'gate' | 'workers'>,
 ): Service {
-  const books = stores.seller()
-  const stocks = new Map<number, Seller>()
   const doors = new Map<string, RateLimiter>()
-  const stalls = new Map<string, Stall>()
-  const loading = new Map<string, Promise<Stall | undefined>>()
-  const unknownUntilMs = new Map<string, number>()
+  const shelf = createShelf<Seller, Door, RateLimiter>(stores, options, doorOf)
+  const { books } = shelf
 
-  /** Sales of one size share a gate of that size. */
-  function stockFor({ quantity }: Sale): Seller {
-    const units = options.gate ?? Math.ceil((quantity / options.workers) * 1.2)
-    const known = stocks.get(units)
-    if (known) return known
-    const stock = stores.seller({ gate: units })
-    stocks.set(units, stock)
-    return stock
-  }
-
-  function doorFor(door: Door): RateLimiter {
+  function doorOf({ door }: Sale<Door>): RateLimiter {
     const key = JSON.stringify(door)
     const known = doors.get(key)
     if (known) return known
@@ -108,38 +69,6 @@ export function createService(
     const limiter = createRateLimiter(stores.buckets, { name, quotas: [door], ...lease })
     doors.set(key, limiter)
     return limiter
-  }
-
-  async function load(saleId: string): Promise<Stall | undefined> {
-    const found = await findSale(stores.db, saleId)
-    if (!found) {
-      if (unknownUntilMs.size >= mostUnknownIds) unknownUntilMs.clear()
-      unknownUntilMs.set(saleId, Date.now() + recheckMs)
-      return undefined
-    }
-    const { sale } = found
-    const known = stalls.get(saleId)
-    if (known?.sale.generation === sale.generation) return known
-    const suspendedUntilMs = sale.generation === 0 ? Date.now() + recheckMs : 0
-    const stall = { sale, sku: skuOf(sale), stock: stockFor(sale), door: doorFor(sale.door), suspendedUntilMs }
-    stalls.set(saleId, stall)
-    return stall
-  }
-
-  /** Callers that ask at once share one look at the database. */
-  function reload(saleId: string): Promise<Stall | undefined> {
-    const under = loading.get(saleId)
-    if (under) return under
-    const look = load(saleId).finally(() => loading.delete(saleId))
-    loading.set(saleId, look)
-    return look
-  }
-
-  async function stallOf(saleId: string): Promise<Stall | undefined> {
-    const known = stalls.get(saleId)
-    if (known) return known.suspendedUntilMs === 0 || known.suspendedUntilMs > Date.now() ? known : reload(saleId)
-    if ((unknownUntilMs.get(saleId) ?? 0) > Date.now()) return undefined
-    return reload(saleId)
   }
 
   async function sell(stall: Stall, purchase: Purchase): Promise<Decision> {
@@ -172,68 +101,31 @@ export function createService(
 
   /** The stock does not know the sale: either it has been rebuilt under its next name, or Redis lost it. */
   async function sellInNextLife(stall: Stall, purchase: Purchase): Promise<Decision> {
-    const current = await reload(stall.sale.id)
+    const current = await shelf.reload(stall.sale.id)
     if (current && current !== stall) return sell(current, purchase)
-    stall.suspendedUntilMs = Date.now() + recheckMs
+    shelf.suspend(stall)
     return suspended
   }
 
-  async function levelOf(sale: Sale): Promise<StockLevel | undefined> {
-    try {
-      return sale.generation === 0 ? undefined : await books.level(skuOf(sale))
-    } catch (error) {
-      if (isNotOnSale(error)) return undefined
-      throw error
-    }
-  }
-
-  async function viewOf(sale: Sale): Promise<SaleView> {
-    const { door: _door, generation: _generation, ...shown } = sale
-    const available = (await levelOf(sale))?.available
-    return { ...shown, state: stateOf(sale, available), available: available ?? 0 }
-  }
-
   return {
+    ...shelf,
     async buy(saleId, purchase) {
-      const stall = stalls.get(saleId)
-      const open = stall?.suspendedUntilMs === 0 ? stall : await stallOf(saleId)
-      if (!open) return { kind: 'unknown' }
-      if (open.suspendedUntilMs > Date.now()) return suspended
-      open.suspendedUntilMs = 0
-      const { sale, door } = open
+      const stall = await shelf.stall(saleId)
+      if (!stall) return { kind: 'unknown' }
+      if (stall.suspendedUntilMs > Date.now()) return suspended
+      stall.suspendedUntilMs = 0
+      const { sale, entrance } = stall
       if (sale.opensAtMs > Date.now()) return { kind: 'notOpen', opensAtMs: sale.opensAtMs }
-      const pass = await door.take(saleId)
+      const pass = await entrance.take(saleId)
       if (!pass.allowed) return { kind: 'door', retryAfterMs: pass.retryAfterMs }
       try {
-        return await sell(open, purchase)
+        return await sell(stall, purchase)
       } catch (error) {
         if (error instanceof OrderConflictError) return { kind: 'conflict' }
         throw error
       }
     },
-    async open(draft) {
-      const { id = randomUUID(), door = options.door, ...rest } = draft
-      const sale: Sale = { ...rest, id, door, generation: 0 }
-      if (!(await insertSale(stores.db, sale))) {
-        // A sale whose stock could not be opened when it was written is finished by asking again.
-        const found = await findSale(stores.db, id)
-        if (found?.sale.generation !== 0 || found.sale.quantity !== sale.quantity) return undefined
-      }
-      unknownUntilMs.delete(id)
-      await openStock(stores, books, sale)
-      return viewOf({ ...sale, generation: 1 })
-    },
-    async list() {
-      return Promise.all((await listSales(stores.db, mostListed)).map(({ sale }) => viewOf(sale)))
-    },
-    async view(saleId) {
-      const found = await findSale(stores.db, saleId)
-      return found && viewOf(found.sale)
-    },
-    async level(saleId) {
-      const found = await findSale(stores.db, saleId)
-      return found && ((await levelOf(found.sale)) ?? 'suspended')
-    },
+    open: ({ door = options.door, ...draft }) => shelf.open({ ...draft, door }),
     async order(saleId, orderId) {
       const found = await findSale(stores.db, saleId)
       if (!found) return undefined
@@ -247,7 +139,7 @@ export function createService(
       return sold && { orderId, buyer: sold.buyerId ?? '', quantity: sold.quantity, state: 'accepted' }
     },
     async close() {
-      await Promise.all([books, ...stocks.values(), ...doors.values()].map((one) => one.close()))
+      await Promise.all([shelf, ...doors.values()].map((one) => one.close()))
     },
   }
 }

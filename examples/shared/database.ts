@@ -16,7 +16,7 @@ export function openDatabase<Tables>(
     const pool = createPool({
       uri: address.url,
       connectionLimit: options.connections ?? 4,
-      connectTimeout: 2_000,
+      connectTimeout: 5_000,
       charset: 'utf8mb4_bin',
       supportBigNumbers: true,
     })

@@ -40,6 +40,44 @@ export const listOption = (text: string | undefined): string[] =>
     .map((part) => part.trim())
     .filter((part) => part !== '')
 
+/** `HOST:PORT`, or an OptionsError that names the flag. */
+export const addressOption =
+  (flag: string) =>
+  (text: string): string => {
+    const port = /^[^\s:/]+:(\d+)$/.exec(text)?.[1]
+    if (port === undefined) throw new OptionsError(`${flag} must be HOST:PORT, got "${text}"`)
+    integerOption(`the port of ${flag}`, port, 1, 65_535)
+    return text
+  }
+
+/** The servers of a full stack. */
+export interface StackOptions {
+  readonly redis: readonly string[]
+  readonly kafka: readonly string[]
+  readonly mysql: string
+}
+
+/** The servers that the command line or the environment names: all of them, or none. */
+export function stackOption(
+  given: { readonly redis?: string; readonly kafka?: string; readonly mysql?: string },
+  env: Readonly<Record<string, string | undefined>>,
+): StackOptions | undefined {
+  const redis = listOption(given.redis ?? env['REDIS_URL']).map((one) =>
+    urlOption('--redis', one, ['redis:', 'rediss:']),
+  )
+  const kafka = listOption(given.kafka ?? env['KAFKA_BROKERS']).map(addressOption('--kafka'))
+  const mysqlText = given.mysql ?? env['MYSQL_URL'] ?? ''
+  const mysql = mysqlText === '' ? '' : urlOption('--mysql', mysqlText, ['mysql:', 'mariadb:'])
+  const missing = [
+    ...(redis.length === 0 ? ['--redis'] : []),
+    ...(kafka.length === 0 ? ['--kafka'] : []),
+    ...(mysql === '' ? ['--mysql'] : []),
+  ]
+  if (missing.length === 3) return undefined
+  if (missing.length === 0) return { redis, kafka, mysql }
+  throw new OptionsError(`the full stack also needs ${missing.join(' and ')}; without any of the three all is embedded`)
+}
+
 /** What somebody can mend without reading the program is said in a line. */
 export function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error)

@@ -55,3 +55,31 @@ export function untilSignal(stop: () => Promise<void>, force: () => void = () =>
   process.on('SIGTERM', end)
   process.on('SIGINT', end)
 }
+
+/** Ends the process once, in order, whoever asks first. */
+export function ending(): { readonly stop: () => void; readonly by: (end: () => Promise<void>) => void } {
+  let asked = false
+  let end: (() => Promise<void>) | undefined
+  const run = (): void => {
+    if (!asked || !end) return
+    const work = end
+    end = undefined
+    work().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        process.stderr.write(`${String(error)}\n`)
+        process.exit(1)
+      },
+    )
+  }
+  return {
+    stop: () => {
+      asked = true
+      run()
+    },
+    by: (work) => {
+      end = work
+      run()
+    },
+  }
+}

@@ -118,6 +118,8 @@ describe('what is packed', () => {
         'examples/seckill/README.md',
         'examples/seckill/compare/REPORT.md',
         'examples/seckill/compare/report.svg',
+        'examples/ticket/README.md',
+        'examples/ticket/haproxy.cfg',
         'ARCHITECTURE.md',
         'CHANGELOG.md',
         'CONTRIBUTING.md',

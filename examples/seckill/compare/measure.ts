@@ -1,5 +1,5 @@
 import { rush } from '../rush/rush.js'
-import type { RushOptions, RushProgress, RushResult } from '../rush/types.js'
+import type { RushOptions, RushProgress, RushResult } from '../../shared/rush/types.js'
 import type { Strategy } from '../strategies/seller.js'
 import type { CompareOptions } from './options.js'
 import type { RunningService } from './service.js'

@@ -1,8 +1,8 @@
 import { createBuyer } from './buyer.js'
-import { connectLive } from './live.js'
+import { connectLive } from './shared/live.js'
 import { createOperator } from './operator.js'
 import { createReservoir } from './reservoir.js'
-import { byId, setText } from './dom.js'
+import { byId, setText } from './shared/dom.js'
 
 const picker = byId('sales')
 const reservoir = createReservoir()

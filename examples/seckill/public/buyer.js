@@ -1,5 +1,6 @@
-import { byId, setText } from './dom.js'
-import { clockText } from './reservoir.js'
+import { byId, setText } from './shared/dom.js'
+import { clockText } from './shared/clock.js'
+import { newId } from './shared/id.js'
 
 /**
  * One person at the gate. The key of an order is made once and kept until the order has an answer, so that trying again
@@ -208,10 +209,4 @@ function remembered() {
       save()
     },
   }
-}
-
-/** `crypto.randomUUID` is for pages served over HTTPS or from localhost; a phone on the same network has neither. */
-function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(12))
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }

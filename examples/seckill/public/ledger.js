@@ -1,4 +1,4 @@
-import { byId, count, element, setText } from './dom.js'
+import { byId, count, element, setText } from './shared/dom.js'
 
 /** Four counts that different parts of the service keep apart. In a sale that held they are the same. */
 const ENTRIES = [

@@ -1,6 +1,6 @@
 import { createLedger } from './ledger.js'
-import { byId, compact, count, element, setText } from './dom.js'
-import { createPlot } from './plots.js'
+import { byId, compact, count, element, setText } from './shared/dom.js'
+import { createPlot } from './shared/plots.js'
 
 const STRATEGIES = {
   stock: 'the stock: all orders of a trip in one atomic step',

@@ -1,11 +1,12 @@
 import { createLock, memoryLock } from 'spillway/lock'
 import { memoryStock } from 'spillway/stock'
 import { OptionsError } from '../../shared/options.js'
-import type { Database } from '../tables.js'
+import type { Database } from '../../shared/selling/tables.js'
 import { lockedSeller } from './locked.js'
 import { memoryCounts } from './memory-counts.js'
 import { migrateOptimistic, optimisticSeller } from './optimistic.js'
-import { stockSeller, type Selling, type Strategy } from './seller.js'
+import { stockSeller } from '../../shared/selling/seller.js'
+import type { Selling, Strategy } from './seller.js'
 
 const nothing = async (): Promise<void> => undefined
 // The file is of one process, and so of one strategy.

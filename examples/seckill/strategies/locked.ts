@@ -2,7 +2,8 @@ import { LockLostError, WaitTimeoutError } from 'spillway'
 import type { Lease, Lock } from 'spillway/lock'
 import type { Order } from 'spillway/stock'
 import type { Counts } from './counts.js'
-import { maxWaitMs, verdictOn, type Seller, type Verdict } from './seller.js'
+import type { Seller, Verdict } from '../../shared/selling/seller.js'
+import { maxWaitMs, verdictOn } from './seller.js'
 
 const sold: Verdict = { ok: true, replayed: false }
 const clash: Verdict = { ok: false, reason: 'clash' }

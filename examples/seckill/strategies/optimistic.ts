@@ -1,9 +1,10 @@
 import { sql, type Kysely } from 'kysely'
 import { inTime, isDuplicate } from '../../shared/database.js'
 import type { Order, StockLevel } from 'spillway/stock'
-import { ids, texts, type Database, type Tables } from '../tables.js'
+import { ids, texts, type Database, type Tables } from '../../shared/selling/tables.js'
 import { levelOf, recordOf } from './counts.js'
-import { maxWaitMs, notOnSale, verdictOn, type Seen, type Seller, type Verdict } from './seller.js'
+import type { Seller, Verdict } from '../../shared/selling/seller.js'
+import { maxWaitMs, notOnSale, verdictOn, type Seen } from './seller.js'
 
 type OptimisticTables = {
   optimistic_stock: {

@@ -1,31 +1,10 @@
 import { OrderConflictError } from 'spillway'
-import { createStock, type Order, type SaleResult, type Stock, type StockDriver } from 'spillway/stock'
+import type { Order } from 'spillway/stock'
+import type { OpenSeller, Verdict } from '../../shared/selling/seller.js'
 
 /** The ways to decide an order that the service knows. */
 export const strategies = ['stock', 'optimistic', 'redis-lock', 'zookeeper-lock'] as const
 export type Strategy = (typeof strategies)[number]
-
-/**
- * What became of an order. `clash`: somebody else's write came first, so nothing was sold; `busy`: its turn did not come
- * in time. Neither is remembered, and the same order may be asked again.
- */
-export type Verdict = SaleResult | { readonly ok: false; readonly reason: 'clash' | 'busy' }
-
-/**
- * Decides orders and keeps what it sold: all that door, queue, database and audit need to know of a strategy. An order id
- * sells once; it is recorded, with its buyer's count, in the step that takes its units. Questions about a SKU that is not
- * on sale reject with RangeError.
- */
-export interface Seller extends Pick<Stock, 'open' | 'level' | 'orders' | 'find' | 'remove' | 'close'> {
-  sell(order: Order): Promise<Verdict>
-}
-
-export interface SellerOptions {
-  /** Orders that this process lets through before it asks what is left. Of use to `stock` alone. */
-  readonly gate?: number
-  readonly timeoutMs?: number
-}
-export type OpenSeller = (options?: SellerOptions) => Seller
 
 /** A strategy with what it stands on. */
 export interface Selling {
@@ -38,15 +17,6 @@ export interface Selling {
   readonly check?: { readonly zookeeper: () => Promise<unknown> }
   close(): Promise<void>
 }
-
-/** The project's own stock. */
-export const stockSeller =
-  (driver: StockDriver): OpenSeller =>
-  ({ gate, timeoutMs } = {}) =>
-    createStock(driver, {
-      ...(gate !== undefined && { local: { mode: 'gate', units: gate } }),
-      ...(timeoutMs !== undefined && { timeoutMs }),
-    })
 
 /** How long an order waits for its turn, where one is decided after the other. */
 export const maxWaitMs = 10_000

@@ -3,11 +3,12 @@ import { createLock, type Lock } from 'spillway/lock'
 import { redisLock } from 'spillway/lock/redis'
 import { redisStock } from 'spillway/stock/redis'
 import type { Options } from '../options.js'
-import type { Database } from '../tables.js'
+import type { Database } from '../../shared/selling/tables.js'
 import { lockedSeller } from './locked.js'
 import { migrateOptimistic, optimisticSeller } from './optimistic.js'
 import { redisCounts } from './redis-counts.js'
-import { stockSeller, type Seller, type Selling, type Strategy } from './seller.js'
+import { stockSeller, type Seller } from '../../shared/selling/seller.js'
+import type { Selling, Strategy } from './seller.js'
 
 /** What a lock's strategy calls its things. Each has counts of its own, since its tokens say nothing about another's. */
 export const lockedNames = (strategy: Strategy, prefix: string) => ({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createCourtesy } from '../../../examples/seckill/courtesy.js'
+import { createCourtesy } from '../../../examples/shared/selling/courtesy.js'
 
 describe('the courtesy of those who write orders', () => {
   it('lets buyers go first only while they rush', () => {

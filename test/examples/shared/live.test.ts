@@ -2,8 +2,8 @@ import { createServer, get, type IncomingMessage, type ServerResponse } from 'no
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { createOrderWatch } from '../../../examples/seckill/watch.js'
-import type { Database } from '../../../examples/seckill/tables.js'
+import { createOrderWatch } from '../../../examples/shared/selling/watch.js'
+import type { Database } from '../../../examples/shared/selling/tables.js'
 import { createSseHub, startSse } from '../../../examples/shared/live.js'
 
 /** What somebody reads to whom a server answers by `answer`, when the answer is over. */

@@ -1,0 +1,74 @@
+import { problemSchema } from '../http.js'
+import { orderIdPattern } from './orders.js'
+import { saleIdPattern } from './sales.js'
+
+// The parts of JSON schemas that services which sell have in common, and the routes that are the same.
+
+export const integer = (minimum: number, maximum: number) => ({ type: 'integer', minimum, maximum }) as const
+export const count = { type: 'integer' } as const
+export const string = { type: 'string' } as const
+export const boolean = { type: 'boolean' } as const
+export const object = <Properties extends object>(properties: Properties, required: readonly string[] = []) =>
+  ({ type: 'object', properties, required, additionalProperties: false }) as const
+
+export const id = { type: 'string', pattern: saleIdPattern } as const
+const orderId = {
+  type: 'string',
+  pattern: orderIdPattern,
+  description: 'Any printable ASCII without spaces; a UUID, say',
+} as const
+/** Half a surrogate pair has no UTF-8, so no store could keep it; for SQLite a text ends at its first NUL. */
+export const text = (maxLength: number) =>
+  ({ type: 'string', minLength: 1, maxLength, pattern: '^[^\\u0000\\uD800-\\uDFFF]*$' }) as const
+export const buyer = text(128)
+export const units = integer(1, 2 ** 31 - 1)
+
+export const level = object({ total: count, available: count, held: count, sold: count })
+const problem = problemSchema
+export const problems = <Status extends number>(...statuses: Status[]) =>
+  Object.fromEntries(statuses.map((status) => [status, problem])) as Record<Status, typeof problem>
+
+export const saleParams = object({ id: string }, ['id'])
+export const orderParams = object({ id: string, orderId: string }, ['id', 'orderId'])
+
+/** The key of an order, which makes asking again safe. */
+export const keyHeader = {
+  type: 'object',
+  required: ['idempotency-key'],
+  properties: { 'idempotency-key': orderId },
+} as const
+
+export const audit = {
+  summary: 'Whether sold = recorded orders = rows = stock difference',
+  params: saleParams,
+  response: {
+    200: object({
+      settled: boolean,
+      ok: boolean,
+      lag: count,
+      total: count,
+      sold: count,
+      recordedOrders: count,
+      recordedUnits: count,
+      rows: count,
+      rowUnits: count,
+      rejected: count,
+      stockDifference: count,
+      databaseDifference: count,
+      missingRows: count,
+      extraRows: count,
+    }),
+    ...problems(404, 503),
+  },
+}
+export const reconcile = {
+  summary: 'Rebuild the stock from the database',
+  description: 'After the stock has lost data. Does nothing to a stock that has everything the database has.',
+  params: saleParams,
+  response: { 200: object({ rebuilt: boolean, orders: count, published: count }), ...problems(404, 503) },
+}
+export const live = {
+  summary: 'Everything, twice a second',
+  description: 'Server-sent events named `snapshot`',
+  response: { 200: { type: 'string' } },
+}

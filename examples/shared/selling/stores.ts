@@ -1,0 +1,84 @@
+import { sql } from 'kysely'
+import { memoryQueue, type QueueDriver } from 'spillway/queue'
+import { memoryTokenBucket, type RateLimitDriver } from 'spillway/ratelimit'
+import { DatabaseInUse, inTime, openDatabase } from '../database.js'
+import { OptionsError } from '../options.js'
+import type { Sale } from './sales.js'
+import type { OpenSeller, Seller } from './seller.js'
+import { migrate, type Database, type Tables } from './tables.js'
+
+/** What a service that sells stands on, embedded or not. */
+export interface Stores<S extends Seller = Seller> {
+  readonly embedded: boolean
+  readonly db: Database
+  readonly seller: OpenSeller<S>
+  readonly buckets: RateLimitDriver
+  readonly queue: QueueDriver
+  readonly names: Names
+  /** Which of them answer now. */
+  check(): Promise<Record<string, boolean>>
+  /** Ends what others than `seller` sell of a SKU. */
+  retire(sku: string): Promise<void>
+  /** Puts into a rebuilt stock what the database knows beside the recorded orders, before anybody buys in it. */
+  readonly restore?: Restore
+  /** Makes tables and topics where they are missing. */
+  prepare(): Promise<void>
+  close(): Promise<void>
+}
+
+/** By the name of the rebuilt stock. */
+export interface Restore {
+  /** Ids that sell no more, while all units are on sale. */
+  spent(sale: Sale, sku: string): Promise<void>
+  /** Holds, after the recorded orders have their units. */
+  holds(sale: Sale, sku: string): Promise<void>
+}
+
+/** What the parts are called on servers that others may use as well. */
+export interface Names {
+  readonly topic: string
+  /** Where messages go that the database will never take. */
+  readonly deadLetterTopic: string
+  readonly group: string
+  readonly redisPrefix: string
+}
+
+export const namesOf = (name: string): Names => ({
+  topic: `${name}-orders`,
+  deadLetterTopic: `${name}-orders.dead`,
+  group: name,
+  redisPrefix: `${name}:`,
+})
+
+export const partitions = 8
+
+/** Whether `work` succeeds within a second. */
+export const answers = async (work: () => Promise<unknown>): Promise<boolean> =>
+  inTime(Promise.resolve().then(work), 1_000).then(
+    () => true,
+    () => false,
+  )
+
+/** The SQLite file of an embedded service, or an OptionsError that says what is wrong with `--data`. */
+export function openFile(file: string): Database {
+  try {
+    return openDatabase<Tables>({ file })
+  } catch (error) {
+    const hint = error instanceof DatabaseInUse ? '. Is one running? Choose another with --data, and with --port' : ''
+    throw new OptionsError(`--data ${error instanceof Error ? error.message : String(error)}${hint}`)
+  }
+}
+
+/** Everything in this process, and the orders in a SQLite file: all but what sells. */
+export function embeddedStores(db: Database, name: string) {
+  return {
+    embedded: true,
+    db,
+    buckets: memoryTokenBucket(),
+    queue: memoryQueue({ partitions }),
+    names: namesOf(name),
+    check: async () => ({ sqlite: await answers(() => sql`select 1`.execute(db)) }),
+    prepare: () => migrate(db, 'sqlite'),
+    close: () => db.destroy(),
+  }
+}

@@ -1,0 +1,204 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { projectPath } from '../shared/files.js'
+import { createWeb, refuseOtherMethods } from '../shared/http.js'
+import { startSse, streaming, type SseHub, type Tally } from '../shared/live.js'
+import type { SaleAudit } from '../shared/rush/types.js'
+import type { Reconciliation } from '../shared/selling/reconcile.js'
+import type { SaleView } from '../shared/selling/shelf.js'
+import type { OrderWatch } from '../shared/selling/watch.js'
+import {
+  answerBuyer,
+  answerCancellation,
+  answerSettlement,
+  answerSuspended,
+  problem,
+  unknownOrder,
+  unknownShow,
+} from './answers.js'
+import type { Outcome } from './board.js'
+import type { Door, Room } from './options.js'
+import * as schemas from './schemas.js'
+import type { Decision, Service } from './service.js'
+
+/** What a ticketing server asks of others: of the order service, and of whoever looks after all processes. */
+export interface Backstage {
+  audit(showId: string): Promise<SaleAudit | undefined>
+  reconcile(showId: string): Promise<Reconciliation | undefined>
+  metrics(): Promise<string>
+}
+
+export interface TicketWeb {
+  readonly service: Service
+  readonly watch: OrderWatch
+  readonly backstage: Backstage
+  readonly hub: SseHub
+  readonly tally: Tally<Outcome>
+  readonly stores: () => Promise<Readonly<Record<string, boolean>>>
+}
+
+const ordersPath = '/shows/:id/orders'
+const holdsPath = '/shows/:id/holds'
+const orderPath = `${ordersPath}/:orderId`
+
+export async function createTicketWeb(parts: TicketWeb): Promise<FastifyInstance> {
+  const { hub, tally, backstage, stores } = parts
+  const app = await createWeb({
+    title: 'Tickets',
+    description: 'Sells the tickets of shows, each once, to as many people as come.',
+    stores,
+    metrics: () => backstage.metrics(),
+    files: {
+      '/': projectPath('examples', 'ticket', 'public'),
+      '/shared/': projectPath('examples', 'shared', 'public'),
+      '/assets/': projectPath('node_modules', 'uplot', 'dist'),
+    },
+    onRefusal: (request, status) => {
+      if (request.method !== 'POST' || !request.routeOptions.url?.startsWith('/shows/:id/')) return
+      tally.record(status < 500 ? 'invalid' : 'unavailable')
+    },
+  })
+  const finish = refuseOtherMethods(app)
+  addBuying(app, parts)
+  addSettling(app, parts)
+  addShows(app, parts)
+  addOrders(app, parts)
+  app.get<OfShow>('/shows/:id/audit', { schema: schemas.audit }, async (request, reply) => {
+    return (await backstage.audit(request.params.id)) ?? reply.code(404).send(unknownShow)
+  })
+  app.post<OfShow>('/shows/:id/reconcile', { schema: schemas.reconcile }, async (request, reply) => {
+    return (await backstage.reconcile(request.params.id)) ?? reply.code(404).send(unknownShow)
+  })
+  app.get('/live', { schema: schemas.live, ...streaming }, (_request, reply) => {
+    reply.hijack()
+    hub.join(reply.raw)
+  })
+  app.addHook('preClose', async () => hub.close())
+  finish()
+  return app
+}
+
+interface Buy {
+  Params: { id: string }
+  Headers: { 'idempotency-key': string; 'waiting-place'?: string }
+  Body: { buyer: string; quantity: number }
+}
+
+const outcomeOf = (decision: Decision): Outcome => {
+  switch (decision.kind) {
+    case 'accepted':
+    case 'held':
+      return decision.replayed ? 'replayed' : decision.kind
+    case 'soldOut':
+    case 'buyerLimit':
+    case 'notOpen':
+    case 'inLine':
+      return decision.kind
+    case 'suspended':
+      return 'unavailable'
+    default:
+      return 'refused'
+  }
+}
+
+function addBuying(app: FastifyInstance, { service, tally }: TicketWeb): void {
+  const buy =
+    (ask: Service['grab']) =>
+    async (request: FastifyRequest<Buy>, reply: FastifyReply): Promise<FastifyReply> => {
+      const startedMs = performance.now()
+      const { 'idempotency-key': orderId, 'waiting-place': place } = request.headers
+      const { buyer, quantity } = request.body
+      const decision = await ask(request.params.id, { orderId, buyer, quantity, place })
+      tally.record(outcomeOf(decision), performance.now() - startedMs)
+      return answerBuyer(reply, orderId, decision)
+    }
+  app.post<Buy>(
+    ordersPath,
+    { schema: schemas.grab },
+    buy((showId, purchase) => service.grab(showId, purchase)),
+  )
+  app.post<Buy>(
+    holdsPath,
+    { schema: schemas.hold },
+    buy((showId, purchase) => service.hold(showId, purchase)),
+  )
+}
+
+interface OfOrder {
+  Params: { id: string; orderId: string }
+}
+
+function addSettling(app: FastifyInstance, { service, tally }: TicketWeb): void {
+  app.post<OfOrder & { Body: { card: string } }>(
+    `${orderPath}/pay`,
+    { schema: schemas.pay },
+    async ({ params, body }, reply) => {
+      const settlement = await service.pay(params.id, params.orderId, body.card)
+      tally.record(settlement.kind === 'paid' ? 'paid' : 'refused')
+      return answerSettlement(reply, params.orderId, settlement)
+    },
+  )
+  app.post<OfOrder>(`${orderPath}/cancel`, { schema: schemas.cancel }, async ({ params }, reply) => {
+    const cancelled = await service.cancel(params.id, params.orderId)
+    tally.record(cancelled === 'cancelled' ? 'cancelled' : 'refused')
+    return answerCancellation(reply, params.orderId, cancelled)
+  })
+  app.post<OfOrder>(`${orderPath}/refund`, { schema: schemas.refund }, async ({ params }, reply) => {
+    const settlement = await service.refund(params.id, params.orderId)
+    tally.record(settlement.kind === 'refunded' ? 'refunded' : 'refused')
+    return answerSettlement(reply, params.orderId, settlement)
+  })
+}
+
+interface OpenShow {
+  Body: {
+    id?: string
+    title: string
+    priceCents?: number
+    quantity: number
+    opensAtMs?: number
+    limitPerBuyer: number
+    holdMs: number
+    room?: Room
+  }
+}
+interface OfShow {
+  Params: { id: string }
+}
+
+const shown = ({ door, generation: _generation, ...sale }: SaleView<Door>) => ({ ...sale, ...door })
+
+function addShows(app: FastifyInstance, { service }: TicketWeb): void {
+  app.post<OpenShow>('/shows', { schema: schemas.openShow }, async (request, reply) => {
+    const { priceCents = 0, opensAtMs = Date.now(), holdMs, room, ...rest } = request.body
+    const show = await service.open({ ...rest, priceCents, opensAtMs, door: { holdMs, ...(room && { room }) } })
+    return show
+      ? reply.code(201).send(shown(show))
+      : reply.code(409).send(problem('exists', 'A show has this id already.'))
+  })
+  app.get('/shows', { schema: schemas.listShows }, async () => ({ shows: (await service.list()).map(shown) }))
+  app.get<OfShow>('/shows/:id', { schema: schemas.getShow }, async (request, reply) => {
+    const show = await service.view(request.params.id)
+    return show ? shown(show) : reply.code(404).send(unknownShow)
+  })
+  app.get<OfShow>('/shows/:id/level', { schema: schemas.getLevel }, async (request, reply) => {
+    const level = await service.level(request.params.id)
+    if (level === 'suspended') return answerSuspended(reply)
+    return level ?? reply.code(404).send(unknownShow)
+  })
+}
+
+function addOrders(app: FastifyInstance, { service, watch }: TicketWeb): void {
+  const find = ({ params }: FastifyRequest<OfOrder>) => service.order(params.id, params.orderId)
+  app.get<OfOrder>(orderPath, { schema: schemas.getOrder }, async (request, reply) => {
+    return (await find(request)) ?? reply.code(404).send(unknownOrder)
+  })
+  app.get<OfOrder>(`${orderPath}/events`, { schema: schemas.orderEvents, ...streaming }, async (request, reply) => {
+    const order = await find(request)
+    if (!order) return reply.code(404).send(unknownOrder)
+    reply.hijack()
+    startSse(reply.raw)
+    watch.follow(request.params.id, order, reply.raw)
+    return reply
+  })
+  app.addHook('preClose', async () => watch.close())
+}

@@ -1,0 +1,218 @@
+import { randomUUID } from 'node:crypto'
+import { OrderConflictError } from 'spillway'
+import type { Publisher } from 'spillway/queue'
+import { createRateLimiter, type RateLimiter } from 'spillway/ratelimit'
+import type { SaleResult, Stock, StockLevel } from 'spillway/stock'
+import { findOrder } from '../shared/selling/orders.js'
+import { isNotOnSale } from '../shared/selling/rebuild.js'
+import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
+import { createShelf, type SaleDraft, type SaleView, type Stall as AnyStall } from '../shared/selling/shelf.js'
+import type { OrderView } from '../shared/selling/states.js'
+import { findHold, type TicketMessage } from './holds.js'
+import type { Door, Options } from './options.js'
+import { createPlaces, keptPlaceKey } from './places.js'
+import { createSoldOut, type SoldOut } from './sold-out.js'
+import type { TicketStores } from './stores.js'
+import { ticketTables } from './tables.js'
+import { createTill, type Till } from './till.js'
+import { createWaitingRoom, type Admission, type WaitingRoom } from './waiting-room.js'
+
+export interface Purchase {
+  readonly orderId: string
+  readonly buyer: string
+  readonly quantity: number
+  /** A place in line. */
+  readonly place?: string | undefined
+}
+
+/** What became of a wish for tickets. */
+export type Decision =
+  | { readonly kind: 'accepted'; readonly replayed: boolean }
+  | { readonly kind: 'held'; readonly replayed: boolean; readonly endsAtMs: number; readonly amountCents: number }
+  | { readonly kind: 'soldOut' | 'buyerLimit' | 'spent'; readonly available: number }
+  | { readonly kind: 'notOpen'; readonly opensAtMs: number }
+  | { readonly kind: 'conflict' | 'suspended' | 'unknown' }
+  | Exclude<Admission, { readonly kind: 'in' }>
+
+export interface TicketOrder extends OrderView {
+  /** When its hold ends, or ended. */
+  readonly endsAtMs?: number
+}
+
+/** What became of a wish to give a hold back. */
+export type Cancellation = 'cancelled' | 'expired' | 'sold' | 'suspended' | 'unknown'
+
+/** The side of the service that faces the buyers. */
+export interface Service extends Pick<Till, 'pay' | 'refund'> {
+  /** Sells in one step. */
+  grab(showId: string, purchase: Purchase): Promise<Decision>
+  /** Sets tickets aside until they are paid for, or their time ends. */
+  hold(showId: string, purchase: Purchase): Promise<Decision>
+  cancel(showId: string, orderId: string): Promise<Cancellation>
+  order(showId: string, orderId: string): Promise<TicketOrder | undefined>
+  /** Writes a show and puts it on sale; `undefined` if the id is taken. */
+  open(draft: SaleDraft<Door>): Promise<SaleView<Door> | undefined>
+  list(): Promise<SaleView<Door>[]>
+  view(showId: string): Promise<SaleView<Door> | undefined>
+  /** `'suspended'` while the show has no stock. */
+  level(showId: string): Promise<StockLevel | 'suspended' | undefined>
+  close(): Promise<void>
+}
+
+interface Entrance {
+  readonly room: WaitingRoom | undefined
+  readonly soldOut: SoldOut
+}
+type Stall = AnyStall<Stock, Door, Entrance>
+
+/** Messages need no order among each other. One key per process keeps a trip's messages in one batch of one partition. */
+const partitionKey = randomUUID()
+
+export async function createService(
+  stores: TicketStores,
+  publisher: Publisher<TicketMessage>,
+  options: Pick<Options, 'gate' | 'workers' | 'placeKey'>,
+): Promise<Service> {
+  const db = ticketTables(stores.db)
+  const places = createPlaces(options.placeKey ?? (await keptPlaceKey(db)))
+  const limiters = new Map<string, RateLimiter>()
+  const shelf = createShelf<Stock, Door, Entrance>(stores, options, entranceOf)
+  const { books } = shelf
+  const till = createTill(db, stores.db, books)
+
+  function entranceOf(show: Sale<Door>): Entrance {
+    const { room } = show.door
+    const soldOut = createSoldOut(() => books.level(skuOf(show)))
+    if (!room) return { room: undefined, soldOut }
+    // Buckets of different quotas are apart.
+    const name = `room-${room.perSecond}-${room.burst}`
+    const known = limiters.get(name)
+    const quota = { capacity: room.burst, refill: room.perSecond, perMs: 1_000 }
+    const limiter = known ?? createRateLimiter(stores.buckets, { name, quotas: [quota] })
+    limiters.set(name, limiter)
+    return { room: createWaitingRoom(room, limiter, places, () => stores.nowMs()), soldOut }
+  }
+
+  const send = (sku: string, message: TicketMessage): Promise<void> => {
+    const { orderId, hold } = message
+    const suffix = hold === undefined ? '' : hold === 'cancelled' ? '/cancelled' : '/held'
+    return publisher.publish({ id: `${sku}/${orderId}${suffix}`, key: partitionKey, body: message })
+  }
+
+  type Ask = (stall: Stall, purchase: Purchase) => Promise<Decision | 'not-open'>
+
+  const wishOf = ({ sale, sku }: Stall, { orderId, buyer, quantity }: Purchase) => {
+    return { orderId, sku, quantity, buyer: { id: buyer, limit: sale.limitPerBuyer } }
+  }
+
+  function refusalOf(stall: Stall, result: SaleResult & { readonly ok: false }): Decision | 'not-open' {
+    const { reason, available } = result
+    if (reason === 'sold-out' && available === 0) stall.entrance.soldOut.suspect()
+    const kinds = { 'sold-out': 'soldOut', 'buyer-limit': 'buyerLimit', spent: 'spent' } as const
+    return reason === 'not-open' ? reason : { kind: kinds[reason], available }
+  }
+
+  const sellTo: Ask = async (stall, purchase) => {
+    const { orderId, buyer, quantity } = purchase
+    const result = await stall.stock.sell(wishOf(stall, purchase))
+    if (!result.ok) return refusalOf(stall, result)
+    // Also for a replay: whoever sold it may have died before publishing. The order service takes the message once.
+    await send(stall.sku, { saleId: stall.sale.id, orderId, buyer, quantity })
+    return { kind: 'accepted', replayed: result.replayed }
+  }
+
+  const holdFor: Ask = async (stall, purchase) => {
+    const { sale, sku, stock } = stall
+    const { orderId, buyer, quantity } = purchase
+    const { holdMs } = sale.door
+    const result = await stock.reserve({ ...wishOf(stall, purchase), holdMs })
+    if (!result.ok) return refusalOf(stall, result)
+    const leftMs = result.replayed ? ((await books.find(orderId, sku))?.expiresInMs ?? 0) : holdMs
+    const endsAtMs = Math.floor(stores.nowMs() + leftMs)
+    await send(sku, { saleId: sale.id, orderId, buyer, quantity, hold: { endsAtMs } })
+    return { kind: 'held', replayed: result.replayed, endsAtMs, amountCents: quantity * sale.priceCents }
+  }
+
+  /** The stock may not know the show: either it has been rebuilt under its next name, or Redis lost it. */
+  async function askStock(ask: Ask, stall: Stall, purchase: Purchase): Promise<Decision> {
+    const decision = await ask(stall, purchase)
+    if (decision !== 'not-open') return decision
+    const current = await shelf.reload(stall.sale.id)
+    if (current && current !== stall) return askStock(ask, current, purchase)
+    shelf.suspend(stall)
+    return { kind: 'suspended' }
+  }
+
+  const serve =
+    (ask: Ask) =>
+    async (showId: string, purchase: Purchase): Promise<Decision> => {
+      const stall = await shelf.stall(showId)
+      if (!stall) return { kind: 'unknown' }
+      if (stall.suspendedUntilMs > Date.now()) return { kind: 'suspended' }
+      stall.suspendedUntilMs = 0
+      const { opensAtMs } = stall.sale
+      if (opensAtMs > Date.now()) return { kind: 'notOpen', opensAtMs }
+      const { room, soldOut } = stall.entrance
+      // Nobody waits for tickets that are all sold, and the stock answers that by itself.
+      if (room && !soldOut.now()) {
+        const admission = await room.enter(showId, purchase.orderId, purchase.place)
+        if (admission.kind !== 'in') return admission
+      }
+      try {
+        return await askStock(ask, stall, purchase)
+      } catch (error) {
+        if (error instanceof OrderConflictError) return { kind: 'conflict' }
+        throw error
+      }
+    }
+
+  /** What the stock has under an order id; nothing of a show that it does not know. */
+  const find = (sale: Sale, orderId: string) =>
+    books.find(orderId, skuOf(sale)).catch((error: unknown) => {
+      if (isNotOnSale(error)) return undefined
+      throw error
+    })
+
+  return {
+    ...shelf,
+    pay: (showId, orderId, card) => till.pay(showId, orderId, card),
+    refund: (showId, orderId) => till.refund(showId, orderId),
+    grab: serve(sellTo),
+    hold: serve(holdFor),
+    async cancel(showId, orderId) {
+      const found = await findSale(stores.db, showId)
+      if (!found) return 'unknown'
+      const sku = skuOf(found.sale)
+      const held = await find(found.sale, orderId)
+      const outcome = await books.cancel(orderId, sku)
+      if (outcome === 'unknown') return (await shelf.level(showId)) === 'suspended' ? 'suspended' : 'unknown'
+      if (outcome === 'confirmed') return 'sold'
+      if (outcome === 'expired') return 'expired'
+      if (held?.state === 'held') {
+        const { quantity, buyerId: buyer = '' } = held
+        await send(sku, { saleId: showId, orderId, buyer, quantity, hold: 'cancelled' })
+      }
+      return 'cancelled'
+    },
+    async order(showId, orderId) {
+      const found = await findSale(stores.db, showId)
+      if (!found) return undefined
+      const row = await findOrder(stores.db, showId, orderId)
+      if (row) return row
+      const known = found.sale.generation === 0 ? undefined : await find(found.sale, orderId)
+      if (known) {
+        const { quantity, buyerId: buyer = '', expiresInMs } = known
+        if (known.state === 'sold') return { orderId, buyer, quantity, state: 'accepted' }
+        return { orderId, buyer, quantity, state: 'held', endsAtMs: Math.floor(stores.nowMs() + (expiresInMs ?? 0)) }
+      }
+      const hold = await findHold(db, showId, orderId)
+      if (!hold) return undefined
+      const { buyer, quantity, ends_at_ms: endsAtMs } = hold
+      const state = hold.state === 'cancelled' ? 'cancelled' : 'expired'
+      return { orderId, buyer, quantity, state, endsAtMs: Number(endsAtMs) }
+    },
+    async close() {
+      await Promise.all([shelf, ...limiters.values()].map((one) => one.close()))
+    },
+  }
+}

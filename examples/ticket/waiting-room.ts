@@ -1,0 +1,71 @@
+import type { RateLimiter } from 'spillway/ratelimit'
+import type { Room } from './options.js'
+import type { Places } from './places.js'
+
+/** A place in line, as its owner is told of it. */
+export interface PlaceInLine {
+  readonly place: string
+  readonly dueAtMs: number
+  readonly dueInMs: number
+  /** From then on it cannot be used. */
+  readonly lapsesAtMs: number
+  /** About how many people are let in before. */
+  readonly ahead: number
+}
+
+export type Admission =
+  | { readonly kind: 'in' }
+  | { readonly kind: 'forged' | 'full' }
+  | ({ readonly kind: 'inLine' } & PlaceInLine)
+  | { readonly kind: 'early'; readonly dueAtMs: number; readonly dueInMs: number }
+  | { readonly kind: 'lapsed'; readonly lapsedAtMs: number }
+
+export interface WaitingRoom {
+  /** Lets an order in, now or with a place that is due; otherwise gives it a place in line. */
+  enter(showId: string, orderId: string, place: string | undefined): Promise<Admission>
+}
+
+/** A line longer than this takes nobody more. */
+const longestWaitMs = 3_600_000
+
+const letIn: Admission = { kind: 'in' }
+const full: Admission = { kind: 'full' }
+const forged: Admission = { kind: 'forged' }
+
+/**
+ * The room of a show. `limiter` has a token for each person it lets in; who comes when there is none gets the next one that
+ * is not promised yet, and a place that says when it is due. A place is kept by nobody: its signature shows that it is real.
+ * It is for one order, so using it twice asks for the same order twice, which changes nothing.
+ */
+export function createWaitingRoom(
+  { perSecond, lapseMs }: Room,
+  limiter: Pick<RateLimiter, 'reserve'>,
+  places: Places,
+  nowMs: () => number,
+): WaitingRoom {
+  function check(text: string, showId: string, orderId: string): Admission {
+    const dueAtMs = places.read(text, showId, orderId)
+    if (dueAtMs === undefined) return forged
+    const dueInMs = dueAtMs - nowMs()
+    if (dueInMs > 0) return { kind: 'early', dueAtMs, dueInMs: Math.ceil(dueInMs) }
+    return -dueInMs < lapseMs ? letIn : { kind: 'lapsed', lapsedAtMs: dueAtMs + lapseMs }
+  }
+
+  return {
+    async enter(showId, orderId, place) {
+      if (place !== undefined) return check(place, showId, orderId)
+      const reserved = await limiter.reserve(showId, { maxWaitMs: longestWaitMs })
+      if (!reserved) return full
+      if (reserved.dueInMs <= 0) return letIn
+      const dueAtMs = Math.ceil(nowMs() + reserved.dueInMs)
+      return {
+        kind: 'inLine',
+        place: places.issue({ showId, orderId, dueAtMs }),
+        dueAtMs,
+        dueInMs: Math.ceil(reserved.dueInMs),
+        lapsesAtMs: dueAtMs + lapseMs,
+        ahead: Math.ceil((reserved.dueInMs / 1_000) * perSecond) - 1,
+      }
+    },
+  }
+}
