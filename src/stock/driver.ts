@@ -72,7 +72,7 @@ export interface StockState extends StockLevel {
    * afterwards. It ends when the next hold does.
    */
   readonly closedForMs: number
-  /** Whether it is frozen: {@link frozenSale}. */
+  /** Whether it is frozen: `frozenSale`. */
   readonly frozen: boolean
 }
 
@@ -91,7 +91,7 @@ export interface OrdersPage {
  * What a backend does for stock: one attempt per call, no waiting, no retry. Every verb is atomic for each SKU (`sellTogether` for
  * each basket), goes by the backend's clock, and may run twice (a client resends what was under way when its connection
  * broke). A hold whose time has passed counts as ended in every verb. `sell`, `sellTogether` and `settle` of a frozen sale reject
- * with {@link frozenSale}. Pass it to `createStock`.
+ * with `frozenSale`. Pass it to `createStock`.
  *
  * Calls `trip.sending()` right before the request leaves the process.
  */

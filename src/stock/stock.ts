@@ -34,8 +34,11 @@ import { createGatekeeper, questionOf } from './gatekeeper.js'
 import { createReconciler, tellingOfFrozen } from './reconcile.js'
 import type { BasketResult, Order, RecordedOrder, SaleResult, SettleResult, Stock, StockOptions } from './types.js'
 
-/** Calls in one trip. More make a trip that keeps everybody else of the backend waiting for milliseconds. */
-const mostInTrip = 1_000
+/**
+ * Calls in one trip, and orders of the baskets in one. More keep everybody else of the backend waiting for too long: with ten
+ * million orders recorded, 1,000 holds took Redis 9 ms.
+ */
+const mostInTrip = 500
 
 /** A change as its caller asks for it. */
 type Change = { readonly sku: string } & (Exclude<StockChange, { kind: 'remove' }> | { readonly kind: 'remove' })

@@ -36,8 +36,8 @@ function herds(newDriver: () => StockDriver): void {
       const driver = watchedDriver(systemClock, newDriver())
       return { stock: createStock(driver, options), trips: driver.trips }
     }
-    /** A batch is 1,000 calls; some are under way before the herd has all come. */
-    const mostTrips = 2 * Math.ceil(herd / 1_000)
+    /** A batch is 500 calls; some are under way before the herd has all come. */
+    const mostTrips = 2 * Math.ceil(herd / 500)
 
     it('sells to a herd', async () => {
       const { stock, trips } = setUp()
