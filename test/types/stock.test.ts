@@ -53,8 +53,8 @@ it('offers only what exists', () => {
   expectTypeOf(stock).toExtend<AsyncDisposable>()
   expect(Object.keys(stock).sort()).toEqual(
     [
-      ...['cancel', 'close', 'confirm', 'find', 'level', 'open', 'orders', 'refund', 'remove', 'reserve', 'restock'],
-      ...['sell', 'sellTogether'],
+      ...['cancel', 'close', 'confirm', 'find', 'level', 'open', 'orders', 'refund', 'remove', 'reserve'],
+      ...['reconcile', 'restock', 'sell', 'sellTogether'],
     ].sort(),
   )
 })
