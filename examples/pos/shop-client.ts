@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { exponentialBackoff, StoreUnavailableError, type Backoff } from 'spillway'
 import type { RateLimiter } from 'spillway/ratelimit'
 import type { Entry } from './search.js'
+import { within } from '../shared/within.js'
 
 export interface Product extends Entry {
   readonly priceCents: number
@@ -45,12 +46,12 @@ export function createShopClient(
   const counts: ShopCounts = { answered: 0, failed: 0, products: 0, listings: 0 }
 
   async function askOnce(path: string, signal: AbortSignal): Promise<unknown> {
-    const response = await fetch(new URL(path, url), {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(answerMs)]),
+    return within(answerMs, signal, async (signal) => {
+      const response = await fetch(new URL(path, url), { signal })
+      const text = await response.text()
+      if (!response.ok) throw new Error(`the shop answered ${response.status}`)
+      return JSON.parse(text) as unknown
     })
-    const text = await response.text()
-    if (!response.ok) throw new Error(`the shop answered ${response.status}`)
-    return JSON.parse(text)
   }
 
   async function ask<T>(path: string, read: (body: unknown) => T, signal: AbortSignal): Promise<T> {

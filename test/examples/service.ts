@@ -102,23 +102,29 @@ export async function readEvents(
   patienceMs = 2 ** 31 - 1,
 ): Promise<{ event: string; data: Record<string, unknown> }[]> {
   const abort = new AbortController()
-  const response = await fetch(url, { signal: AbortSignal.any([abort.signal, AbortSignal.timeout(patienceMs)]) })
-  const events: { event: string; data: Record<string, unknown> }[] = []
-  let text = ''
-  const decoder = new TextDecoder()
-  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-    text += decoder.decode(chunk, { stream: true })
-    const parts = text.split('\n\n')
-    text = parts.pop() ?? ''
-    for (const part of parts) {
-      const event = /^event: (.*)$/m.exec(part)?.[1]
-      const data = /^data: (.*)$/m.exec(part)?.[1]
-      if (event !== undefined && data !== undefined) {
-        events.push({ event, data: JSON.parse(data) as Record<string, unknown> })
+  // Not AbortSignal.timeout beside AbortSignal.any: Node 20 may collect it, and then it never comes.
+  const late = setTimeout(() => abort.abort(new Error(`no such events within ${patienceMs} ms`)), patienceMs)
+  try {
+    const response = await fetch(url, { signal: abort.signal })
+    const events: { event: string; data: Record<string, unknown> }[] = []
+    let text = ''
+    const decoder = new TextDecoder()
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      text += decoder.decode(chunk, { stream: true })
+      const parts = text.split('\n\n')
+      text = parts.pop() ?? ''
+      for (const part of parts) {
+        const event = /^event: (.*)$/m.exec(part)?.[1]
+        const data = /^data: (.*)$/m.exec(part)?.[1]
+        if (event !== undefined && data !== undefined) {
+          events.push({ event, data: JSON.parse(data) as Record<string, unknown> })
+        }
       }
+      if (enough(events)) break
     }
-    if (enough(events)) break
+    return events
+  } finally {
+    clearTimeout(late)
+    abort.abort()
   }
-  abort.abort()
-  return events
 }
