@@ -71,11 +71,23 @@ async function move(
 export const release = (db: TicketDatabase, { saleId, orderId }: OrderMessage): Promise<void> =>
   inTime(move(db, saleId, orderId, 'authorised', 'released'))
 
-/** Takes the money and records the order, in one transaction. `false`, and no money taken: the database has no units for it,
- * or it was refunded. */
+/**
+ * Takes the money and records the order, in one transaction. `false`, and no money taken: the database has no units for it, or it was
+ * refunded.
+ */
 export async function capture(db: TicketDatabase, order: OrderMessage): Promise<boolean> {
+  try {
+    return await inTime(captureOnce(db, order))
+  } catch (error) {
+    // Somebody else was recording it when this transaction began: it sees that now.
+    if (isDuplicate(error)) return inTime(captureOnce(db, order))
+    throw error
+  }
+}
+
+function captureOnce(db: TicketDatabase, order: OrderMessage): Promise<boolean> {
   const { saleId, orderId, buyer, quantity } = order
-  const work = db.transaction().execute(async (tx) => {
+  return db.transaction().execute(async (tx) => {
     const shared = tx as unknown as Tx
     await recordOrders(shared, [{ saleId, orderId, buyer, quantity }])
     const state = (await rowsOf(shared, saleId, [orderId])).get(orderId)
@@ -84,7 +96,6 @@ export async function capture(db: TicketDatabase, order: OrderMessage): Promise<
     await move(tx, saleId, orderId, 'authorised', isSold ? 'captured' : 'released')
     return isSold
   })
-  return inTime(work)
 }
 
 /** Marks a recorded order as one whose units go back; it counts as sold no more. */

@@ -140,7 +140,7 @@ describeWithServices('under load', ['redis', 'kafka', 'mysql'], (servers) => {
           refused++
         } else {
           expect(first.status).toBe(isGrab ? 202 : 201)
-          if (!isGrab) expect((await insist(() => service.pay(id, key))).status).toBe(200)
+          if (!isGrab) expect((await insist(() => service.pay(id, key))).status, service.complaints()).toBe(200)
           bought.add(key)
         }
         if (next > tickets / 4) injected ??= fault().finally(() => (faulty = false))
