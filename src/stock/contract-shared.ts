@@ -15,6 +15,8 @@ export interface Bench {
   readonly advance: (ms: number) => Promise<void>
   /** Whether any SKUs can share a basket. */
   readonly baskets: boolean
+  /** Whether the orders of a trip are decided in their order. */
+  readonly ordered: boolean
 }
 
 export const sku = 'shoe {42}'

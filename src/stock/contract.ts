@@ -31,6 +31,8 @@ export interface StockSubject extends AsyncDisposable {
   readonly local?: StockOptions['local'] | undefined
   /** Whether any SKUs can share a basket. Without it the suite checks that those that cannot are refused. @defaultValue true */
   readonly baskets?: boolean | undefined
+  /** Whether the orders of a trip are decided in their order, also where they are of different lanes. @defaultValue true */
+  readonly ordered?: boolean | undefined
   /** Lets time pass, in the store and by `clock`. */
   advance(ms: number): Promise<void>
   /** @defaultValue systemClock */
@@ -48,7 +50,7 @@ export function stockContract(
   const check: Check = (name, body) =>
     it(name, async () => {
       const subject = await create()
-      const { clock = systemClock, local, baskets = true } = subject
+      const { clock = systemClock, local, baskets = true, ordered = true } = subject
       const front = (): Stock =>
         createStock(subject.driver(), { timeoutMs: 30_000, clock, ...(local === undefined ? {} : { local }) })
       const stock = front()
@@ -56,7 +58,7 @@ export function stockContract(
       const advance = (ms: number): Promise<void> => subject.advance(ms)
       const onSale = async <T>(work: Promise<T>): Promise<T> => (await Promise.all([work, advance(300)]))[0]
       try {
-        await body({ stock, elsewhere, driver: subject.driver(), onSale, advance, baskets })
+        await body({ stock, elsewhere, driver: subject.driver(), onSale, advance, baskets, ordered })
       } finally {
         await Promise.all([stock.close(), elsewhere.close()])
         await subject[Symbol.asyncDispose]()

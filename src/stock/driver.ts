@@ -96,6 +96,8 @@ export interface OrdersPage {
  * Calls `trip.sending()` right before the request leaves the process.
  */
 export interface StockDriver {
+  /** Orders of one SKU that differ in it are decided in trips of their own. Absent: all of a SKU share trips. */
+  lane?(sku: string, orderId: string): number
   /** Throws a TypeError or RangeError for a SKU that the backend cannot have. Absent: it can have all. */
   checkSku?(sku: string): void
   /** Makes changes of one kind one after the other and answers in their order; there are at most 1,000. */

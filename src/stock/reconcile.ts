@@ -48,9 +48,11 @@ export interface Reconciler {
 
 /** The driver, with the calls that find a SKU frozen told of. */
 export function tellingOfFrozen(driver: StockDriver, noticed: (sku: string) => void): StockDriver {
-  const watch = async <Reply>(sku: string, reply: Promise<Reply>): Promise<Reply> => {
+  const watch = async <Reply>(sku: string, reply: Promise<readonly Reply[]>): Promise<readonly Reply[]> => {
     try {
-      return await reply
+      const replies = await reply
+      if (replies.some(isFrozenSale)) noticed(sku)
+      return replies
     } catch (error) {
       if (isFrozenSale(error)) noticed(sku)
       throw error
@@ -66,11 +68,15 @@ export function tellingOfFrozen(driver: StockDriver, noticed: (sku: string) => v
       }
       return replies
     },
+    ...(driver.lane ? { lane: (sku, orderId) => driver.lane?.(sku, orderId) ?? 0 } : {}),
     ...(driver.checkSku ? { checkSku: (sku) => driver.checkSku?.(sku) } : {}),
     ...(driver.basketLane ? { basketLane: (sku) => driver.basketLane?.(sku) ?? 0 } : {}),
     settle: (sku, ...args) => watch(sku, driver.settle(sku, ...args)),
     async level(sku, ...args) {
-      const state = await driver.level(sku, ...args)
+      const [state] = await watch(
+        sku,
+        driver.level(sku, ...args).then((found) => [found]),
+      )
       if (state?.frozen) noticed(sku)
       return state
     },

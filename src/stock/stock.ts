@@ -19,16 +19,17 @@ import {
   unitsChange,
   type Basket,
 } from './check.js'
-import type {
-  OrderRecord,
-  OrdersPage,
-  SaleRequest,
-  Settled,
-  Settlement,
-  StockChange,
-  StockChanged,
-  StockDriver,
-  StockState,
+import {
+  isFrozenSale,
+  type OrderRecord,
+  type OrdersPage,
+  type SaleRequest,
+  type Settled,
+  type Settlement,
+  type StockChange,
+  type StockChanged,
+  type StockDriver,
+  type StockState,
 } from './driver.js'
 import { createGatekeeper, questionOf } from './gatekeeper.js'
 import { createReconciler, tellingOfFrozen } from './reconcile.js'
@@ -64,13 +65,16 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     return sku
   }
 
+  const laneWithin = (sku: string, orderId: string): string =>
+    backend.lane ? `${backend.lane(sku, orderId)} ${sku}` : sku
+
   const gatekeeper =
     gateUnits === undefined ? undefined : createGatekeeper(gateUnits, { ...backend, pages: pagesOf }, report, clock)
 
   const sales = createGroupCommit<SaleRequest, SaleResult>({
     ...trips,
     verb: 'sell',
-    lane: ({ sku }) => checked(sku),
+    lane: ({ sku, orderId }) => laneWithin(checked(sku), orderId),
     maxBatch: mostInTrip,
     run: (requests, trip) =>
       gatekeeper ? gatekeeper.sell(requests, trip) : backend.sell((requests[0] as SaleRequest).sku, requests, trip),
@@ -86,7 +90,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
   const settlements = createGroupCommit<{ readonly sku: string } & Settlement, Settled>({
     ...trips,
     verb: 'settle',
-    lane: ({ sku, kind }) => `${kind} ${checked(sku)}`,
+    lane: ({ sku, kind, orderId }) => `${kind} ${laneWithin(checked(sku), orderId)}`,
     maxBatch: mostInTrip,
     run: (requests, trip) => backend.settle((requests[0] as { readonly sku: string }).sku, requests, trip),
   })
@@ -159,7 +163,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       change: (sku, change) => changes.call({ sku, ...change }),
       record: (order, token) => records.call({ order, token }),
       orders: ordersOf,
-      isFrozen: async (sku) => (await levels.call(sku))?.frozen === true,
+      isFrozen: (sku) => levels.call(sku).then((state) => state?.frozen === true, frozenOr),
     },
     soldRequest,
     onFrozen,
@@ -359,5 +363,10 @@ const notTogether = (one: string, other: string): RangeError =>
   new RangeError(
     `skus ${JSON.stringify(one)} and ${JSON.stringify(other)} do not share a slot of the Cluster: give redisStock a group`,
   )
+
+function frozenOr(error: unknown): true {
+  if (isFrozenSale(error)) return true
+  throw error
+}
 
 const notOnSale = (sku: string): RangeError => new RangeError(`sku ${JSON.stringify(sku)} is not on sale`)

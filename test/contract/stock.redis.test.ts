@@ -10,9 +10,10 @@ interface Place {
   readonly connect: () => Redis | Cluster
   readonly group?: (sku: string) => string
   readonly baskets?: boolean
+  readonly shards?: number
 }
 
-const onRealTime = ({ connect, group, baskets }: Place, local?: StockOptions['local']): void =>
+const onRealTime = ({ connect, group, baskets, shards }: Place, local?: StockOptions['local']): void =>
   stockContract(it.concurrent, async () => {
     const prefix = uniqueName('contract')
     const clients: (Redis | Cluster)[] = []
@@ -20,9 +21,9 @@ const onRealTime = ({ connect, group, baskets }: Place, local?: StockOptions['lo
       driver() {
         const redis = connect()
         clients.push(redis)
-        return redisStock(redis, { prefix: `${prefix}:`, group })
+        return redisStock(redis, { prefix: `${prefix}:`, group, shards })
       },
-      ...{ local, baskets },
+      ...{ local, baskets, ordered: shards === undefined },
       advance: (ms) => sleep(ms),
       [Symbol.asyncDispose]: async () => clients.forEach((redis) => redis.disconnect()),
     }
@@ -40,6 +41,9 @@ describeWithServices('redisStock', ['redis'], ({ redis }) =>
 describeWithServices('redisStock on a Cluster', ['redis-cluster'], (services) => {
   const connect = (): Cluster => new Cluster([...services['redis-cluster'].nodes])
   describe('with SKUs in slots of their own', () => withAndWithoutGate({ connect, baskets: false }))
+  for (const shards of [2, 4, 8]) {
+    describe(`with ${shards} shards`, () => withAndWithoutGate({ connect, baskets: false, shards }))
+  }
   describe('with all SKUs in one group', () => withAndWithoutGate({ connect, group: () => 'all of {them}' }))
 
   const stockOf = (group?: (sku: string) => string) => {

@@ -1,25 +1,30 @@
 -- Changes a sale, one change after the other: opens it, adds or takes away unsold units, freezes it for whoever reconciles
 -- it, or ends it. Sent twice, it changes things once.
 --
--- KEYS     stock, orders, buyers, holds, closed: see sale.lua; restocks: set of the ids of restocks that were applied
--- ARGV[1]  seen      'epoch version' of the sale, or ''
+-- KEYS     stock, orders, buyers, holds, closed: see sale.lua; restocks: set of the ids of restocks that were applied; of a
+--          shard also placed: see sale.lua
+-- ARGV[1]  seen      what the caller knows the sale by, as `readSale` takes it
 -- ARGV[2]  kind      of all changes: 'open', 'restock', 'freeze', 'keep-frozen', 'thaw' or 'remove'
 -- ARGV[n]  id, quantity, milliseconds of each change. Id: the sale's epoch, a restock's own id, or the token of who
 --          reconciles. Quantity: units; below 0 they are taken away; of a freeze, what to open with where nothing is on sale,
 --          or 0. Milliseconds: how long a freeze is kept from others
 -- returns  { { outcome 'done' | 'refused' | 'not-open', available as text, ms until added units are on sale, … }, epoch,
---          version }, three per change; or the error NOTASALE, and nothing was changed
-local stockKey, ordersKey, buyersKey, holdsKey, closedKey, restocksKey = unpack(KEYS)
+--          version }, three per change; or the error NOTASALE or SHARDS, and nothing was changed
+local stockKey, _, _, holdsKey, closedKey, restocksKey = unpack(KEYS)
 local kind = ARGV[2]
-local sale, damaged = readSale(KEYS, 1, ARGV[1])
+local sale, fault = readSale(KEYS, 1, ARGV[1])
+local parts = {}
+for i, name in ipairs(KEYS) do
+  if name ~= closedKey then parts[#parts + 1] = name end
+end
 -- A sale begins with nothing. What is there without its counts (they may have been evicted) would make its ids sell
 -- without counting, and its records cannot be thrown away unasked.
-if not sale and not damaged and (kind == 'open' or kind == 'freeze') then
-  for _, name in ipairs({ ordersKey, buyersKey, holdsKey, restocksKey }) do
-    if redis.call('EXISTS', name) == 1 then damaged = name end
+if not sale and not fault and (kind == 'open' or kind == 'freeze') then
+  for _, name in ipairs(parts) do
+    if redis.call('EXISTS', name) == 1 then fault = 'NOTASALE ' .. name end
   end
 end
-if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
+if fault then return redis.error_reply(fault) end
 
 local function open(id, quantity)
   if sale then return sale.epoch == id and 'done' or 'refused', sale.available, closedForMs(sale) end
@@ -30,6 +35,8 @@ local function open(id, quantity)
   }
   if closedForMs(sale) > 0 then sale.late = quantity end
   redis.call('HSET', stockKey, 'epoch', id)
+  local shards = string.match(ARGV[1], '^%d+')
+  if shards ~= '1' then redis.call('HSET', stockKey, 'shards', shards) end
   writeStock(sale)
   return 'done', quantity, closedForMs(sale)
 end
@@ -86,7 +93,7 @@ end
 local function remove(id)
   if not sale then return 'done', 0, 0 end
   if sale.epoch ~= id then return 'done', sale.available, 0 end
-  redis.call('UNLINK', stockKey, ordersKey, buyersKey, holdsKey, restocksKey)
+  redis.call('UNLINK', unpack(parts))
   sale = nil
   return 'done', 0, 0
 end

@@ -1,53 +1,15 @@
 import { LRUCache } from 'lru-cache'
-import { keyString, optionalFunction } from '../../core/check.js'
-import type { Trip } from '../../core/group-commit.js'
+import { keyString, optionalFunction, positiveInteger } from '../../core/check.js'
 import { knownOptions } from '../../core/options.js'
 import { checkRedisClient, redisLane, tagSafe, type RedisClient } from '../../core/redis-client.js'
 import { checkedPrefix } from '../../core/redis-prefix.js'
-import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
-import { redisScript, runScript, type RedisScript } from '../../core/redis-script.js'
-import { damagedOrder, type SaleRequest, type StockChanged, type StockDriver } from '../driver.js'
-import type { BasketResult } from '../types.js'
-import {
-  basketResult,
-  changeArguments,
-  lettersReply,
-  packed,
-  packedBaskets,
-  recordOf,
-  records,
-  settled,
-  unfitSale,
-  unpacked,
-  unsold,
-} from './messages.js'
-import adjustSource from './adjust.lua'
-import findSource from './find.lua'
-import levelSource from './level.lua'
-import ordersSource from './orders.lua'
-import saleSource from './sale.lua'
-import sellSource from './sell.lua'
-import settleSource from './settle.lua'
-import togetherSource from './together.lua'
+import type { StockDriver } from '../driver.js'
+import { createSales } from './sales.js'
+import { mostShards, shardName } from './shard-names.js'
+import { createSharded } from './sharded.js'
 
-const saleScript = (source: string): RedisScript => redisScript(`${saleSource}\n${source}`)
-const adjustScript = saleScript(adjustSource)
-const findScript = saleScript(findSource)
-const levelScript = saleScript(levelSource)
-const ordersScript = saleScript(ordersSource)
-const sellScript = saleScript(sellSource)
-const settleScript = saleScript(settleSource)
-const togetherScript = saleScript(togetherSource)
-
-type Arguments = readonly (string | number)[]
-
-const pageSize = 1_000
-/** SKUs whose last version is remembered. */
-const mostSeen = 10_000
-/** Versions between two thaws, as in adjust.lua. */
-const versionsPerThaw = 2 ** 40
-/** What sale.lua reads of a sale. */
-const saleParts = ['stock', 'orders', 'buyers', 'holds', 'closed']
+/** SKUs whose shards' names are remembered. */
+const mostNames = 10_000
 
 /** Options of stock in Redis. */
 export interface RedisStockOptions {
@@ -58,156 +20,51 @@ export interface RedisStockOptions {
    * one step. It must give a SKU the same name at every call and in every process. @defaultValue every SKU is alone
    */
   readonly group?: ((sku: string) => string) | undefined
+  /**
+   * Spreads each SKU over so many slots of a Cluster, 1 to 16, for one SKU that is hotter than one of its servers. The
+   * promises stay: units move between shards where an order needs them. Every process must give the same number, and it
+   * stays until the SKU is removed (RangeError). `level` is then no snapshot, a sale that needs units of another shard takes more round
+   * trips, and `sellTogether` takes no SKU. Not together with `group`. @defaultValue 1
+   */
+  readonly shards?: number | undefined
 }
 
 /**
  * Stock in Redis 6.2 or newer, Valkey, or a Redis Cluster, shared by every process that uses it: a Lua script decides all
- * orders of a trip in one step. A SKU's keys lie in one slot, have no expiry, and are gone after `remove`. `redis` stays
+ * orders of a trip in one step. A SKU's keys lie in one slot (of each shard), have no expiry, and are gone after `remove`. `redis` stays
  * yours to configure and to close.
  *
  * Redis replicates asynchronously: a failover may bring back units whose sale it lost. `orders` against your database shows which.
  */
 export function redisStock(redis: RedisClient, options?: RedisStockOptions): StockDriver {
   checkRedisClient('redisStock: redis', redis)
-  const known = knownOptions<RedisStockOptions>('redisStock', options, { prefix: true, group: true })
+  const known = knownOptions<RedisStockOptions>('redisStock', options, { prefix: true, group: true, shards: true })
   const { prefix = 'spillway:stock:' } = known
   const group = optionalFunction('group', known.group)
+  const shards = positiveInteger('shards', known.shards ?? 1)
+  if (shards > mostShards) throw new RangeError(`shards must be 1 to ${mostShards}, got ${shards}`)
+  if (shards > 1 && group) throw new RangeError(`shards must be 1 where group is given, got ${shards}`)
   checkedPrefix(redis, prefix)
-  const beginning = (sku: string): string =>
+  if (shards > 1) {
+    const names = new LRUCache<string, readonly string[]>({ max: mostNames })
+    const namesOf = (sku: string): readonly string[] => {
+      const known = names.get(sku) ?? Array.from({ length: shards }, (_, i) => shardName(prefix, sku, i, shards))
+      names.set(sku, known)
+      return known
+    }
+    return createSharded(
+      Array.from({ length: shards }, (_, i) => createSales(redis, shards, (sku) => namesOf(sku)[i] as string)),
+    )
+  }
+  const nameOf = (sku: string): string =>
     group
       ? `${prefix}{${tagSafe(keyString('what group answers', group(sku)))}}:${tagSafe(sku)}`
       : `${prefix}{${tagSafe(sku)}}`
-  const keysOf = (sku: string, parts: readonly string[]): string[] => {
-    const name = beginning(sku)
-    return parts.map((part) => `${name}:${part}`)
-  }
-
-  /** The epoch and the version that each sale was last seen with: an older one has lost changes. */
-  const seen = new LRUCache<string, { readonly epoch: string; readonly version: number }>({ max: mostSeen })
-  const seenOf = (sku: string): string => {
-    const last = seen.get(sku)
-    return last ? `${last.epoch} ${last.version}` : ''
-  }
-  function note(sku: string, epoch: unknown, version: unknown): void {
-    if (text(epoch) === '') {
-      seen.delete(sku)
-      return
-    }
-    const now = { epoch: text(epoch), version: count(version) }
-    const last = seen.get(sku)
-    if (last?.epoch !== now.epoch || last.version < now.version) seen.set(sku, now)
-  }
-
-  async function run(script: RedisScript, sku: string, parts: readonly string[], args: Arguments, trip: Trip) {
-    try {
-      return await runScript(redis, script, keysOf(sku, parts), args, trip)
-    } catch (error) {
-      throw unfitSale(sku, error) ?? error
-    }
-  }
-
-  async function sellTogether(
-    baskets: readonly (readonly SaleRequest[])[],
-    trip: Trip,
-  ): Promise<readonly (BasketResult | Error)[]> {
-    const skus = [...new Set(baskets.flat().map(({ sku }) => sku))]
-    const keys = skus.flatMap((sku) => keysOf(sku, saleParts))
-    const args = [JSON.stringify(skus.map(seenOf)), ...packedBaskets(baskets, skus)]
-    try {
-      const [answers, states] = list(await runScript(redis, togetherScript, keys, args, trip), 2)
-      const state = list(states, 2 * skus.length)
-      for (const [i, sku] of skus.entries()) note(sku, state[2 * i], state[2 * i + 1])
-      const reply = list(answers, 3 * baskets.length)
-      return baskets.map((orders, i) => basketResult(orders, reply.slice(3 * i)))
-    } catch (error) {
-      const unfit = unfitSale(skus.join(', '), error)
-      if (!unfit) throw error
-      if (baskets.length === 1) return [unfit]
-      // Nothing was changed. Alone, the baskets that have nothing to do with that sale are decided.
-      const alone: (BasketResult | Error)[] = []
-      for (const basket of baskets) alone.push(...(await sellTogether([basket], trip)))
-      return alone
-    }
-  }
-
   return {
-    async adjust(sku, changes, trip) {
-      const parts = [...saleParts, 'restocks']
-      const [first] = changes
-      const args = [seenOf(sku), first?.kind ?? '', ...changes.flatMap(changeArguments)]
-      const [answers, epoch, version] = list(await run(adjustScript, sku, parts, args, trip), 3)
-      note(sku, epoch, version)
-      const reply = list(answers, 3 * changes.length)
-      return changes.map((_, i) => {
-        const [outcome, available, onSaleInMs] = reply.slice(3 * i)
-        return {
-          outcome: outcome as StockChanged['outcome'],
-          available: count(available),
-          onSaleInMs: count(onSaleInMs),
-        }
-      })
-    },
-    async sell(sku, orders, trip, token = '') {
-      const reply = list(await run(sellScript, sku, saleParts, [seenOf(sku), ...packed(orders), token], trip))
-      if (reply.length === 0) {
-        seen.delete(sku)
-        return orders.map((order) => unsold(order, 'n', 0))
-      }
-      const [first, letters, epoch, version] = list(reply, 4)
-      note(sku, epoch, version)
-      return unpacked(orders, count(first), lettersReply(letters, orders.length))
-    },
+    // Without shards no order is elsewhere.
+    ...(createSales(redis, 1, nameOf) as StockDriver),
     // `group` is the caller's, and may answer anything.
-    ...(group ? { checkSku: (sku: string) => void beginning(sku) } : {}),
-    sellTogether,
-    ...(redis.isCluster === true ? { basketLane: (sku: string) => redisLane(redis, beginning(sku)) } : {}),
-    async settle(sku, settlements, trip) {
-      const kind = settlements[0]?.kind ?? 'confirm'
-      const some = settlements.some(({ quantity }) => quantity !== undefined)
-      const args = [
-        seenOf(sku),
-        kind,
-        JSON.stringify(settlements.map(({ orderId }) => orderId)),
-        some ? JSON.stringify(settlements.map(({ quantity = 0 }) => quantity)) : '',
-      ]
-      const reply = list(await run(settleScript, sku, saleParts, args, trip))
-      if (reply.length === 0) return settlements.map(() => ({ outcome: 'unknown', onSaleInMs: 0 }))
-      const [waitMs, letters, epoch, version] = list(reply, 4)
-      note(sku, epoch, version)
-      const outcomes = lettersReply(letters, settlements.length)
-      return settlements.map((settlement, i) => settled(sku, settlement, outcomes[i] as string, count(waitMs)))
-    },
-    async level(sku, close, trip) {
-      const args = [seenOf(sku), close?.below ?? 0, close?.forMs ?? 0]
-      const reply = list(await run(levelScript, sku, saleParts, args, trip))
-      if (reply.length === 0) return undefined
-      const [epoch, version, total, available, held, units, recorded, closedForMs, frozen] = list(reply, 9)
-      note(sku, epoch, version)
-      return {
-        epoch: text(epoch),
-        thaws: Math.floor(count(version) / versionsPerThaw),
-        total: count(total),
-        available: count(available),
-        held: count(held),
-        sold: count(units),
-        recorded: count(recorded),
-        closedForMs: count(closedForMs),
-        frozen: count(frozen) === 1,
-      }
-    },
-    async orders(sku, cursor, trip) {
-      const reply = list(await run(ordersScript, sku, ['stock', 'orders'], [cursor ?? '0', pageSize], trip))
-      if (reply.length === 0) return undefined
-      const [epoch, next, flat, now] = list(reply, 4)
-      const orders = records(sku, list(flat), count(now))
-      return { epoch: text(epoch), orders, next: text(next) === '0' ? undefined : text(next) }
-    },
-    async find(sku, orderIds, trip) {
-      const [now, found] = list(await run(findScript, sku, ['orders'], orderIds, trip), 2)
-      const reply = list(found, orderIds.length)
-      return orderIds.map((orderId, i) =>
-        reply[i] === null ? undefined : (recordOf(orderId, reply[i], count(now)) ?? damagedOrder(orderId, sku)),
-      )
-    },
+    ...(group ? { checkSku: (sku: string) => void nameOf(sku) } : {}),
+    ...(redis.isCluster === true ? { basketLane: (sku: string) => redisLane(redis, nameOf(sku)) } : {}),
   }
 }

@@ -2,13 +2,16 @@
 -- moment (it is full, or a replica) it still reads.
 --
 -- KEYS     stock, orders, buyers, holds, closed; see sale.lua
--- ARGV[1]  seen   'epoch version' of the sale, or ''
+-- ARGV[1]  seen   what the caller knows the sale by, as `readSale` takes it
 -- ARGV[2]  below  close if fewer units than this are left; 0 only reads
 -- ARGV[3]  forMs  for how long
+-- ARGV[4]  shards  over how many shards the SKU is spread
 -- returns  { epoch, version, total, available, held, sold, recorded orders, for how many ms it is closed or 0, frozen or not
---          1|0 }, counts as text; or {} when it is not on sale; or the error NOTASALE
-local sale, damaged = readSale(KEYS, 1, ARGV[1])
-if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
+--          1|0 }, counts as text; of a shard behind them { late, moved, ready 1|0, last transfer to each shard 'number
+--          units', number of the last from each shard }, see move.lua; or {} when it is not on sale; or the error NOTASALE or
+--          SHARDS
+local sale, fault = readSale(KEYS, 1, ARGV[1])
+if fault then return redis.error_reply(fault) end
 if not sale then return {} end
 
 local function isDone(...)
@@ -33,7 +36,21 @@ if sale.available < tonumber(ARGV[2]) and not sale.frozen then
   local forMs = math.min(tonumber(ARGV[3]), untilEndMs)
   if forMs > 0 and close(forMs) then grantedMs = forMs end
 end
-return {
+local reply = {
   sale.epoch, text(sale.version), text(sale.total), text(sale.available), text(sale.held), text(sale.sold),
   redis.call('HLEN', sale.ordersKey), grantedMs, sale.frozen and 1 or 0,
 }
+local shards = tonumber(ARGV[4])
+if shards > 1 then
+  local names = { 'moved', 'ready' }
+  for i = 1, shards do
+    names[i + 2], names[i + 2 + shards] = 'given:' .. i, 'got:' .. i
+  end
+  local found = redis.call('HMGET', sale.stockKey, unpack(names))
+  local moves = { text(sale.late), found[1] or '0', found[2] or '0' }
+  for i = 1, shards do
+    moves[i + 3], moves[i + 3 + shards] = found[i + 2] or '0 0', found[i + 2 + shards] or '0'
+  end
+  reply[10] = moves
+end
+return reply

@@ -1,4 +1,4 @@
-import { integerReply as count, textReply as text } from '../../core/redis-reply.js'
+import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
 import {
   damagedOrder,
   damagedSale,
@@ -20,12 +20,44 @@ type Arguments = readonly (string | number)[]
 /** The end of a hold that never ends by itself, as sale.lua writes it. */
 const never = Number.MAX_SAFE_INTEGER
 
+/** An order that its id's shard knows to be in another. */
+export interface Elsewhere {
+  readonly shard: number
+  /** What that is known by, and forgotten by. */
+  readonly place: string
+}
+
+/** What move.lua keeps of a shard; transfers by the index of the other shard. */
+export interface Moves {
+  /** Units that came back and are not on sale yet. */
+  readonly late: number
+  /** Units received less units given. */
+  readonly moved: number
+  readonly ready: boolean
+  /** The last transfer to each shard; no units once they were received. */
+  readonly given: readonly { readonly number: number; readonly units: number }[]
+  /** The number of the last transfer from each shard. */
+  readonly got: readonly number[]
+}
+
+const alone: Moves = Object.freeze({ late: 0, moved: 0, ready: true, given: [], got: [] })
+
+/** The letter of a shard in scripts. */
+export const shardLetter = (shard: number): string => String.fromCharCode(firstLetter + shard)
+
+const firstLetter = 'A'.charCodeAt(0)
+
 const taken = Object.freeze({ ok: true, replayed: false } as const)
 const replayed = Object.freeze({ ok: true, replayed: true } as const)
 
 /** What a script says of a sale that it can do nothing with; `undefined` if it says nothing of the kind. */
-export function unfitSale(sku: string, error: unknown): Error | undefined {
+export function unfitSale(sku: string, shards: number, error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined
+  const others = /\bSHARDS (\d+)/.exec(error.message)?.[1]
+  if (others) {
+    const given = `shards ${shards} is out of range`
+    return new RangeError(`redisStock: ${given}: ${JSON.stringify(sku)} was opened with ${others}`)
+  }
   if (/\bFROZEN\b/.test(error.message)) return frozenSale(sku)
   // A key of another type, or one that a script found not to be a sale's.
   return /\b(?:WRONGTYPE|NOTASALE)\b/.test(error.message) ? damagedSale(sku, error) : undefined
@@ -118,11 +150,17 @@ export function unsold(
   }
 }
 
-export function unpacked(orders: readonly SaleRequest[], first: number, outcomes: string): (SaleResult | Error)[] {
+export function unpacked(
+  orders: readonly SaleRequest[],
+  first: number,
+  outcomes: string,
+  version: string,
+): (SaleResult | Error | Elsewhere)[] {
   let available = first
   return orders.map((order, i) => {
-    if (outcomes[i] === 'r') return replayed
-    if (outcomes[i] !== 'o') return unsold(order, outcomes[i], available)
+    const letter = outcomes[i] as string
+    if (letter === 'r') return replayed
+    if (letter !== 'o') return elsewhere(letter, version) ?? unsold(order, letter, available)
     available -= order.quantity
     return taken
   })
@@ -140,14 +178,48 @@ const outcomes: Readonly<Record<string, SettleResult>> = {
   ...{ d: 'done', w: 'done', a: 'already', e: 'expired', c: 'cancelled', f: 'confirmed', u: 'unknown' },
 }
 
-export function settled(sku: string, settlement: Settlement, letter: string, waitMs: number): Settled | Error {
+export function settled(
+  sku: string,
+  settlement: Settlement,
+  letter: string,
+  waitMs: number,
+): Settled | Error | Elsewhere {
   const { orderId } = settlement
+  const other = elsewhere(letter, '0')
+  if (other) return other
   if (letter === 'q') return orderConflict({ orderId, sku }, 'quantity')
   if (letter === 'm') return tooMuchToConfirm(sku, settlement)
   if (letter === 'x') return damagedOrder(orderId, sku)
   const outcome = outcomes[letter]
   if (!outcome) throw new TypeError(`Redis answered ${JSON.stringify(letter)} to a settlement`)
   return { outcome, onSaleInMs: letter === 'w' ? waitMs : 0 }
+}
+
+/** A place as sell.lua writes it; `undefined` if it is none. */
+export function placedIn(place: unknown): Elsewhere | undefined {
+  const [, letter, version] = /^([A-P]) (\d+)$/.exec(text(place)) ?? []
+  return letter === undefined ? undefined : elsewhere(letter, version as string)
+}
+
+/** Outcomes have small letters, shards have large ones. */
+function elsewhere(letter: string, version: string): Elsewhere | undefined {
+  if (letter > 'P') return undefined
+  return { shard: letter.charCodeAt(0) - firstLetter, place: `${letter} ${version}` }
+}
+
+export function movesReply(reply: unknown, shards: number): Moves {
+  if (shards === 1) return alone
+  const [late, moved, ready, ...transfers] = list(reply, 3 + 2 * shards)
+  return {
+    late: count(late),
+    moved: count(moved),
+    ready: count(ready) === 1,
+    given: transfers.slice(0, shards).map((transfer) => {
+      const [number, units] = text(transfer).split(' ').map(count)
+      return { number: number as number, units: units as number }
+    }),
+    got: transfers.slice(shards).map(count),
+  }
 }
 
 export function records(sku: string, flat: readonly unknown[], nowMs: number): OrderRecord[] {

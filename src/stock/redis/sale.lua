@@ -2,16 +2,19 @@
 -- on sale again, and writes it back if an order changed it. Where nothing changes nothing is written, so that what needs no
 -- write is answered where Redis takes none.
 --
--- stock   hash { epoch, total, available, held, sold, late, version, frozen, ended }. late: units that came back, not on
+-- stock   hash { epoch, total, available, held, sold, late, version, frozen, ended, shards, … }. late: units that came back, not on
 --         sale until `closed` ends. version: grows with every change, so an older state shows. frozen: 'token until' while
 --         the holder of the token reconciles the sale, or may take it over; else missing. ended: holds that ended by then
---         are no longer counted; missing before the first did
+--         are no longer counted; missing before the first did. shards: over how many the SKU is spread, missing for 1; each
+--         shard is a sale with keys of its own. What more it has then: move.lua
 -- orders  hash { order id = record }: 's2 ann' 2 sold to ann, 'h1 1700000000000' 1 held until then for nobody by name;
 --         'c' cancelled, 'r' refunded
 -- buyers  hash { buyer id = units bought, and units held until when }: '3', '1 2@1700000000000'
 -- holds   sorted set, one member for each moment at which holds end: 'units end' = end. So as many holds as end together
 --         cost one step when they do, and none of their records is touched.
 -- closed  until when some process may say sold out by itself, in microseconds; outlives the sale
+-- placed  of a shard, hash { order id = 'shard version' }: orders that belong here by their id, and are recorded in the
+--         shard where their buyer is counted. The shard is a letter, 'A' for the first; version: see sell.lua
 --
 -- All other moments are milliseconds of the server's clock; those that are stored are whole.
 --
@@ -49,20 +52,22 @@ local function closedForMs(sale)
   return sale.closedMs
 end
 
--- keys: of stock, orders, buyers, holds and closed. seen: 'epoch version' that the caller knows the sale by, or ''. A sale
--- that is older than that lost changes in a failover: it is frozen. Returns nil and, where something else is stored, the key
--- of it.
+-- keys: of stock, orders, buyers, holds and closed. seen: 'shards epoch version' that the caller knows the sale by, or
+-- 'shards'. A sale that is older than that lost changes in a failover: it is frozen. Returns nil and, where something else
+-- is stored, the error to answer: NOTASALE and its key, or SHARDS and how many there are.
 local function readSale(keys, first, seen)
   local stockKey, ordersKey, buyersKey, holdsKey, closedKey = unpack(keys, first, first + 4)
   local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late', 'version', 'frozen',
-    'ended')
+    'ended', 'shards')
   local present, whole = stock[1], stock[1]
   for i = 2, 6 do
     present = present or stock[i]
     whole = whole and stock[i] and string.find(stock[i], '^%d+$')
   end
   if not present and redis.call('EXISTS', stockKey) == 0 then return nil end
-  if not whole then return nil, stockKey end
+  if not whole then return nil, 'NOTASALE ' .. stockKey end
+  local shards, epoch, version = string.match(seen, '^(%d+) ?(%S*) ?(%d*)$')
+  if (stock[10] or '1') ~= shards then return nil, 'SHARDS ' .. (stock[10] or '1') end
   local sale = {
     stockKey = stockKey, ordersKey = ordersKey, buyersKey = buyersKey, holdsKey = holdsKey, closedKey = closedKey,
     epoch = stock[1], total = tonumber(stock[2]), available = tonumber(stock[3]), held = tonumber(stock[4]),
@@ -75,14 +80,17 @@ local function readSale(keys, first, seen)
   sale.ended = redis.call('ZRANGEBYSCORE', holdsKey, '-inf', nowMs)
   for _, member in ipairs(sale.ended) do
     local units = tonumber(string.match(member, '^(%d+) %d+$'))
-    if not units then return nil, holdsKey end
+    if not units then return nil, 'NOTASALE ' .. holdsKey end
     sale.held, sale.available = sale.held - units, sale.available + units
   end
   -- A part may have been evicted: without its orders ids would sell again, without its holds units would never come back.
-  if sale.sold + sale.held > 0 and redis.call('EXISTS', ordersKey) == 0 then return nil, ordersKey end
-  if sale.held < 0 or sale.held > 0 and redis.call('EXISTS', holdsKey) == 0 then return nil, holdsKey end
+  if sale.sold + sale.held > 0 and redis.call('EXISTS', ordersKey) == 0 then
+    return nil, 'NOTASALE ' .. ordersKey
+  end
+  if sale.held < 0 or sale.held > 0 and redis.call('EXISTS', holdsKey) == 0 then
+    return nil, 'NOTASALE ' .. holdsKey
+  end
   if sale.late > 0 and closedForMs(sale) == 0 then sale.late = 0 end
-  local epoch, version = string.match(seen, '^(%S+) (%d+)$')
   sale.seen = epoch == sale.epoch and tonumber(version) or 0
   if sale.version < sale.seen and not sale.frozen then
     sale.frozen = 'nobody 0'
@@ -291,14 +299,16 @@ local function writeStock(sale)
 end
 
 -- Writes what has changed. HSET, which nobody can do without, comes last, and HDEL first: where the user lacks a right,
--- the script has then stopped before it wrote anything.
-local function writeSale(sale)
-  if #sale.newRecords == 0 then return end
+-- the script has then stopped before it wrote anything. places: ids and places to write to `placed`, or nil.
+local function writeSale(sale, placedKey, places)
+  local placed = places and #places > 0
+  if #sale.newRecords == 0 and not placed then return end
   local changed, gone = changesOfBuyers(sale)
   tryHolds(sale)
   if #gone > 0 then redis.call('HDEL', sale.buyersKey, unpack(gone)) end
   writeHolds(sale)
   if #changed > 0 then redis.call('HSET', sale.buyersKey, unpack(changed)) end
-  redis.call('HSET', sale.ordersKey, unpack(sale.newRecords))
+  if placed then redis.call('HSET', placedKey, unpack(places)) end
+  if #sale.newRecords > 0 then redis.call('HSET', sale.ordersKey, unpack(sale.newRecords)) end
   writeStock(sale)
 end

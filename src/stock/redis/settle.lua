@@ -1,16 +1,17 @@
 -- Confirms or cancels holds, or refunds sales, one after the other. What is settled stays so, so it is safe to send twice.
 --
--- KEYS     stock, orders, buyers, holds, closed; see sale.lua
--- ARGV[1]  seen        'epoch version' of the sale, or ''
+-- KEYS     stock, orders, buyers, holds, closed; of a shard also placed; see sale.lua
+-- ARGV[1]  seen        what the caller knows the sale by, as `readSale` takes it
 -- ARGV[2]  kind        'confirm', 'cancel' or 'refund'
 -- ARGV[3]  ids         JSON array of order ids, at most 1,000
 -- ARGV[4]  quantities  JSON array of units to confirm, 0 for all; or '' when all are
 -- returns  { ms until units that came back are on sale, one letter per id, epoch, version }, or {} when it is not on sale;
---          or the error NOTASALE or FROZEN, and nothing was changed
+--          or the error NOTASALE, SHARDS or FROZEN, and nothing was changed
 --          d done, w done and units came back, a done before, e expired, c cancelled, f confirmed, u unknown, q sold with
---          another quantity, m more than is held, x what is stored for the order or its buyer was not written here
-local sale, damaged = readSale(KEYS, 1, ARGV[1])
-if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
+--          another quantity, m more than is held, x what is stored for the order or its buyer was not written here; or of a
+--          shard the one where the order is placed
+local sale, fault = readSale(KEYS, 1, ARGV[1])
+if fault then return redis.error_reply(fault) end
 if not sale then return {} end
 if sale.frozen then return redis.error_reply('FROZEN ' .. sale.stockKey) end
 local kind, ids = ARGV[2], cjson.decode(ARGV[3])
@@ -36,9 +37,11 @@ local function giveBack(units)
   if closedForMs(sale) > 0 then sale.late = sale.late + units end
 end
 
-local function settle(id, quantity)
+local placed = KEYS[6] and redis.call('HMGET', KEYS[6], unpack(ids))
+local function settle(i)
+  local id, quantity = ids[i], quantities and quantities[i] or 0
   local record = sale.records[id]
-  if not record then return 'u' end
+  if not record then return placed and placed[i] and string.sub(placed[i], 1, 1) or 'u' end
   local state, units, buyer, endMs = parsed(record)
   local answer = answers[state]
   if answer then return answer == 'a' and state == 's' and quantity > 0 and quantity ~= units and 'q' or answer end
@@ -61,6 +64,6 @@ local function settle(id, quantity)
 end
 
 local outcomes = {}
-for i = 1, #ids do outcomes[i] = settle(ids[i], quantities and quantities[i] or 0) end
+for i = 1, #ids do outcomes[i] = settle(i) end
 writeSale(sale)
 return { sale.closedMs or 0, table.concat(outcomes), sale.epoch, text(sale.version) }

@@ -2,7 +2,7 @@
 -- so it is safe to send twice.
 --
 -- KEYS     stock, orders, buyers, holds, closed of each SKU; see sale.lua
--- ARGV[1]  seen        JSON: 'epoch version' of the sale of each SKU, or ''
+-- ARGV[1]  seen        JSON: what `readSale` takes, of each SKU
 -- ARGV[2]  counts      JSON array: how many orders each basket has, one basket after the other
 -- ARGV[3]  holds       JSON array of milliseconds to hold each basket, 0 to sell; or '' when every basket is to be sold
 -- ARGV[4]  skus        JSON array: the index of each order's SKU, from 1
@@ -12,7 +12,7 @@
 -- ARGV[8]  limits      JSON array of units per buyer; or ''
 -- returns  { { letter, index of the order that the letter is about from 0, units of its SKU for sale, … }, three per basket,
 --          the units as text }, { epoch, version, … } of each SKU, '' where it is not on sale }. Letter: 'o' taken (some or
---          all of it now), 'r' all of it known, 'n' not on sale, or as `decide` answers. Or the error NOTASALE or FROZEN,
+--          all of it now), 'r' all of it known, 'n' not on sale, or as `decide` answers. Or the error NOTASALE, SHARDS or FROZEN,
 --          and nothing was changed
 local function decoded(json)
   return json ~= '' and cjson.decode(json)
@@ -21,8 +21,8 @@ local seen, counts, holds, skus = cjson.decode(ARGV[1]), cjson.decode(ARGV[2]), 
 local ids, quantities, buyers, limits = cjson.decode(ARGV[5]), decoded(ARGV[6]), decoded(ARGV[7]), decoded(ARGV[8])
 local sales, idsOf, buyersOf = {}, {}, {}
 for i = 1, #KEYS / 5 do
-  local sale, damaged = readSale(KEYS, i * 5 - 4, seen[i])
-  if damaged then return redis.error_reply('NOTASALE ' .. damaged) end
+  local sale, fault = readSale(KEYS, i * 5 - 4, seen[i])
+  if fault then return redis.error_reply(fault) end
   if sale and sale.frozen then return redis.error_reply('FROZEN ' .. sale.stockKey) end
   sales[i], idsOf[i], buyersOf[i] = sale or false, {}, {}
 end

@@ -1,7 +1,7 @@
 import { memoryStock, type StockDriver } from '../../../src/stock/index.js'
 import type { Clock } from '../../../src/core/clock.js'
 
-type Verb = Exclude<keyof StockDriver, 'basketLane' | 'checkSku'>
+type Verb = Exclude<keyof StockDriver, 'lane' | 'basketLane' | 'checkSku'>
 
 export interface WatchedDriver extends StockDriver {
   /** Trips so far. */

@@ -1,0 +1,33 @@
+import calculateSlot from 'cluster-key-slot'
+import { tagSafe } from '../../core/redis-client.js'
+
+/** Each shard of a SKU has a letter, `A` to `P`. */
+export const mostShards = 16
+
+const slots = 16_384
+
+/**
+ * How the names of a shard's keys begin. The first shard has those of a SKU without shards, so that one opened with another
+ * number is found. The others lie as far from it and from each other in the slots of a Cluster as they can.
+ */
+export function shardName(prefix: string, sku: string, shard: number, shards: number): string {
+  const tag = tagSafe(sku)
+  if (shard === 0) return `${prefix}{${tag}}`
+  const partOf = (name: string): number => Math.floor((calculateSlot(name) * shards) / slots)
+  const part = (partOf(tag) + shard) % shards
+  let n = 0
+  while (partOf(`${tag}#${n}`) !== part) n++
+  return `${prefix}{${tag}#${n}}:${shard}/${shards}`
+}
+
+/**
+ * The shard where the order with that id, or the buyer, is at home: FNV-1a over UTF-16 code units. Orders are found by it, so
+ * it never changes.
+ */
+export function homeOf(id: string, shards: number): number {
+  let value = 0x811c9dc5
+  for (let i = 0; i < id.length; i++) value = Math.imul(value ^ id.charCodeAt(i), 0x01000193)
+  // The low bits of ids that differ in their last digits differ too little.
+  value ^= value >>> 15
+  return (value >>> 0) % shards
+}
