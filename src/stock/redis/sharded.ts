@@ -221,19 +221,22 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
   }
 
   async function restock(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]> {
-    const changed = [...(await first.adjust(sku, changes, trip))]
-    for (const [i, change] of changes.entries()) {
-      if (change.kind !== 'restock' || change.quantity > 0) continue
-      while (changed[i]?.outcome === 'refused') {
-        const left = await shards.collect(sku, 0, -change.quantity, trip)
-        if (left === undefined || left < -change.quantity) {
-          changed[i] = { ...changed[i], available: left ?? 0 }
-          break
-        }
-        changed[i] = (await first.adjust(sku, [change], trip))[0] as StockChanged
-      }
-    }
+    const takesAway = (change: StockChange): boolean => change.kind === 'restock' && change.quantity < 0
+    if (!changes.some(takesAway)) return first.adjust(sku, changes, trip)
+    const changed: StockChanged[] = []
+    for (const change of changes) changed.push(await restockOne(sku, change, trip))
     return changed
+  }
+
+  /** The first shard has all restocks. Where units are to go, it may have to collect them. */
+  async function restockOne(sku: string, change: StockChange, trip: Trip): Promise<StockChanged> {
+    const wanted = change.kind === 'restock' ? -change.quantity : 0
+    for (;;) {
+      const [changed] = (await first.adjust(sku, [change], trip)) as [StockChanged]
+      if (changed.outcome !== 'refused' || wanted <= 0) return changed
+      const available = (await shards.collect(sku, 0, wanted, trip)) ?? 0
+      if (available < wanted) return { ...changed, available }
+    }
   }
 
   async function freeze(sku: string, change: StockChange & { kind: 'freeze' }, trip: Trip): Promise<StockChanged> {
