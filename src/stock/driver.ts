@@ -175,6 +175,12 @@ export function frozenSale(sku: string): StoreUnavailableError {
 
 export const isFrozenSale = (error: unknown): boolean => error instanceof Error && frozenErrors.has(error)
 
+/** The SKU is spread otherwise than this process does, which could find no order and no buyer of it. */
+export function openedOtherwise(sku: string, opened: string, given: number): StoreUnavailableError {
+  const why = `was opened with shards: ${opened}, and redisStock was given shards: ${given}`
+  return new StoreUnavailableError(`stock: ${JSON.stringify(sku)} ${why}`, { applied: 'no' })
+}
+
 /** What a backend holds at a SKU's keys is no sale. */
 export function damagedSale(sku: string, cause: unknown): StoreUnavailableError {
   return new StoreUnavailableError(

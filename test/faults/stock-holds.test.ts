@@ -83,7 +83,10 @@ interface Traders {
 const orders = 600
 
 /** Starts four processes, every second one with a gate; the first is to be killed. */
-async function startTraders(program: string, settings: Pick<TraderSettings, 'nodes' | 'prefix'>): Promise<Traders> {
+async function startTraders(
+  program: string,
+  settings: Pick<TraderSettings, 'nodes' | 'prefix' | 'shards'>,
+): Promise<Traders> {
   const processes = [0, 1, 2, 3].map((i) => {
     const all: TraderSettings = { ...settings, gateUnits: i % 2 ? 100 : 0, name: `process ${i}`, orders }
     const child = startLineProcess(process.execPath, [program, JSON.stringify(all)])
@@ -121,10 +124,10 @@ describe('holds in memory', () => {
 })
 
 const group = (): string => 'shop'
-const connected = (redis: Redis | Cluster, prefix: string): { truth: Stock; driver: StockDriver } => {
+const connected = (redis: Redis | Cluster, prefix: string, shards?: number): { truth: Stock; driver: StockDriver } => {
   redis.on('error', () => undefined)
   onTestFinished(() => redis.disconnect())
-  const driver = redisStock(redis, { prefix, group })
+  const driver = redisStock(redis, { prefix, ...(shards ? { shards } : { group }) })
   return { driver, truth: createStock(driver, { timeoutMs: 30_000 }) }
 }
 
@@ -171,12 +174,16 @@ describeWithServices(
   ({ 'redis-cluster': server }) => {
     const program = suiteProgram(new URL('./stock-trader.ts', import.meta.url))
 
-    it('are settled once by four processes, one of them killed, and strand nothing', async () => {
+    it.each([
+      ['in one slot', undefined],
+      ['over 4 shards', 4],
+      ['over 8 shards', 8],
+    ])('are settled once by four processes, one of them killed, and strand nothing: %s', async (_name, shards) => {
       const prefix = `${uniqueName('holds')}:`
-      const { truth } = connected(new Cluster([...server.nodes]), prefix)
+      const { truth } = connected(new Cluster([...server.nodes]), prefix, shards)
       let traders: Traders | undefined
       await whileWatched(truth, async () => {
-        traders = await startTraders(program.path, { nodes: server.nodes, prefix })
+        traders = await startTraders(program.path, { nodes: server.nodes, prefix, shards })
         await sleep(150)
         traders.victim.signal('SIGKILL')
         await server.pause()

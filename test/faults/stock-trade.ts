@@ -37,6 +37,8 @@ export interface Trade {
   readonly name: string
   readonly orders: number
   readonly callers: number
+  /** Whether both SKUs can be in one basket. @defaultValue true */
+  readonly baskets?: boolean
   readonly tell: (told: Told) => void
 }
 
@@ -44,7 +46,7 @@ export interface Trade {
  * Callers who hold, and then confirm, confirm a part, cancel or let lapse; who sell, and then may refund; and who take
  * baskets of both SKUs. Each call is repeated until it is answered, and each order ends in one state.
  */
-export async function trade(stock: Stock, { name, orders, callers, tell }: Trade): Promise<void> {
+export async function trade(stock: Stock, { name, orders, callers, baskets = true, tell }: Trade): Promise<void> {
   async function settle(
     sku: string,
     orderId: string,
@@ -87,7 +89,7 @@ export async function trade(stock: Stock, { name, orders, callers, tell }: Trade
       const isHeld = turn % 4 !== 1
       const holdMs = turn % 5 === 4 ? lapseMs : 3_600_000
       const order = { sku, orderId, quantity, buyer }
-      const isBasket = turn % 7 === 0
+      const isBasket = baskets && turn % 7 === 0
       const result = await answered((): Promise<SaleResult | BasketResult> => {
         if (isBasket) {
           const both = skus.map((one) => ({ ...order, sku: one }))

@@ -12,13 +12,15 @@ export interface TraderSettings {
   readonly gateUnits: number
   readonly name: string
   readonly orders: number
+  /** Without it both SKUs are in one group. */
+  readonly shards?: number | undefined
 }
 
-const { nodes, prefix, gateUnits, ...rest } = JSON.parse(process.argv[2] ?? '') as TraderSettings
+const { nodes, prefix, gateUnits, shards, ...rest } = JSON.parse(process.argv[2] ?? '') as TraderSettings
 const [node] = nodes
 const redis = nodes.length > 1 ? new Cluster([...nodes]) : new Redis({ ...node, retryStrategy: () => 20 })
 redis.on('error', () => undefined)
-const stock = createStock(redisStock(redis, { prefix, group: () => 'shop' }), {
+const stock = createStock(redisStock(redis, { prefix, ...(shards ? { shards } : { group: () => 'shop' }) }), {
   timeoutMs: 2_000,
   ...(gateUnits > 0 ? { local: { mode: 'gate', units: gateUnits } } : {}),
 })
@@ -28,7 +30,12 @@ while (redis.status !== 'ready') await once(redis, 'ready')
 process.stdout.write('ready\n')
 await once(process.stdin, 'data')
 process.stdin.unref()
-await trade(stock, { ...rest, callers: 16, tell: (told) => process.stdout.write(`${JSON.stringify(told)}\n`) })
+await trade(stock, {
+  ...rest,
+  callers: 16,
+  baskets: !shards,
+  tell: (told) => process.stdout.write(`${JSON.stringify(told)}\n`),
+})
 await stock.close()
 redis.disconnect()
 process.stdout.write('done\n')

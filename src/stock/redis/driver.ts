@@ -23,7 +23,7 @@ export interface RedisStockOptions {
   /**
    * Spreads each SKU over so many slots of a Cluster, 1 to 16, for one SKU that is hotter than one of its servers. The
    * promises stay: units move between shards where an order needs them. Every process must give the same number, and it
-   * stays until the SKU is removed (RangeError). `level` is then no snapshot, a sale that needs units of another shard takes more round
+   * stays until the SKU is removed (else StoreUnavailableError, `applied: 'no'`). `level` is then no snapshot, a sale that needs units of another shard takes more round
    * trips, and `sellTogether` takes no SKU. Not together with `group`. @defaultValue 1
    */
   readonly shards?: number | undefined

@@ -3,6 +3,7 @@ import {
   damagedOrder,
   damagedSale,
   frozenSale,
+  openedOtherwise,
   orderConflict,
   tooMuchToConfirm,
   type OrderRecord,
@@ -40,8 +41,6 @@ export interface Moves {
   readonly got: readonly number[]
 }
 
-const alone: Moves = Object.freeze({ late: 0, moved: 0, ready: true, given: [], got: [] })
-
 /** The letter of a shard in scripts. */
 export const shardLetter = (shard: number): string => String.fromCharCode(firstLetter + shard)
 
@@ -54,10 +53,7 @@ const replayed = Object.freeze({ ok: true, replayed: true } as const)
 export function unfitSale(sku: string, shards: number, error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined
   const others = /\bSHARDS (\d+)/.exec(error.message)?.[1]
-  if (others) {
-    const given = `shards ${shards} is out of range`
-    return new RangeError(`redisStock: ${given}: ${JSON.stringify(sku)} was opened with ${others}`)
-  }
+  if (others) return openedOtherwise(sku, others, shards)
   if (/\bFROZEN\b/.test(error.message)) return frozenSale(sku)
   // A key of another type, or one that a script found not to be a sale's.
   return /\b(?:WRONGTYPE|NOTASALE)\b/.test(error.message) ? damagedSale(sku, error) : undefined
@@ -208,7 +204,6 @@ function elsewhere(letter: string, version: string): Elsewhere | undefined {
 }
 
 export function movesReply(reply: unknown, shards: number): Moves {
-  if (shards === 1) return alone
   const [late, moved, ready, ...transfers] = list(reply, 3 + 2 * shards)
   return {
     late: count(late),

@@ -10,7 +10,8 @@
 -- ready      1, of the first shard: all shards are there. One that is missing then was lost
 -- collector  'token until', of the first shard: who collects units, so that two do not take them from each other for ever
 --
--- KEYS     stock, orders, buyers, holds, closed, placed; see sale.lua
+-- KEYS     stock, orders, buyers, holds, closed; see sale.lua
+-- KEYS[6]  placed; see sale.lua
 -- ARGV[1]  seen   what the caller knows the sale by, as `readSale` takes it
 -- ARGV[2]  epoch  of the sale; nothing is done to another
 -- ARGV[3]  step   'give' to shard n up to some units, as the holder of a token or '', with a number above that of the last

@@ -62,7 +62,7 @@ const versionsPerThaw = 2 ** 40
 /** What sale.lua reads of a sale. */
 const saleParts = ['stock', 'orders', 'buyers', 'holds', 'closed']
 
-/** What a shard has besides the rest. */
+/** A sale that is a shard. One that is not lacks the moves. */
 export type ShardState = StockState & Moves
 
 /**
@@ -206,8 +206,8 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
         recorded: count(recorded),
         closedForMs: count(closedForMs),
         frozen: count(frozen) === 1,
-        ...movesReply(moves, shards),
-      }
+        ...(shards > 1 && movesReply(moves, shards)),
+      } as ShardState
     },
     async orders(sku, cursor, trip) {
       const reply = list(await run(ordersScript, sku, ['stock', 'orders'], [cursor ?? '0', pageSize], trip))

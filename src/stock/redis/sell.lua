@@ -1,6 +1,7 @@
 -- Decides orders of one SKU, one after the other. An id that is recorded takes nothing more, so it is safe to send twice.
 --
--- KEYS     stock, orders, buyers, holds, closed; of a shard also placed; see sale.lua
+-- KEYS     stock, orders, buyers, holds, closed; see sale.lua
+-- KEYS[6]  placed      of a shard; see sale.lua
 -- ARGV[1]  seen        what the caller knows the sale by, as `readSale` takes it
 -- ARGV[2]  ids         JSON array of order ids, at most 1,000
 -- ARGV[3]  quantities  JSON array, or '' when every order is for one unit

@@ -1,6 +1,7 @@
 -- Confirms or cancels holds, or refunds sales, one after the other. What is settled stays so, so it is safe to send twice.
 --
--- KEYS     stock, orders, buyers, holds, closed; of a shard also placed; see sale.lua
+-- KEYS     stock, orders, buyers, holds, closed; see sale.lua
+-- KEYS[6]  placed      of a shard; see sale.lua
 -- ARGV[1]  seen        what the caller knows the sale by, as `readSale` takes it
 -- ARGV[2]  kind        'confirm', 'cancel' or 'refund'
 -- ARGV[3]  ids         JSON array of order ids, at most 1,000

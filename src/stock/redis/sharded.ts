@@ -40,7 +40,7 @@ function byShard<Item>(items: readonly Item[], shardOf: (item: Item, place: numb
 
 /** What a call is told whose shard could not be asked, while others could. */
 function unavailable(error: unknown): Error {
-  if (error instanceof StoreUnavailableError || error instanceof RangeError) return error
+  if (error instanceof StoreUnavailableError) return error
   const applied = error instanceof NothingApplied ? 'no' : 'unknown'
   return new StoreUnavailableError('stock: a shard gave no answer', { applied, cause: error })
 }
@@ -334,6 +334,6 @@ function levelOf({ epoch, shards, between }: SkuState, below: number | undefined
 
 /** The order was not sold, since its shard had too few units; whether others had them could not be asked. */
 function notCollected(error: unknown): never {
-  if (error instanceof StoreUnavailableError || error instanceof RangeError) throw error
+  if (error instanceof StoreUnavailableError) throw error
   throw new StoreUnavailableError('stock: the shards could not be asked for units', { applied: 'no', cause: error })
 }
