@@ -110,7 +110,7 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
       for (const [j, i] of asked.entries()) replies[i] = answers[j] as SaleResult | Error | Elsewhere
       const short = asked.filter((i) => isShort(replies[i]))
       if (short.length === 0) break
-      const wanted = short.reduce((sum, i) => sum + orderAt(i).quantity, 0)
+      const wanted = short.map((i) => orderAt(i).quantity)
       const left = await shards.collect(sku, shard, wanted, trip, token).catch(notCollected)
       const refusal: SaleResult =
         left === undefined
@@ -234,7 +234,7 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     for (;;) {
       const [changed] = (await first.adjust(sku, [change], trip)) as [StockChanged]
       if (changed.outcome !== 'refused' || wanted <= 0) return changed
-      const available = (await shards.collect(sku, 0, wanted, trip)) ?? 0
+      const available = (await shards.collect(sku, 0, [wanted], trip)) ?? 0
       if (available < wanted) return { ...changed, available }
     }
   }

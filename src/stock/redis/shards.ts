@@ -32,10 +32,16 @@ export interface Shards {
     trip: Trip,
   ): Promise<(SkuState & { readonly exact: boolean }) | undefined>
   /**
-   * Brings units to a shard: at least its part of what is left, more if `wanted` is more. Answers what is left in all;
-   * where that is enough for an order it can be asked of the shard again. `token` as of `sell`.
+   * Brings units to a shard: at least its part of what is left, more where more are `wanted`, which are the quantities of orders.
+   * Answers what is left in all; the orders for which that is enough can be asked of the shard again. `token` as of `sell`.
    */
-  collect(sku: string, shard: number, wanted: number, trip: Trip, token?: string): Promise<number | undefined>
+  collect(
+    sku: string,
+    shard: number,
+    wanted: readonly number[],
+    trip: Trip,
+    token?: string,
+  ): Promise<number | undefined>
   /** Makes a frozen SKU whole: every shard there, no transfer under way, and as many units as were opened and restocked. */
   mend(sku: string, token: string, forMs: number, trip: Trip): Promise<boolean>
 }
@@ -164,22 +170,27 @@ export function createShards(sales: readonly Sales[]): Shards {
   async function collect(
     sku: string,
     shard: number,
-    wanted: number,
+    wanted: readonly number[],
     trip: Trip,
     token = '',
   ): Promise<number | undefined> {
     const collector = randomUUID()
+    const least = Math.min(...wanted)
+    const most = wanted.reduce((sum, quantity) => sum + quantity, 0)
     for (;;) {
       const state = await read(sku, trip)
       if (!state) return undefined
-      if (state.left === 0) return (await readExactly(sku, undefined, trip))?.left
+      if (state.left < least) {
+        const exact = await readExactly(sku, undefined, trip)
+        if (!exact || exact.left < least) return exact?.left
+      }
       const step = ['collect', collector, collectMs]
       const [isOurs] = (await first.move(sku, state.epoch, step, trip)) ?? [0]
       if (isOurs === 1) {
         try {
           await finish(sku, state, trip)
           const whole = await readExactly(sku, undefined, trip)
-          if (whole) await take(sku, whole, shard, Math.min(wanted, whole.left), trip, token)
+          if (whole) await take(sku, whole, shard, Math.min(most, whole.left), trip, token)
           return whole?.left
         } finally {
           await first.move(sku, state.epoch, ['collect', collector, 0], trip).catch(() => undefined)

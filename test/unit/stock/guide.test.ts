@@ -1,5 +1,5 @@
 // The code of docs/guides/stock.md.
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import { StoreUnavailableError } from 'spillway'
 import {
   createStock,
@@ -153,6 +153,15 @@ it('groups the SKUs of a Cluster that are sold together', async () => {
   // #endregion group
   expect(Object.keys(driver)).toContain('sellTogether')
   redis.disconnect()
+})
+
+it('spreads a SKU over shards', async () => {
+  const cluster = new Cluster([{ port: 1 }], { lazyConnect: true })
+  // #region shards
+  const driver = redisStock(cluster, { shards: 4 }) // the same number in every process, until the SKU is removed
+  // #endregion shards
+  expect(driver.lane?.('shoe', 'o-1')).toBe(driver.lane?.('hat', 'o-1'))
+  cluster.disconnect()
 })
 
 it('restocks under an id', async () => {
