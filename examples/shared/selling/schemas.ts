@@ -63,7 +63,8 @@ export const audit = {
 }
 export const reconcile = {
   summary: 'Rebuild the stock from the database',
-  description: 'After the stock has lost data. Does nothing to a stock that has everything the database has.',
+  description:
+    'The service does so by itself when it finds that the stock has lost data. Does nothing to a stock that has everything the database has.',
   params: saleParams,
   response: { 200: object({ rebuilt: boolean, orders: count, published: count }), ...problems(404, 503) },
 }
