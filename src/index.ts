@@ -20,6 +20,7 @@ export {
   LockLostError,
   OrderConflictError,
   SpillwayError,
+  StockFrozenError,
   StoreUnavailableError,
   WaitTimeoutError,
 } from './core/errors.js'

@@ -1,32 +1,18 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import { projectPath } from '../shared/files.js'
 import { createWeb, refuseOtherMethods, type Problem } from '../shared/http.js'
-import { startSse, streaming, type SseHub, type Tally } from '../shared/live.js'
-import type { SaleAudit } from '../shared/rush/types.js'
-import type { Reconciliation } from '../shared/selling/reconcile.js'
-import type { OrderWatch } from '../shared/selling/watch.js'
+import { addCommonRoutes, type Backstage, type WebParts } from '../shared/selling/web.js'
 import type { Outcome } from './board.js'
 import type { Door } from './options.js'
 import type { RushRequest } from './rush-process.js'
 import * as schemas from './schemas.js'
 import type { Decision, Service } from './service.js'
 
-/** What a web process asks of others: of the office, and of whoever looks after all processes. */
-export interface Backstage {
-  audit(saleId: string): Promise<SaleAudit | undefined>
-  reconcile(saleId: string): Promise<Reconciliation | undefined>
-  metrics(): Promise<string>
-  /** `undefined` while another rush runs. */
-  rush(request: RushRequest): Promise<{ readonly id: string } | undefined>
-}
-
-export interface SeckillWeb {
-  readonly service: Service
-  readonly watch: OrderWatch
-  readonly backstage: Backstage
-  readonly hub: SseHub
-  readonly tally: Tally<Outcome>
-  readonly stores: () => Promise<Readonly<Record<string, boolean>>>
+export interface SeckillWeb extends WebParts<Service, Outcome> {
+  readonly backstage: Backstage & {
+    /** `undefined` while another rush runs. */
+    rush(request: RushRequest): Promise<{ readonly id: string } | undefined>
+  }
 }
 
 const problem = (error: string, message: string, more: object = {}): Problem => ({ error, message, ...more })
@@ -40,7 +26,7 @@ const suspendedSale = problem(
 const buyPath = '/sales/:id/orders'
 
 export async function createSeckillWeb(parts: SeckillWeb): Promise<FastifyInstance> {
-  const { hub, tally, backstage, stores } = parts
+  const { tally, backstage, stores } = parts
   const app = await createWeb({
     title: 'Seckill',
     description: 'Sells a limited stock to a rush of buyers, every unit once.',
@@ -60,13 +46,8 @@ export async function createSeckillWeb(parts: SeckillWeb): Promise<FastifyInstan
   addBuying(app, parts)
   addCeiling(app)
   addSales(app, parts)
-  addOrders(app, parts)
-  addOffice(app, parts)
-  app.get('/live', { schema: schemas.live, ...streaming }, (_request, reply) => {
-    reply.hijack()
-    hub.join(reply.raw)
-  })
-  app.addHook('preClose', async () => hub.close())
+  addRush(app, parts)
+  addCommonRoutes(app, parts, '/sales', schemas.orders, { sale: unknownSale, order: unknownOrder })
   finish()
   return app
 }
@@ -175,41 +156,11 @@ function addSales(app: FastifyInstance, { service }: SeckillWeb): void {
   })
 }
 
-interface OfOrder {
-  Params: { id: string; orderId: string }
-}
-
-function addOrders(app: FastifyInstance, { service, watch }: SeckillWeb): void {
-  const find = ({ params }: FastifyRequest<OfOrder>) => service.order(params.id, params.orderId)
-  app.get<OfOrder>('/sales/:id/orders/:orderId', { schema: schemas.getOrder }, async (request, reply) => {
-    return (await find(request)) ?? reply.code(404).send(unknownOrder)
-  })
-  app.get<OfOrder>(
-    '/sales/:id/orders/:orderId/events',
-    { schema: schemas.orderEvents, ...streaming },
-    async (request, reply) => {
-      const order = await find(request)
-      if (!order) return reply.code(404).send(unknownOrder)
-      reply.hijack()
-      startSse(reply.raw)
-      watch.follow(request.params.id, order, reply.raw)
-      return reply
-    },
-  )
-  app.addHook('preClose', async () => watch.close())
-}
-
 interface StartRush {
   Body: { saleId?: string; requests: number; connections: number; units: number }
 }
 
-function addOffice(app: FastifyInstance, { backstage, service }: SeckillWeb): void {
-  app.get<OfSale>('/sales/:id/audit', { schema: schemas.audit }, async (request, reply) => {
-    return (await backstage.audit(request.params.id)) ?? reply.code(404).send(unknownSale)
-  })
-  app.post<OfSale>('/sales/:id/reconcile', { schema: schemas.reconcile }, async (request, reply) => {
-    return (await backstage.reconcile(request.params.id)) ?? reply.code(404).send(unknownSale)
-  })
+function addRush(app: FastifyInstance, { backstage, service }: SeckillWeb): void {
   app.post<StartRush>('/rush', { schema: schemas.startRush }, async (request, reply) => {
     const { requests, connections, units } = request.body
     const saleId = request.body.saleId ?? (await openForRush(service, units))

@@ -1,5 +1,5 @@
 import {
-  boolean,
+  accepted,
   buyer,
   count,
   id,
@@ -7,11 +7,12 @@ import {
   keyHeader,
   level,
   object,
-  orderParams,
+  opening,
+  ordersOf,
   problems,
+  sale as saleFields,
   saleParams,
   string,
-  text,
   units,
 } from '../shared/selling/schemas.js'
 
@@ -30,16 +31,7 @@ const door = {
   description: 'A token bucket: holds `capacity`, gains `refill` every `perMs`, starts with `initial`',
 } as const
 
-const sale = object({
-  id: string,
-  title: string,
-  priceCents: count,
-  quantity: count,
-  opensAtMs: count,
-  limitPerBuyer: count,
-  state: { type: 'string', enum: ['upcoming', 'open', 'suspended', 'sold-out'] },
-  available: count,
-})
+const sale = object(saleFields)
 const order = object({
   orderId: string,
   state: { type: 'string', enum: ['accepted', 'recorded', 'rejected'] },
@@ -51,12 +43,7 @@ export const openSale = {
   summary: 'Open a sale',
   body: object(
     {
-      id,
-      title: text(200),
-      priceCents: integer(0, 2 ** 31 - 1),
-      quantity: units,
-      opensAtMs: { ...integer(0, Number.MAX_SAFE_INTEGER), description: 'Milliseconds since 1970; absent: now' },
-      limitPerBuyer: { ...units, default: 1 },
+      ...opening,
       door,
     },
     ['title', 'quantity'],
@@ -80,22 +67,11 @@ export const buy = {
   headers: keyHeader,
   body: object({ buyer, quantity: { ...units, default: 1 } }, ['buyer']),
   response: {
-    202: object({ orderId: string, state: { type: 'string', enum: ['accepted'] }, replayed: boolean }),
+    202: accepted,
     ...problems(404, 409, 422, 429, 503),
   },
 }
-export const getOrder = {
-  summary: 'What became of an order',
-  params: orderParams,
-  response: { 200: order, ...problems(404, 503) },
-}
-export const orderEvents = {
-  summary: 'The same as a stream of events',
-  description: 'Server-sent events named `order`; ends once the order is recorded or rejected',
-  params: orderParams,
-  response: { 200: { type: 'string' }, ...problems(404, 503) },
-}
-export { audit, live, reconcile } from '../shared/selling/schemas.js'
+export const orders = ordersOf(order, 'recorded or rejected')
 
 export const startRush = {
   summary: 'Send a rush of orders',

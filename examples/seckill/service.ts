@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { OrderConflictError } from 'spillway'
+import { OrderConflictError, StockFrozenError } from 'spillway'
 import type { Publisher } from 'spillway/queue'
 import { createRateLimiter, type RateLimiter } from 'spillway/ratelimit'
 import type { StockLevel } from 'spillway/stock'
@@ -122,6 +122,7 @@ export function createService(
         return await sell(stall, purchase)
       } catch (error) {
         if (error instanceof OrderConflictError) return { kind: 'conflict' }
+        if (error instanceof StockFrozenError) return suspended
         throw error
       }
     },

@@ -1,11 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { projectPath } from '../shared/files.js'
 import { createWeb, refuseOtherMethods } from '../shared/http.js'
-import { startSse, streaming, type SseHub, type Tally } from '../shared/live.js'
-import type { SaleAudit } from '../shared/rush/types.js'
-import type { Reconciliation } from '../shared/selling/reconcile.js'
 import type { SaleView } from '../shared/selling/shelf.js'
-import type { OrderWatch } from '../shared/selling/watch.js'
+import { addCommonRoutes, type WebParts } from '../shared/selling/web.js'
 import {
   answerBuyer,
   answerCancellation,
@@ -20,28 +17,14 @@ import type { Door, Room } from './options.js'
 import * as schemas from './schemas.js'
 import type { Decision, Service } from './service.js'
 
-/** What a ticketing server asks of others: of the order service, and of whoever looks after all processes. */
-export interface Backstage {
-  audit(showId: string): Promise<SaleAudit | undefined>
-  reconcile(showId: string): Promise<Reconciliation | undefined>
-  metrics(): Promise<string>
-}
-
-export interface TicketWeb {
-  readonly service: Service
-  readonly watch: OrderWatch
-  readonly backstage: Backstage
-  readonly hub: SseHub
-  readonly tally: Tally<Outcome>
-  readonly stores: () => Promise<Readonly<Record<string, boolean>>>
-}
+export type TicketWeb = WebParts<Service, Outcome>
 
 const ordersPath = '/shows/:id/orders'
 const holdsPath = '/shows/:id/holds'
 const orderPath = `${ordersPath}/:orderId`
 
 export async function createTicketWeb(parts: TicketWeb): Promise<FastifyInstance> {
-  const { hub, tally, backstage, stores } = parts
+  const { tally, backstage, stores } = parts
   const app = await createWeb({
     title: 'Tickets',
     description: 'Sells the tickets of shows, each once, to as many people as come.',
@@ -61,18 +44,7 @@ export async function createTicketWeb(parts: TicketWeb): Promise<FastifyInstance
   addBuying(app, parts)
   addSettling(app, parts)
   addShows(app, parts)
-  addOrders(app, parts)
-  app.get<OfShow>('/shows/:id/audit', { schema: schemas.audit }, async (request, reply) => {
-    return (await backstage.audit(request.params.id)) ?? reply.code(404).send(unknownShow)
-  })
-  app.post<OfShow>('/shows/:id/reconcile', { schema: schemas.reconcile }, async (request, reply) => {
-    return (await backstage.reconcile(request.params.id)) ?? reply.code(404).send(unknownShow)
-  })
-  app.get('/live', { schema: schemas.live, ...streaming }, (_request, reply) => {
-    reply.hijack()
-    hub.join(reply.raw)
-  })
-  app.addHook('preClose', async () => hub.close())
+  addCommonRoutes(app, parts, '/shows', schemas.orders, { sale: unknownShow, order: unknownOrder })
   finish()
   return app
 }
@@ -185,20 +157,4 @@ function addShows(app: FastifyInstance, { service }: TicketWeb): void {
     if (level === 'suspended') return answerSuspended(reply)
     return level ?? reply.code(404).send(unknownShow)
   })
-}
-
-function addOrders(app: FastifyInstance, { service, watch }: TicketWeb): void {
-  const find = ({ params }: FastifyRequest<OfOrder>) => service.order(params.id, params.orderId)
-  app.get<OfOrder>(orderPath, { schema: schemas.getOrder }, async (request, reply) => {
-    return (await find(request)) ?? reply.code(404).send(unknownOrder)
-  })
-  app.get<OfOrder>(`${orderPath}/events`, { schema: schemas.orderEvents, ...streaming }, async (request, reply) => {
-    const order = await find(request)
-    if (!order) return reply.code(404).send(unknownOrder)
-    reply.hijack()
-    startSse(reply.raw)
-    watch.follow(request.params.id, order, reply.raw)
-    return reply
-  })
-  app.addHook('preClose', async () => watch.close())
 }

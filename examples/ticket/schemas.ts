@@ -1,21 +1,22 @@
 import {
+  accepted,
   boolean,
   buyer,
   count,
-  id,
   integer,
   keyHeader,
   level,
   object,
+  opening,
   orderParams,
+  ordersOf,
   problems,
+  sale as saleFields,
   saleParams,
   string,
   text,
   units,
 } from '../shared/selling/schemas.js'
-
-export { audit, live, reconcile } from '../shared/selling/schemas.js'
 
 // JSON schemas of every route: they check what comes, compile what goes, and make the page at /docs.
 
@@ -35,16 +36,9 @@ const room = {
 const holdMs = { ...integer(1, dayMs), description: 'How long a buyer has to pay for what is held' } as const
 
 const show = object({
-  id: string,
-  title: string,
-  priceCents: count,
-  quantity: count,
-  opensAtMs: count,
-  limitPerBuyer: count,
+  ...saleFields,
   holdMs: count,
   room: object({ perSecond: { type: 'number' }, burst: count, lapseMs: count }),
-  state: { type: 'string', enum: ['upcoming', 'open', 'suspended', 'sold-out'] },
-  available: count,
 })
 const order = object({
   orderId: string,
@@ -61,12 +55,8 @@ export const openShow = {
   summary: 'Open a show',
   body: object(
     {
-      id,
-      title: text(200),
+      ...opening,
       priceCents: integer(0, 1e9),
-      quantity: units,
-      opensAtMs: { ...integer(0, Number.MAX_SAFE_INTEGER), description: 'Milliseconds since 1970; absent: now' },
-      limitPerBuyer: { ...units, default: 1 },
       holdMs: { ...holdMs, default: 120_000 },
       room,
     },
@@ -107,7 +97,7 @@ export const grab = {
   description: `Safe to repeat: the same key buys once. After 503 repeat it with the same key.${lined}`,
   ...buying,
   response: {
-    202: object({ orderId: string, state: { type: 'string', enum: ['accepted'] }, replayed: boolean }),
+    202: accepted,
     ...problems(403, 404, 409, 410, 422, 425, 429, 503),
   },
 }
@@ -146,14 +136,4 @@ export const refund = {
   params: orderParams,
   response: { 200: settled, ...problems(404, 409, 503) },
 }
-export const getOrder = {
-  summary: 'What became of an order',
-  params: orderParams,
-  response: { 200: order, ...problems(404, 503) },
-}
-export const orderEvents = {
-  summary: 'The same as a stream of events',
-  description: 'Server-sent events named `order`; ends once the order is no longer on its way to the database',
-  params: orderParams,
-  response: { 200: { type: 'string' }, ...problems(404, 503) },
-}
+export const orders = ordersOf(order, 'no longer on its way to the database')

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { OrderConflictError } from 'spillway'
+import { OrderConflictError, StockFrozenError } from 'spillway'
 import type { Publisher } from 'spillway/queue'
 import { createRateLimiter, type RateLimiter } from 'spillway/ratelimit'
 import type { SaleResult, Stock, StockLevel } from 'spillway/stock'
@@ -67,6 +67,12 @@ type Stall = AnyStall<Stock, Door, Entrance>
 
 /** Messages need no order among each other. One key per process keeps a trip's messages in one batch of one partition. */
 const partitionKey = randomUUID()
+
+/** A stock that is frozen comes back under another name, as one that is gone does. */
+function suspendedIfFrozen(error: unknown): { readonly kind: 'suspended' } {
+  if (error instanceof StockFrozenError) return { kind: 'suspended' }
+  throw error
+}
 
 export async function createService(
   stores: TicketStores,
@@ -162,7 +168,7 @@ export async function createService(
         return await askStock(ask, stall, purchase)
       } catch (error) {
         if (error instanceof OrderConflictError) return { kind: 'conflict' }
-        throw error
+        return suspendedIfFrozen(error)
       }
     }
 
@@ -175,8 +181,8 @@ export async function createService(
 
   return {
     ...shelf,
-    pay: (showId, orderId, card) => till.pay(showId, orderId, card),
-    refund: (showId, orderId) => till.refund(showId, orderId),
+    pay: (showId, orderId, card) => till.pay(showId, orderId, card).catch(suspendedIfFrozen),
+    refund: (showId, orderId) => till.refund(showId, orderId).catch(suspendedIfFrozen),
     grab: serve(sellTo),
     hold: serve(holdFor),
     async cancel(showId, orderId) {
@@ -184,7 +190,8 @@ export async function createService(
       if (!found) return 'unknown'
       const sku = skuOf(found.sale)
       const held = await find(found.sale, orderId)
-      const outcome = await books.cancel(orderId, sku)
+      const outcome = await books.cancel(orderId, sku).catch(suspendedIfFrozen)
+      if (typeof outcome === 'object') return outcome.kind
       if (outcome === 'unknown') return (await shelf.level(showId)) === 'suspended' ? 'suspended' : 'unknown'
       if (outcome === 'confirmed') return 'sold'
       if (outcome === 'expired') return 'expired'
@@ -208,7 +215,8 @@ export async function createService(
       const hold = await findHold(db, showId, orderId)
       if (!hold) return undefined
       const { buyer, quantity, ends_at_ms: endsAtMs } = hold
-      const state = hold.state === 'cancelled' ? 'cancelled' : 'expired'
+      // A hold that lasts is missing only in a stock that is being brought back.
+      const state = hold.state === 'held' && Number(endsAtMs) <= stores.nowMs() ? 'expired' : hold.state
       return { orderId, buyer, quantity, state, endsAtMs: Number(endsAtMs) }
     },
     async close() {

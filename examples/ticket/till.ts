@@ -86,7 +86,11 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
         if (isNotOnSale(error)) return undefined
         throw error
       })
-      if (!known) return { kind: (await isOnSale(stock, skuOf(sale))) ? 'ended' : 'suspended' }
+      if (!known) {
+        // A stock that fell back to an older state may have lost the hold. Unlike `find`, `cancel` is not answered from such a state.
+        await stock.cancel(orderId, skuOf(sale))
+        return { kind: (await isOnSale(stock, skuOf(sale))) ? 'ended' : 'suspended' }
+      }
       if (known.state === 'sold') return { kind: 'over', state: 'accepted' }
       const order = { saleId: showId, orderId, buyer: known.buyerId ?? '', quantity: known.quantity }
       const amountCents = known.quantity * sale.priceCents

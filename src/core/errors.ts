@@ -37,9 +37,14 @@ export class SpillwayError extends Error {
     return isOurs(value)
   }
 
-  // It does not name its own class: a bundler would rename the class to do that, and `name` would follow.
+  // By the names of the classes that it extends, which another copy of the package gives to its own. It does not name its own
+  // class: a bundler would rename the class to do that, and `name` would follow.
   static override [Symbol.hasInstance](value: unknown): boolean {
-    return isOurs(value) && (Object.getPrototypeOf(this) === Error || value.code === this.code)
+    if (!isOurs(value)) return false
+    const { name } = this.prototype
+    let type = Object.getPrototypeOf(value) as Error | null
+    while (type && type.name !== name) type = Object.getPrototypeOf(type) as Error | null
+    return type !== null
   }
 }
 
@@ -59,6 +64,20 @@ export class StoreUnavailableError extends SpillwayError {
   constructor(message: string, options: ErrorOptions & { readonly applied: 'no' | 'unknown' }) {
     super(message, options)
     this.applied = options.applied
+  }
+}
+
+/**
+ * Nothing of a SKU is sold, held or settled now: its backend fell back to an older state of it, or it is being reconciled. Nothing
+ * was changed (`applied` is `'no'`), and the same call succeeds once the SKU is reconciled. Its `code` is that of its base.
+ */
+export class StockFrozenError extends StoreUnavailableError {
+  static {
+    named(this, 'StockFrozenError')
+  }
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, { ...options, applied: 'no' })
   }
 }
 

@@ -1,4 +1,4 @@
-import { OrderConflictError, StoreUnavailableError } from '../core/errors.js'
+import { OrderConflictError, StockFrozenError, StoreUnavailableError } from '../core/errors.js'
 import type { Trip } from '../core/group-commit.js'
 import type { BasketResult, RecordedOrder, SaleResult, SettleResult, StockLevel } from './types.js'
 
@@ -72,7 +72,7 @@ export interface StockState extends StockLevel {
    * afterwards. It ends when the next hold does.
    */
   readonly closedForMs: number
-  /** Whether it is frozen: `frozenSale`. */
+  /** Whether it is frozen: then `sell`, `sellTogether` and `settle` answer with StockFrozenError. */
   readonly frozen: boolean
 }
 
@@ -91,7 +91,7 @@ export interface OrdersPage {
  * What a backend does for stock: one attempt per call, no waiting, no retry. Every verb is atomic for each SKU (`sellTogether` for
  * each basket), goes by the backend's clock, and may run twice (a client resends what was under way when its connection
  * broke). A hold whose time has passed counts as ended in every verb. `sell`, `sellTogether` and `settle` of a frozen sale reject
- * with `frozenSale`. Pass it to `createStock`.
+ * with StockFrozenError. Pass it to `createStock`.
  *
  * Calls `trip.sending()` right before the request leaves the process.
  */
@@ -161,19 +161,12 @@ export function damagedOrder(orderId: string, sku: string): StoreUnavailableErro
   )
 }
 
-const frozenErrors = new WeakSet<Error>()
-
 /** The sale of a SKU has lost changes that somebody had seen: nothing of it is sold until it was reconciled. */
-export function frozenSale(sku: string): StoreUnavailableError {
-  const error = new StoreUnavailableError(
+export function frozenSale(sku: string): StockFrozenError {
+  return new StockFrozenError(
     `stock: ${JSON.stringify(sku)} is frozen: the backend fell back to an older state of it, or it is being reconciled`,
-    { applied: 'no' },
   )
-  frozenErrors.add(error)
-  return error
 }
-
-export const isFrozenSale = (error: unknown): boolean => error instanceof Error && frozenErrors.has(error)
 
 /** The SKU is spread otherwise than this process does, which could find no order and no buyer of it. */
 export function openedOtherwise(sku: string, opened: string, given: number): StoreUnavailableError {

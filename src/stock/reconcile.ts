@@ -2,15 +2,8 @@ import { randomUUID } from 'node:crypto'
 import type { BackgroundReport } from '../core/background.js'
 import { sleep, type Clock } from '../core/clock.js'
 import { outsideRequests } from '../core/context.js'
-import { ClosedError, StoreUnavailableError } from '../core/errors.js'
-import {
-  frozenSale,
-  isFrozenSale,
-  type SaleRequest,
-  type StockChange,
-  type StockChanged,
-  type StockDriver,
-} from './driver.js'
+import { ClosedError, StockFrozenError, StoreUnavailableError } from '../core/errors.js'
+import { frozenSale, type SaleRequest, type StockChange, type StockChanged, type StockDriver } from './driver.js'
 import type { Reconcile, Reconciliation, RecordedOrder, SaleResult, SoldOrder, SoldOrders } from './types.js'
 
 /** How long a SKU is kept for a process that has frozen it and says nothing more. */
@@ -51,10 +44,10 @@ export function tellingOfFrozen(driver: StockDriver, noticed: (sku: string) => v
   const watch = async <Reply>(sku: string, reply: Promise<readonly Reply[]>): Promise<readonly Reply[]> => {
     try {
       const replies = await reply
-      if (replies.some(isFrozenSale)) noticed(sku)
+      if (replies.some((reply) => reply instanceof Error && reply instanceof StockFrozenError)) noticed(sku)
       return replies
     } catch (error) {
-      if (isFrozenSale(error)) noticed(sku)
+      if (error instanceof StockFrozenError) noticed(sku)
       throw error
     }
   }
@@ -64,7 +57,7 @@ export function tellingOfFrozen(driver: StockDriver, noticed: (sku: string) => v
     async sellTogether(baskets, trip) {
       const replies = await driver.sellTogether(baskets, trip)
       for (const [i, reply] of replies.entries()) {
-        if (isFrozenSale(reply)) for (const { sku } of baskets[i] as readonly SaleRequest[]) noticed(sku)
+        if (reply instanceof StockFrozenError) for (const { sku } of baskets[i] as readonly SaleRequest[]) noticed(sku)
       }
       return replies
     },

@@ -3,7 +3,7 @@ import { backgroundReporter } from '../core/background.js'
 import { keyString, positiveInteger } from '../core/check.js'
 import { sleep } from '../core/clock.js'
 import { channels, type StockOrderEvent, type StockSettlementEvent } from '../core/diagnostics.js'
-import { ClosedError } from '../core/errors.js'
+import { ClosedError, StockFrozenError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
 import {
   checkedBasket,
@@ -19,17 +19,16 @@ import {
   unitsChange,
   type Basket,
 } from './check.js'
-import {
-  isFrozenSale,
-  type OrderRecord,
-  type OrdersPage,
-  type SaleRequest,
-  type Settled,
-  type Settlement,
-  type StockChange,
-  type StockChanged,
-  type StockDriver,
-  type StockState,
+import type {
+  OrderRecord,
+  OrdersPage,
+  SaleRequest,
+  Settled,
+  Settlement,
+  StockChange,
+  StockChanged,
+  StockDriver,
+  StockState,
 } from './driver.js'
 import { createGatekeeper, questionOf } from './gatekeeper.js'
 import { createReconciler, tellingOfFrozen } from './reconcile.js'
@@ -365,7 +364,7 @@ const notTogether = (one: string, other: string): RangeError =>
   )
 
 function frozenOr(error: unknown): true {
-  if (isFrozenSale(error)) return true
+  if (error instanceof StockFrozenError) return true
   throw error
 }
 

@@ -183,8 +183,8 @@ export interface Stock extends AsyncDisposable {
   find(orderId: string, sku: string): Promise<RecordedOrder | undefined>
   /**
    * Makes the stock agree with the orders that the application knows to be sold. The SKU is frozen meanwhile: nothing is
-   * sold, held or settled, in any process (StoreUnavailableError, `applied: 'no'`). For a SKU that the backend has lost, `total` is what to
-   * open it with; without it that is a RangeError. StoreUnavailableError if another process reconciles it.
+   * sold, held or settled, in any process (StockFrozenError). For a SKU that the backend has lost, `total` is what to
+   * open it with; without it that is a RangeError. StockFrozenError if another process reconciles it.
    */
   reconcile(sku: string, orders: SoldOrders, options?: { readonly total?: number | undefined }): Promise<Reconciliation>
   /** Ends the sale and removes its keys. Nothing happens if the SKU is not on sale. */
@@ -211,7 +211,7 @@ export interface StockOptions {
   readonly local?: { readonly mode: 'gate'; readonly units: number } | undefined
   /**
    * Called when the backend fell back to an older state of a SKU, as after a failover to a replica that lacked the newest
-   * changes. The SKU is frozen in every process until `reconcile` was given the orders that you know to be sold: let your
+   * changes. The SKU is frozen in every process (StockFrozenError) until `reconcile` was given the orders that you know to be sold: let your
    * own queue run empty first. One process is called; if it fails, another is, or the same again.
    * @defaultValue the SKU stays frozen until `stock.reconcile` is called
    */

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { projectPath } from '../../examples/shared/files.js'
+import { within } from '../../examples/shared/within.js'
 import { ensureBuilt } from '../support/build.js'
 
 export interface Answer {
@@ -101,30 +102,29 @@ export async function readEvents(
   enough: (events: readonly { event: string; data: Record<string, unknown> }[]) => boolean,
   patienceMs = 2 ** 31 - 1,
 ): Promise<{ event: string; data: Record<string, unknown> }[]> {
-  const abort = new AbortController()
-  // Not AbortSignal.timeout beside AbortSignal.any: Node 20 may collect it, and then it never comes.
-  const late = setTimeout(() => abort.abort(new Error(`no such events within ${patienceMs} ms`)), patienceMs)
+  const over = new AbortController()
   try {
-    const response = await fetch(url, { signal: abort.signal })
-    const events: { event: string; data: Record<string, unknown> }[] = []
-    let text = ''
-    const decoder = new TextDecoder()
-    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-      text += decoder.decode(chunk, { stream: true })
-      const parts = text.split('\n\n')
-      text = parts.pop() ?? ''
-      for (const part of parts) {
-        const event = /^event: (.*)$/m.exec(part)?.[1]
-        const data = /^data: (.*)$/m.exec(part)?.[1]
-        if (event !== undefined && data !== undefined) {
-          events.push({ event, data: JSON.parse(data) as Record<string, unknown> })
+    return await within(patienceMs, over.signal, async (signal) => {
+      const response = await fetch(url, { signal })
+      const events: { event: string; data: Record<string, unknown> }[] = []
+      let text = ''
+      const decoder = new TextDecoder()
+      for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+        text += decoder.decode(chunk, { stream: true })
+        const parts = text.split('\n\n')
+        text = parts.pop() ?? ''
+        for (const part of parts) {
+          const event = /^event: (.*)$/m.exec(part)?.[1]
+          const data = /^data: (.*)$/m.exec(part)?.[1]
+          if (event !== undefined && data !== undefined) {
+            events.push({ event, data: JSON.parse(data) as Record<string, unknown> })
+          }
         }
+        if (enough(events)) break
       }
-      if (enough(events)) break
-    }
-    return events
+      return events
+    })
   } finally {
-    clearTimeout(late)
-    abort.abort()
+    over.abort()
   }
 }

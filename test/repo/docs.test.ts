@@ -30,8 +30,8 @@ describe('docs/errors.md', () => {
     const thrown = Object.entries(errors)
       .filter(([name]) => name !== 'SpillwayError')
       .map(([name, kind]) => ({ code: new kind('x', { applied: 'no' }).code, name }))
-    const byCode = (a: { code?: string | undefined }, b: { code?: string | undefined }): number =>
-      (a.code ?? '').localeCompare(b.code ?? '')
-    expect(listed.sort(byCode)).toEqual(thrown.sort(byCode))
+    const byName = (a: { name?: string | undefined }, b: { name?: string | undefined }): number =>
+      (a.name ?? '').localeCompare(b.name ?? '')
+    expect(listed.sort(byName)).toEqual(thrown.sort(byName))
   })
 })

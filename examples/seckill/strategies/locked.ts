@@ -3,7 +3,7 @@ import type { Lease, Lock } from 'spillway/lock'
 import type { Order } from 'spillway/stock'
 import type { Counts } from './counts.js'
 import type { Seller, Verdict } from '../../shared/selling/seller.js'
-import { maxWaitMs, verdictOn } from './seller.js'
+import { maxWaitMs, sellingAgain, verdictOn } from './seller.js'
 
 const sold: Verdict = { ok: true, replayed: false }
 const clash: Verdict = { ok: false, reason: 'clash' }
@@ -25,21 +25,24 @@ export function lockedSeller(lock: Lock, counts: Counts, lockKey: (sku: string) 
     return (await counts.write(decrement, lease.fencingToken)) ? sold : clash
   }
 
+  async function sell(order: Order): Promise<Verdict> {
+    // Units only go and orders only come, so what can be refused or repeated now needs no lock.
+    const seen = await counts.read(order, undefined)
+    const verdict = seen === 'stale' ? undefined : verdictOn(order, seen)
+    if (verdict) return verdict
+    try {
+      return await lock.run(lockKey(order.sku), (lease) => decide(order, lease), { maxWaitMs })
+    } catch (error) {
+      if (error instanceof WaitTimeoutError) return busy
+      if (error instanceof LockLostError) return clash
+      throw error
+    }
+  }
+
   return {
     open: (sku, quantity) => counts.open(sku, quantity),
-    async sell(order) {
-      // Units only go and orders only come, so what can be refused or repeated now needs no lock.
-      const seen = await counts.read(order, undefined)
-      const verdict = seen === 'stale' ? undefined : verdictOn(order, seen)
-      if (verdict) return verdict
-      try {
-        return await lock.run(lockKey(order.sku), (lease) => decide(order, lease), { maxWaitMs })
-      } catch (error) {
-        if (error instanceof WaitTimeoutError) return busy
-        if (error instanceof LockLostError) return clash
-        throw error
-      }
-    },
+    sell,
+    reconcile: sellingAgain(sell),
     level: (sku) => counts.level(sku),
     orders: (sku) => counts.orders(sku),
     find: (orderId, sku) => counts.find(orderId, sku),

@@ -4,7 +4,7 @@ import type { Order, StockLevel } from 'spillway/stock'
 import { ids, texts, type Database, type Tables } from '../../shared/selling/tables.js'
 import { levelOf, recordOf } from './counts.js'
 import type { Seller, Verdict } from '../../shared/selling/seller.js'
-import { maxWaitMs, notOnSale, verdictOn, type Seen } from './seller.js'
+import { maxWaitMs, notOnSale, sellingAgain, verdictOn, type Seen } from './seller.js'
 
 type OptimisticTables = {
   optimistic_stock: {
@@ -102,6 +102,20 @@ export function optimisticSeller(database: Database): Seller {
     return levelOf(row.total, row.count)
   }
 
+  function sell(order: Order): Promise<Verdict> {
+    // On one connection, or the write would queue for another while the version that was read grows old.
+    const selling = db.connection().execute(async (connection) => {
+      for (let attempt = 0; attempt < attempts; attempt++) {
+        const seen = await read(connection, order)
+        const verdict = verdictOn(order, seen)
+        if (verdict) return verdict
+        if (seen && (await write(connection, order, seen.version))) return sold
+      }
+      return clash
+    })
+    return inTime(selling, maxWaitMs)
+  }
+
   return {
     level,
     async open(sku, quantity) {
@@ -114,19 +128,8 @@ export function optimisticSeller(database: Database): Seller {
         throw error
       }
     },
-    sell(order) {
-      // On one connection, or the write would queue for another while the version that was read grows old.
-      const selling = db.connection().execute(async (connection) => {
-        for (let attempt = 0; attempt < attempts; attempt++) {
-          const seen = await read(connection, order)
-          const verdict = verdictOn(order, seen)
-          if (verdict) return verdict
-          if (seen && (await write(connection, order, seen.version))) return sold
-        }
-        return clash
-      })
-      return inTime(selling, maxWaitMs)
-    },
+    sell,
+    reconcile: sellingAgain(sell),
     async *orders(sku) {
       await level(sku)
       for (let after = ''; ;) {

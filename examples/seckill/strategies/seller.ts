@@ -1,6 +1,6 @@
 import { OrderConflictError } from 'spillway'
-import type { Order } from 'spillway/stock'
-import type { OpenSeller, Verdict } from '../../shared/selling/seller.js'
+import type { Order, SoldOrder } from 'spillway/stock'
+import type { OpenSeller, Seller, Verdict } from '../../shared/selling/seller.js'
 
 /** The ways to decide an order that the service knows. */
 export const strategies = ['stock', 'optimistic', 'redis-lock', 'zookeeper-lock'] as const
@@ -44,5 +44,24 @@ export function verdictOn(order: Order, seen: Seen | undefined): Verdict | undef
   if (buyer && bought + quantity > buyer.limit) return { ok: false, reason: 'buyer-limit', available: left }
   return undefined
 }
+
+/** Brings back orders by selling them again. */
+export const sellingAgain =
+  (sell: Seller['sell']): Seller['reconcile'] =>
+  async (sku, orders) => {
+    const unsold: SoldOrder[] = []
+    let recorded = 0
+    for await (const order of orders) {
+      const { orderId, quantity, buyerId } = order
+      // What was sold under the limit of its time stays sold.
+      const buyer = buyerId === undefined ? undefined : { id: buyerId, limit: Number.MAX_SAFE_INTEGER }
+      let verdict: Verdict
+      do verdict = await sell({ orderId, sku, quantity, buyer })
+      while (!verdict.ok && (verdict.reason === 'clash' || verdict.reason === 'busy'))
+      if (!verdict.ok) unsold.push(order)
+      else if (!verdict.replayed) recorded++
+    }
+    return { recorded, unsold }
+  }
 
 export const notOnSale = (sku: string): RangeError => new RangeError(`sku ${JSON.stringify(sku)} is not on sale`)

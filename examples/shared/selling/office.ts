@@ -1,5 +1,6 @@
 import { startConsumer, startPublisher, type Consumer } from 'spillway/queue'
 import { sqlInbox } from 'spillway/queue/sql'
+import { isStoreAway } from '../away.js'
 import type { SaleAudit } from '../rush/types.js'
 import { sharing } from '../sharing.js'
 import { audit, type Books } from './audit.js'
@@ -7,7 +8,7 @@ import { createCourtesy } from './courtesy.js'
 import type { OrderMessage, Tx } from './orders.js'
 import { isNotOnSale } from './rebuild.js'
 import { reconcile, type Reconciliation } from './reconcile.js'
-import { findSale, listSales, skuOf, type Sale, type SaleBooks } from './sales.js'
+import { findSale, listSales, saleIdOf, skuOf, type Sale, type SaleBooks } from './sales.js'
 import type { Seller } from './seller.js'
 import { stateOf, type SaleState } from './states.js'
 import type { Stores } from './stores.js'
@@ -45,7 +46,7 @@ export interface Office {
   doors(requestsPerSecond: number): void
   /** Gives every sale without a stock a new one: at the start, when the old one may have ended with its process. */
   revive(): Promise<void>
-  /** Looks for orders that a dead process left half done, and for a stock that lost some. */
+  /** Looks for orders that a dead process left half done, and brings back a stock that lost some or is gone. */
   check(): Promise<void>
   /** Writes what still waits if nobody else could, then stops. */
   close(): Promise<void>
@@ -62,7 +63,7 @@ export async function startOffice<Message = OrderMessage>(
   record: (tx: Tx, messages: readonly Message[]) => Promise<void>,
 ): Promise<Office> {
   const { names } = stores
-  const stock = stores.seller({ timeoutMs: 3_000 })
+  const stock = stores.seller({ timeoutMs: 3_000, onFrozen: (sku) => inBackground(() => replaceFrozen(sku)) })
   const inbox = sqlInbox(stores.db, { table: 'inbox', consumer: names.group })
   await inbox.migrate()
   const publisher = await startPublisher<OrderMessage>(stores.queue, { topic: stores.names.topic, timeoutMs: 3_000 })
@@ -86,6 +87,7 @@ export async function startOffice<Message = OrderMessage>(
   const once = sharing()
   const courtesy = createCourtesy()
   const lastSeen = new Map<string, string>()
+  let closed = false
 
   /** Orders wait where they are safe: in Kafka. Those in the memory of this process would be lost with it. */
   function giveWay(lag: number): number {
@@ -116,13 +118,41 @@ export async function startOffice<Message = OrderMessage>(
     return { id, title, priceCents, quantity, opensAtMs, state, total, available, held, sold }
   }
 
+  const withSale = async <T>(saleId: string, work: (sale: Sale) => Promise<T>): Promise<T | undefined> => {
+    const found = await findSale(stores.db, saleId)
+    return found && work(found.sale)
+  }
+
+  const bringBack = (sale: Sale, frozen = false): Promise<Reconciliation> =>
+    once(`reconcile ${sale.id}`, async () => {
+      const found = await reconcile(books, sale, frozen)
+      if (found.rebuilt) log(`sale ${sale.id}: the stock was built anew; ${found.orders} orders were sold before`)
+      return found
+    })
+
+  /** While a frozen stock waits for it, its SKU stays frozen. Nobody sells from an earlier life of a sale. */
+  const replaceFrozen = (sku: string): Promise<unknown> =>
+    withSale(saleIdOf(sku), async (sale) => skuOf(sale) === sku && bringBack(sale, true))
+
+  /** Work that the next look at the sales begins again if a store was away. */
+  async function inBackground(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      if (!closed && !isStoreAway(error)) log(String(error))
+    }
+  }
+
   async function checkSale(sale: Sale, { recordedUnits, rejectedOrders, recordedOrders }: SaleBooks): Promise<void> {
     const level = await levelOf(sale)
-    if (!level) return
+    if (!level) {
+      // One that has no stock yet is just being opened.
+      if (sale.generation > 0) void inBackground(() => bringBack(sale))
+      return
+    }
     if (recordedUnits > level.sold) {
-      if (!(await hasLostOrders(stores.db, stock, sale))) return
-      log(`sale ${sale.id}: the stock lost orders; suspended until it is reconciled`)
-      return stock.remove(skuOf(sale))
+      if (await hasLostOrders(stores.db, stock, sale)) void inBackground(() => bringBack(sale))
+      return
     }
     if (level.sold === recordedUnits) return
     // Only a difference that stays is one that nobody is working on; and one that has been looked at is known.
@@ -138,14 +168,9 @@ export async function startOffice<Message = OrderMessage>(
     lastSeen.delete(sale.id)
   }
 
-  const withSale = async <T>(saleId: string, work: (sale: Sale) => Promise<T>): Promise<T | undefined> => {
-    const found = await findSale(stores.db, saleId)
-    return found && work(found.sale)
-  }
-
   return {
     audit: (saleId) => once(`audit ${saleId}`, () => withSale(saleId, (sale) => audit(books, sale))),
-    reconcile: (saleId) => once(`reconcile ${saleId}`, () => withSale(saleId, (sale) => reconcile(books, sale))),
+    reconcile: (saleId) => withSale(saleId, (sale) => bringBack(sale)),
     doors: (requestsPerSecond) => courtesy.doors(requestsPerSecond),
     async report() {
       const [listed, lag, total] = await Promise.all([
@@ -161,9 +186,7 @@ export async function startOffice<Message = OrderMessage>(
     },
     async revive() {
       for (const { sale } of await listSales(stores.db, mostRevived)) {
-        if (await levelOf(sale)) continue
-        const { orders } = await reconcile(books, sale)
-        log(`sale ${sale.id}: the stock was built anew; ${orders} orders were sold before`)
+        if (!(await levelOf(sale))) await bringBack(sale)
       }
     },
     async check() {
@@ -173,6 +196,7 @@ export async function startOffice<Message = OrderMessage>(
       for (const { sale, books: counted } of listed) await checkSale(sale, counted)
     },
     async close() {
+      closed = true
       if (stores.embedded) await emptied(consumer)
       await consumer.close()
       await publisher.close()

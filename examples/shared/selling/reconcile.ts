@@ -2,16 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { NoAnswer } from '../processes.js'
 import type { Books } from './audit.js'
 import { isNotOnSale, openStock } from './rebuild.js'
-import { skuOf, type Sale } from './sales.js'
+import { findSale, skuOf, type Sale } from './sales.js'
 import { compare, heal } from './sweep.js'
 
 /** What a reconciliation found and did. */
 export interface Reconciliation {
   /** Whether the stock was built anew from the database. */
   readonly rebuilt: boolean
-  /** Recorded orders that the new stock sold again. */
+  /** Recorded orders that the new stock was given. */
   readonly orders: number
-  /** Orders that were sold but not on their way to the database, and now are. */
+  /** Orders that were sold and had no row, published again. */
   readonly published: number
 }
 
@@ -31,26 +31,34 @@ async function isOnSale({ stock }: Books, sale: Sale): Promise<boolean> {
 }
 
 /**
- * Brings stock and database together. A stock that has everything the database has stays, and what it has more is
- * published; one that has lost orders ends, and a new one is built from the database once every message is written.
+ * Brings stock and database together. A stock that has everything the database has stays. One that is frozen, that has lost
+ * orders or is gone ends, and the sale gets a new one from the database once every message is written. What the stock has
+ * and the database has not is published.
  */
-export async function reconcile(books: Books, sale: Sale): Promise<Reconciliation> {
+export async function reconcile(books: Books, sale: Sale, frozen = false): Promise<Reconciliation> {
   const { stores, stock, publisher, lag } = books
-  if (sale.generation > 0 && (await isOnSale(books, sale))) {
-    const { extraRows, missing } = await compare(stores.db, stock, sale)
-    if (extraRows === 0) {
+  let published = 0
+  if (sale.generation > 0) {
+    if (await isOnSale(books, sale)) {
+      const { extraRows, missing } = await compare(stores.db, stock, sale)
       await heal(publisher, sale, missing)
-      return { rebuilt: false, orders: 0, published: missing.length }
+      published = missing.length
+      if (extraRows === 0 && !frozen) return { rebuilt: false, orders: 0, published }
+      await stock.remove(skuOf(sale))
     }
-    await stock.remove(skuOf(sale))
+    await stores.retire(skuOf(sale))
+    // Nobody can sell from here on; who has sold a moment ago is still publishing.
+    if (!stores.embedded) await sleep(graceMs)
   }
-  if (sale.generation > 0) await stores.retire(skuOf(sale))
-  // Nobody can sell from here on; who has sold a moment ago is still publishing.
-  if (sale.generation > 0 && !stores.embedded) await sleep(graceMs)
   const deadline = performance.now() + patienceMs
   while ((await lag()) > 0) {
     if (performance.now() > deadline) throw new NoAnswer('the queue does not run empty')
     await sleep(100)
   }
-  return { rebuilt: true, orders: await openStock(stores, stock, sale), published: 0 }
+  const current = (await findSale(stores.db, sale.id))?.sale
+  // Another office may have been faster, or the server may be back that has the stock.
+  const isOver = current?.generation !== sale.generation || (sale.generation > 0 && (await isOnSale(books, sale)))
+  return isOver
+    ? { rebuilt: false, orders: 0, published }
+    : { rebuilt: true, orders: await openStock(stores, stock, sale), published }
 }

@@ -35,6 +35,9 @@ type Row = Selectable<Tables['sales']>
  */
 export const skuOf = ({ id, generation }: Pick<Sale, 'id' | 'generation'>): string => `${id}.${generation}`
 
+/** The sale that a name of {@link skuOf} is of. */
+export const saleIdOf = (sku: string): string => sku.slice(0, sku.lastIndexOf('.'))
+
 const saleOf = <Door>(row: Row): Sale<Door> => ({
   id: row.id,
   title: row.title,

@@ -28,6 +28,33 @@ const problem = problemSchema
 export const problems = <Status extends number>(...statuses: Status[]) =>
   Object.fromEntries(statuses.map((status) => [status, problem])) as Record<Status, typeof problem>
 
+/** What is told of a sale, but for its door. */
+export const sale = {
+  id: string,
+  title: string,
+  priceCents: count,
+  quantity: count,
+  opensAtMs: count,
+  limitPerBuyer: count,
+  state: { type: 'string', enum: ['upcoming', 'open', 'suspended', 'sold-out'] },
+  available: count,
+} as const
+/** What a sale is opened with, but for its door. */
+export const opening = {
+  id,
+  title: text(200),
+  priceCents: integer(0, 2 ** 31 - 1),
+  quantity: units,
+  opensAtMs: { ...integer(0, Number.MAX_SAFE_INTEGER), description: 'Milliseconds since 1970; absent: now' },
+  limitPerBuyer: { ...units, default: 1 },
+} as const
+/** The answer to an order that sold in one step. */
+export const accepted = object({
+  orderId: string,
+  state: { type: 'string', enum: ['accepted'] },
+  replayed: boolean,
+})
+
 export const saleParams = object({ id: string }, ['id'])
 export const orderParams = object({ id: string, orderId: string }, ['id', 'orderId'])
 
@@ -63,7 +90,8 @@ export const audit = {
 }
 export const reconcile = {
   summary: 'Rebuild the stock from the database',
-  description: 'After the stock has lost data. Does nothing to a stock that has everything the database has.',
+  description:
+    'The service does so by itself when it finds that the stock has lost data. Does nothing to a stock that has everything the database has.',
   params: saleParams,
   response: { 200: object({ rebuilt: boolean, orders: count, published: count }), ...problems(404, 503) },
 }
@@ -72,3 +100,19 @@ export const live = {
   description: 'Server-sent events named `snapshot`',
   response: { 200: { type: 'string' } },
 }
+
+/** An order, and its end as it comes: `ending` says which events there are last. */
+export const ordersOf = (order: object, ending: string) =>
+  ({
+    getOrder: {
+      summary: 'What became of an order',
+      params: orderParams,
+      response: { 200: order, ...problems(404, 503) },
+    },
+    orderEvents: {
+      summary: 'The same as a stream of events',
+      description: `Server-sent events named \`order\`; ends once the order is ${ending}`,
+      params: orderParams,
+      response: { 200: { type: 'string' }, ...problems(404, 503) },
+    },
+  }) as const

@@ -3,6 +3,7 @@ import { expect, it } from 'vitest'
 import { describeWithServices } from '../../services/vitest.js'
 import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/until.js'
+import { redisState } from '../redis-state.js'
 import { insist, wideOpen } from './service.js'
 import { processes, stackArguments, startService, type Service } from './stack.js'
 
@@ -22,14 +23,18 @@ interface Rush {
   readonly setbacks: number
 }
 
-/** What is done to the service while buyers rush it. It can ask how many setbacks they have met so far. */
-type Fault = (service: Service, setbacks: () => number) => Promise<void>
+/** What is done to the service `name` while buyers rush it. It can ask how many setbacks they have met so far. */
+type Fault = (service: Service, setbacks: () => number, name: string) => Promise<void>
 
 /**
  * Buyers who ask with the same key until they get an answer, as the service tells them to. `fault` is called when a third
  * of the units is sold, and buyers come until it is over; the stock and the database are looked at all the time.
  */
-async function rushThrough(service: Service, id: string, fault: Fault): Promise<Rush> {
+async function rushThrough(
+  service: Service,
+  id: string,
+  fault: (setbacks: () => number) => Promise<void>,
+): Promise<Rush> {
   const accepted = new Set<string>()
   let soldOut = 0
   let setbacks = 0
@@ -51,7 +56,7 @@ async function rushThrough(service: Service, id: string, fault: Fault): Promise<
   const buyer = async (): Promise<void> => {
     while (next < buyers || (injected && faulty)) {
       await buy(`k${next++}`)
-      if (accepted.size > units / 3) injected ??= fault(service, () => setbacks).finally(() => (faulty = false))
+      if (accepted.size > units / 3) injected ??= fault(() => setbacks).finally(() => (faulty = false))
       // Slow enough for the fault to meet a rush that is under way.
       await sleep(40)
     }
@@ -79,11 +84,11 @@ describeWithServices(
   'a rush through a fault',
   ['redis', 'kafka', 'mysql'],
   (servers) => {
-    const through = async (redisUrl: string, fault: Fault): Promise<Rush> => {
-      const { args } = await stackArguments({ ...servers, redis: { url: redisUrl } })
-      await using service = await startService(...args)
+    const through = async (redisUrl: string, fault: Fault, ...more: readonly string[]): Promise<Rush> => {
+      const { name, args } = await stackArguments({ ...servers, redis: { url: redisUrl } })
+      await using service = await startService(...args, ...more)
       const id = await service.open({ quantity: units, door: wideOpen })
-      const rush = await rushThrough(service, id, fault)
+      const rush = await rushThrough(service, id, (setbacks) => fault(service, setbacks, name))
 
       const audit = await service.settled(id)
       expect(audit).toMatchObject({ ok: true, total: units, sold: units, recordedOrders: units, rows: units })
@@ -152,6 +157,29 @@ describeWithServices(
         while (setbacks() === 0) await sleep(20)
         await proxy.accept()
       })
+    })
+
+    it('comes back by itself after Redis lost its data', async () => {
+      await through(servers.redis.url, async (service, _, name) => {
+        await using state = redisState(servers.redis.url, name)
+        await state.lose()
+        await until(() => service.complaints().includes('the stock was built anew'), 'a new stock')
+      })
+    })
+
+    it('comes back by itself after Redis fell back to an older state, and sells nothing twice', async () => {
+      const fault: Fault = async (service, _, name) => {
+        await using state = redisState(servers.redis.url, name)
+        await state.save()
+        const sales = async (): Promise<{ id: string; available: number }[]> =>
+          (await service.request('GET', '/sales')).body['sales'] as { id: string; available: number }[]
+        const saved = (await sales())[0]?.available ?? 0
+        await until(async () => ((await sales())[0]?.available ?? saved) <= saved - 50, 'sales that will be lost')
+        await state.fallBack()
+        await until(() => service.complaints().includes('the stock was built anew'), 'a new stock')
+      }
+      // A second worker that has not sold since the state was saved might sell from it until the first comes.
+      await through(servers.redis.url, fault, '--workers', '1')
     })
 
     it('writes what waits once the database is back', async () => {

@@ -4,6 +4,7 @@ import * as errors from '../../../src/core/errors.js'
 const classes = [
   ['SpillwayError', 'ERR_SPILLWAY'],
   ['StoreUnavailableError', 'ERR_STORE_UNAVAILABLE'],
+  ['StockFrozenError', 'ERR_STORE_UNAVAILABLE'],
   ['WaitTimeoutError', 'ERR_WAIT_TIMEOUT'],
   ['LockLostError', 'ERR_LOCK_LOST'],
   ['OrderConflictError', 'ERR_ORDER_CONFLICT'],
@@ -32,8 +33,9 @@ describe('errors', () => {
 
   it.each(classes)('%s is told from every other', (name) => {
     const error = make(errors, name)
+    const bases = name === 'StockFrozenError' ? ['SpillwayError', 'StoreUnavailableError'] : ['SpillwayError']
     for (const [other] of classes) {
-      expect(error instanceof errors[other], other).toBe(other === name || other === 'SpillwayError')
+      expect(error instanceof errors[other], other).toBe(other === name || bases.includes(other))
     }
   })
 
@@ -51,6 +53,7 @@ describe('errors', () => {
     for (const applied of ['no', 'unknown'] as const) {
       expect(new errors.StoreUnavailableError('x', { applied }).applied).toBe(applied)
     }
+    expect(new errors.StockFrozenError('x').applied).toBe('no')
   })
 
   it.each([[undefined], [null], ['ERR_CLOSED'], [new Error('x')], [{ code: 'ERR_CLOSED', name: 'ClosedError' }]])(

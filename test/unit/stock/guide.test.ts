@@ -1,6 +1,6 @@
 // The code of docs/guides/stock.md.
 import { Cluster, Redis } from 'ioredis'
-import { StoreUnavailableError } from 'spillway'
+import { StockFrozenError, StoreUnavailableError } from 'spillway'
 import {
   createStock,
   memoryStock,
@@ -68,6 +68,27 @@ it('settles an order whose answer was lost', async () => {
   await stock.open('shoe', 10)
   expect(await sellForSure(stock, { sku: 'shoe', orderId: 'a' })).toEqual({ ok: true, replayed: true })
   expect(await stock.level('shoe')).toMatchObject({ sold: 1 })
+})
+
+it('tells a buyer of a frozen SKU to come back', async () => {
+  const driver = memoryStock()
+  const stock = createStock(driver)
+  await stock.open('shoe', 10)
+  const trip = { signal: new AbortController().signal, sending: () => undefined }
+  await driver.adjust('shoe', [{ kind: 'freeze', token: 'other', quantity: 0, forMs: 60_000 }], trip)
+  // #region frozen
+  /** 202 with the order, 409 without, and 503 to come back a moment later. */
+  async function statusOf(order: Order): Promise<number> {
+    try {
+      return (await stock.sell(order)).ok ? 202 : 409
+    } catch (error) {
+      if (error instanceof StockFrozenError) return 503
+      throw error
+    }
+  }
+  // #endregion frozen
+  expect(await statusOf({ sku: 'shoe', orderId: 'a' })).toBe(503)
+  expect(await statusOf({ sku: 'lace', orderId: 'a' })).toBe(409)
 })
 
 it('freezes a SKU that fell back, and reconciles it with the database', async () => {

@@ -14,7 +14,7 @@ const setUp = (options: StockOptions = {}) => {
   const sell = (orderId: string) => stock.sell({ sku, orderId }).catch((error: unknown) => error)
   return { clock, driver, stock, freeze, sell }
 }
-const frozen = { code: 'ERR_STORE_UNAVAILABLE', applied: 'no' }
+const frozen = { name: 'StockFrozenError', code: 'ERR_STORE_UNAVAILABLE', applied: 'no' }
 
 describe('onFrozen', () => {
   it('is called once for all who meet the frozen SKU, and its orders put it on sale again', async () => {
