@@ -170,6 +170,33 @@ describeWithServices('a SKU over four shards of a Cluster', ['redis-cluster'], (
     expect(await stock.level(sku)).toEqual({ total: 12, available: 0, held: 0, sold: 12 })
   })
 
+  it('tells each order of a trip what became of it, although one shard cannot answer', async () => {
+    const { stock, redis, prefix } = setUp()
+    await stock.open(sku, 60)
+    for (let shard = 0; shard < shards; shard++) await stock.sell(order(nameAt(shard)))
+    const key = `${prefix}${shardName('', sku, 2, shards)}:stock`
+    const kept = (await redis.dumpBuffer(key))
+    await redis.set(key, 'something else')
+    const all = Array.from({ length: 80 }, (_, i) =>
+      order(`many${i}`, i % 2 ? { buyer: { id: `b${i}`, limit: 1 } } : {}),
+    )
+    const results = await Promise.allSettled(all.map((one) => stock.sell(one)))
+    for (const result of results) {
+      if (result.status === 'rejected') expect(result.reason).toMatchObject({ applied: 'no' })
+      else expect(result.value).toEqual({ ok: true, replayed: false })
+    }
+    await redis.restore(key, 0, kept, 'REPLACE')
+    const told = all.filter((_, i) => results[i]?.status === 'fulfilled').map(({ orderId }) => orderId)
+    expect(told.length).toBeGreaterThan(0)
+    expect(told.length).toBeLessThan(all.length)
+    const recorded: string[] = []
+    for await (const { orderId } of stock.orders(sku)) if (orderId.startsWith('many')) recorded.push(orderId)
+    expect(recorded.sort()).toEqual(told.sort())
+    const again = await Promise.all(all.map((one) => stock.sell(one)))
+    expect(again.filter(({ ok }) => ok)).toHaveLength(56)
+    expect(await stock.level(sku)).toEqual({ total: 60, available: 0, held: 0, sold: 60 })
+  })
+
   it('has one number of shards until it is removed', async () => {
     const { stock, open } = setUp()
     await stock.open(sku, 10)

@@ -92,6 +92,37 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
   const homeOfId = (id: string): number => homeOf(id, sales.length)
   const shardAt = (shard: number): Sales => sales[shard] as Sales
 
+  /**
+   * Asks the shards of the ids, and then, of those that are placed, the ones where they are. `places`: what the first shard knew of
+   * each that is placed.
+   */
+  async function where<Item extends { readonly orderId: string }, Reply>(
+    items: readonly Item[],
+    ask: (shard: number, items: readonly Item[], isPlaced: boolean) => Promise<readonly (Reply | Error | Elsewhere)[]>,
+  ): Promise<{ readonly answers: (Reply | Error)[]; readonly places: ReadonlyMap<number, string> }> {
+    const answers = await askEach<Item, Reply | Elsewhere>(
+      byShard(items, ({ orderId }) => homeOfId(orderId)),
+      items.length,
+      (shard, some) => ask(shard, some, false),
+    )
+    const placed = answers.flatMap((reply, at) => (isElsewhere(reply) ? [{ at, ...reply }] : []))
+    if (placed.length > 0) {
+      const found = await askEach<{ readonly at: number }, Reply | Elsewhere>(
+        byShard(placed, ({ shard }) => shard),
+        placed.length,
+        (shard, some) => {
+          const there = some.map(({ at }) => items[at] as Item)
+          return ask(shard, there, true)
+        },
+      ).catch((error: unknown) => placed.map(() => unavailable(error)))
+      for (const [i, { at }] of placed.entries()) answers[at] = found[i] as Reply | Error
+    }
+    return {
+      answers: answers as (Reply | Error)[],
+      places: new Map(placed.map(({ at, place }) => [at, place])),
+    }
+  }
+
   /** Decides orders in one shard, for as long as it can get the units that they want. */
   async function decide(
     sku: string,
@@ -100,24 +131,24 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     homes: readonly string[],
     trip: Trip,
     token: string,
-  ): Promise<readonly (SaleResult | Error | Elsewhere)[]> {
-    const replies = new Array<SaleResult | Error | Elsewhere>(orders.length)
+  ): Promise<(SaleResult | Error | Elsewhere)[]> {
+    const ask = (some: readonly number[]): Promise<readonly (SaleResult | Error | Elsewhere)[]> => {
+      const marks = some.map((i) => homes[i]).join('')
+      return shardAt(shard).sell(sku, some.map(orderAt), trip, token, marks)
+    }
     const orderAt = (i: number): SaleRequest => orders[i] as SaleRequest
-    let asked = orders.map((_, i) => i)
-    while (asked.length > 0) {
-      const marks = asked.map((i) => homes[i]).join('')
-      const answers = await shardAt(shard).sell(sku, asked.map(orderAt), trip, token, marks)
-      for (const [j, i] of asked.entries()) replies[i] = answers[j] as SaleResult | Error | Elsewhere
-      const short = asked.filter((i) => isShort(replies[i]))
-      if (short.length === 0) break
+    const replies = [...(await ask(orders.map((_, i) => i)))]
+    let short = orders.flatMap((_, i) => (isShort(replies[i]) ? [i] : []))
+    while (short.length > 0 && !trip.signal.aborted) {
       const wanted = short.map((i) => orderAt(i).quantity)
       const left = await shards.collect(sku, shard, wanted, trip, token).catch(notCollected)
-      const refusal: SaleResult =
-        left === undefined
-          ? { ok: false, reason: 'not-open', available: 0 }
-          : { ok: false, reason: 'sold-out', available: left }
-      for (const i of short) replies[i] = refusal
-      asked = short.filter((i) => left !== undefined && orderAt(i).quantity <= left)
+      for (const i of short) replies[i] = left instanceof Error ? left : soldOut(left)
+      const enough = short.filter((i) => typeof left === 'number' && orderAt(i).quantity <= left)
+      if (enough.length === 0) break
+      // What others of the trip were told holds, so a failure is told to these alone.
+      const again = await ask(enough).catch((error: unknown) => enough.map(() => unavailable(error)))
+      for (const [j, i] of enough.entries()) replies[i] = again[j] as SaleResult | Error | Elsewhere
+      short = enough.filter((i) => isShort(replies[i]))
     }
     return replies
   }
@@ -147,67 +178,21 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     trip: Trip,
     token = '',
   ): Promise<readonly (SaleResult | Error)[]> {
-    const buyersHome = ({ buyer }: SaleRequest, here: number): number => (buyer ? homeOf(buyer.id, sales.length) : here)
-    const replies = await askEach<SaleRequest, SaleResult | Elsewhere>(
-      byShard(orders, ({ orderId }) => homeOfId(orderId)),
-      orders.length,
-      (shard, some) => {
-        const homes = some.map((order) => {
-          const home = buyersHome(order, shard)
-          return home === shard ? '.' : shardLetter(home)
-        })
-        return decide(sku, shard, some, homes, trip, token)
-      },
-    )
-    const placed = replies.flatMap((reply, place) => (isElsewhere(reply) ? [place] : []))
-    if (placed.length === 0) return withLeft(sku, replies as (SaleResult | Error)[], trip)
-    const placeOf = (place: number): Elsewhere => replies[place] as Elsewhere
-    const decided = await askEach<number, SaleResult>(
-      byShard(placed, (place) => placeOf(place).shard),
-      placed.length,
-      async (shard, places) => {
-        const some = places.map((place) => orders[place] as SaleRequest)
-        const homes = some.map((order) => (buyersHome(order, shard) === shard ? '.' : '!'))
-        return (await decide(sku, shard, some, homes, trip, token)) as readonly (SaleResult | Error)[]
-      },
-    ).catch((error: unknown) => placed.map(() => unavailable(error)))
-    const answers = [...replies] as (SaleResult | Error)[]
-    for (const [i, place] of placed.entries()) answers[place] = decided[i] as SaleResult | Error
-    const refused = placed.filter((at) => {
-      const answer = answers[at]
-      return isRefusal(answer) && answer.reason !== 'spent'
+    const { answers, places } = await where<SaleRequest, SaleResult>(orders, (shard, some, isPlaced) => {
+      const homes = some.map(({ buyer }) => {
+        const home = buyer ? homeOf(buyer.id, sales.length) : shard
+        if (home === shard) return '.'
+        return isPlaced ? '!' : shardLetter(home)
+      })
+      return decide(sku, shard, some, homes, trip, token)
     })
-    const forgettable = refused.map((at) => ({
-      orderId: (orders[at] as SaleRequest).orderId,
-      place: placeOf(at).place,
-    }))
-    await forget(sku, forgettable, trip).catch(() => undefined)
+    const refused = [...places].flatMap(([at, place]) => {
+      const answer = answers[at]
+      const isForgotten = isRefusal(answer) && answer.reason !== 'spent'
+      return isForgotten ? [{ orderId: (orders[at] as SaleRequest).orderId, place }] : []
+    })
+    await forget(sku, refused, trip).catch(() => undefined)
     return withLeft(sku, answers, trip)
-  }
-
-  /** Asks the shards of the ids, and then those where the orders are placed. */
-  async function where<Item extends { readonly orderId: string }, Reply>(
-    items: readonly Item[],
-    ask: (shard: number, items: readonly Item[]) => Promise<readonly (Reply | Error | Elsewhere)[]>,
-  ): Promise<readonly (Reply | Error)[]> {
-    const replies = await askEach<Item, Reply | Elsewhere>(
-      byShard(items, ({ orderId }) => homeOfId(orderId)),
-      items.length,
-      ask,
-    )
-    const placed = replies.flatMap((reply, place) => (isElsewhere(reply) ? [place] : []))
-    if (placed.length === 0) return replies as (Reply | Error)[]
-    const found = await askEach<number, Reply | Elsewhere>(
-      byShard(placed, (place) => (replies[place] as Elsewhere).shard),
-      placed.length,
-      (shard, places) =>
-        ask(
-          shard,
-          places.map((place) => items[place] as Item),
-        ),
-    ).catch((error: unknown) => placed.map(() => unavailable(error)))
-    for (const [i, place] of placed.entries()) replies[place] = found[i] as Reply | Error
-    return replies as (Reply | Error)[]
   }
 
   async function open(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]> {
@@ -280,8 +265,10 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
       const replies = await sell((orders[0] as SaleRequest).sku, orders, trip)
       return replies.map((reply) => (isRefusal(reply) ? { ...reply, refusedBy: 0 } : reply)) as (BasketResult | Error)[]
     },
-    settle: (sku, settlements, trip) =>
-      where<Settlement, Settled>(settlements, (shard, some) => shardAt(shard).settle(sku, some, trip)),
+    async settle(sku, settlements, trip) {
+      const ask = (shard: number, some: readonly Settlement[]) => shardAt(shard).settle(sku, some, trip)
+      return (await where<Settlement, Settled>(settlements, ask)).answers
+    },
     async level(sku, close, trip) {
       const state = await shards.readExactly(sku, close, trip)
       return state && levelOf(state, state.exact ? close?.below : undefined)
@@ -303,13 +290,12 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
       return { epoch: of, orders: isOfSale ? page.orders : [], next }
     },
     async find(sku, orderIds, trip) {
-      return where<{ readonly orderId: string }, OrderRecord | undefined>(
-        orderIds.map((orderId) => ({ orderId })),
-        async (shard, items) => {
-          const ids = items.map(({ orderId }) => orderId)
-          return shardAt(shard).find(sku, ids, trip)
-        },
-      )
+      const items = orderIds.map((orderId) => ({ orderId }))
+      const { answers } = await where<(typeof items)[number], OrderRecord | undefined>(items, (shard, some) => {
+        const ids = some.map(({ orderId }) => orderId)
+        return shardAt(shard).find(sku, ids, trip)
+      })
+      return answers
     },
   }
 }
@@ -332,8 +318,13 @@ function levelOf({ epoch, shards, between }: SkuState, below: number | undefined
   }
 }
 
-/** The order was not sold, since its shard had too few units; whether others had them could not be asked. */
-function notCollected(error: unknown): never {
-  if (error instanceof StoreUnavailableError) throw error
-  throw new StoreUnavailableError('stock: the shards could not be asked for units', { applied: 'no', cause: error })
+/** What an order is told whose shard had too few units while the others could not be asked: it was not sold. */
+function notCollected(error: unknown): Error {
+  if (error instanceof StoreUnavailableError) return error
+  return new StoreUnavailableError('stock: the shards could not be asked for units', { applied: 'no', cause: error })
 }
+
+const soldOut = (left: number | undefined): SaleResult =>
+  left === undefined
+    ? { ok: false, reason: 'not-open', available: 0 }
+    : { ok: false, reason: 'sold-out', available: left }
