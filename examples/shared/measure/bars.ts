@@ -49,7 +49,7 @@ export const linear =
     left + (value / highest) * (width - left - right)
 
 /** Milliseconds from 1 to 10^`powers` on a logarithmic axis, since latencies go over several powers of ten. */
-export const logarithmic =
+const logarithmic =
   (powers: number) =>
   (ms: number): number =>
     left + (Math.log10(Math.max(1, ms)) / powers) * (width - left - right)

@@ -6,10 +6,10 @@ import { progressBar } from '../../shared/load/terminal.js'
 import { commitOf } from '../../shared/measure/commit.js'
 import { explain, OptionsError } from '../../shared/options.js'
 import { progressLine } from '../../shared/rush/report.js'
-import { measureRow } from './measure.js'
+import { measureRow, type RowResult } from './measure.js'
 import { readOptions, usage, type Row, type RowsOptions } from './options.js'
 import { nameOf, renderRow } from './report.js'
-import { isDone, readResults, withResult, writeResults, type RowResult } from './results.js'
+import { isDone, readResults, withResult, writeResults } from './results.js'
 import { withStack } from './stack.js'
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`)

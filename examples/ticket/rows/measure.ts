@@ -30,6 +30,15 @@ export interface Measured {
   readonly problems: readonly string[]
 }
 
+/** A row that was run, and where and how. */
+export interface RowResult extends Row, Measured, Pick<RowsOptions, 'servers' | 'connections' | 'command'> {
+  readonly commit: string
+  readonly date: string
+  readonly machine: readonly string[]
+  /** How many processes wanted to run, on average over a minute, before the row. */
+  readonly loadAverage: number
+}
+
 /** The order service gives way to the load and writes afterwards; half a million orders take it some minutes. */
 const auditTimeoutMs = 3_600_000
 

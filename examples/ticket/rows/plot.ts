@@ -11,7 +11,7 @@ import {
 import { count } from '../../shared/load/terminal.js'
 import { documented } from './document.js'
 import { nameOf } from './report.js'
-import type { RowResult } from './results.js'
+import type { RowResult } from './measure.js'
 
 function speedPanel(results: readonly RowResult[]): Panel<RowResult> {
   const fastest = Math.max(1, ...results.map(({ perSecond }) => perSecond))

@@ -1,9 +1,8 @@
 import { count, latencyTable, table } from '../../shared/load/terminal.js'
 import { markdownTable } from '../../shared/measure/markdown.js'
 import { documented, short } from './document.js'
-import type { Measured } from './measure.js'
+import type { Measured, RowResult } from './measure.js'
 import type { Row } from './options.js'
-import type { RowResult } from './results.js'
 
 const isFewer = ({ row, requests }: Row): boolean => requests < row
 

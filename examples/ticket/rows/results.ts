@@ -1,19 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OptionsError } from '../../shared/options.js'
-import type { Measured } from './measure.js'
-import type { Row, RowsOptions } from './options.js'
+import type { RowResult } from './measure.js'
+import type { Row } from './options.js'
 import { renderRowsPlot } from './plot.js'
 import { renderReport } from './report.js'
-
-/** A row that was run, and where and how. */
-export interface RowResult extends Row, Measured, Pick<RowsOptions, 'servers' | 'connections' | 'command'> {
-  readonly commit: string
-  readonly date: string
-  readonly machine: readonly string[]
-  /** How many processes wanted to run, on average over a minute, before the row. */
-  readonly loadAverage: number
-}
 
 type Wanted = Row & Pick<RowResult, 'servers' | 'connections' | 'commit'>
 
