@@ -2,7 +2,7 @@ import type { Latency } from '../../shared/load/summary.js'
 import type { RushProgress, SaleAudit } from '../../shared/rush/types.js'
 import { grabTickets } from '../client/client.js'
 import { completedOf, problemsOf } from './audit.js'
-import { startKiller, type Killer } from './kills.js'
+import { prepareKiller } from './kills.js'
 import { watchMemory, type ProcessMemory } from './memory.js'
 import type { Row, RowsOptions } from './options.js'
 import type { Program } from '../../shared/measure/programs.js'
@@ -24,6 +24,8 @@ export interface Measured {
   /** From the last answer until every order was in the database, and the audit had seen it. */
   readonly settledAfterSeconds: number
   readonly kills: number
+  /** Orders that had been accepted when the first server was killed; `undefined` where none was. */
+  readonly acceptedBeforeKills?: number
   readonly memory: readonly ProcessMemory[]
   readonly audit: SaleAudit | undefined
   /** What did not hold, one sentence each. */
@@ -51,13 +53,15 @@ export async function measureRow(
 ): Promise<Measured> {
   const { requests, tickets, killEverySeconds } = row
   const memory = watchMemory(service.pid)
-  let killer: Killer | undefined
+  const killer = killEverySeconds === undefined ? undefined : await prepareKiller(url, servers, killEverySeconds)
+  let acceptedBeforeKills: number | undefined
   let answeredAtMs = 0
   const rush = await grabTickets(
     { url, units: tickets, requests, connections, resend: true, auditTimeoutMs },
     (progress) => {
-      if (killEverySeconds !== undefined && progress.state === 'running') {
-        killer ??= startKiller(url, servers, killEverySeconds)
+      if (killer && progress.state === 'running') {
+        acceptedBeforeKills ??= progress.outcomes['202'] ?? 0
+        killer.begin()
       }
       if (progress.state === 'auditing') {
         void killer?.stop()
@@ -74,6 +78,7 @@ export async function measureRow(
   return {
     ...{ done, completed, failed: requests - completed, resent, accepted: outcomes['202'] ?? 0, outcomes },
     ...{ seconds, perSecond, latencyMs, settledAfterSeconds, kills, memory: await memory(), audit },
+    ...(acceptedBeforeKills !== undefined && { acceptedBeforeKills }),
     problems: problemsOf(row, { ...rush, kills }),
   }
 }

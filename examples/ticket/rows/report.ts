@@ -116,15 +116,16 @@ function kills(results: readonly RowResult[]): string {
   return `
 ## With servers that are killed
 
-The ticketing server that has run longest is killed with SIGKILL when the load begins, and then again and again, each time as soon as
+The ticketing server that has run longest is killed with SIGKILL when the load has begun, and then again and again, each time as soon as
 another one serves. A new one is started in its place. Buyers whose connection broke send their order again under its key.
 
 ${markdownTable(
-  ['row', 'servers killed', 'orders sent again', 'tickets sold'],
+  ['row', 'servers killed', 'orders sent again', 'accepted before the first was killed', 'tickets sold'],
   killed.map((one) => [
     nameOf(one),
     count(one.kills),
     count(one.resent),
+    count(one.acceptedBeforeKills ?? 0),
     one.audit ? count(one.audit.sold) : 'unknown',
   ]),
 )}

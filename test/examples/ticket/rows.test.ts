@@ -171,7 +171,7 @@ describe('the report', () => {
     resultOf({ ...whole, completed: 1e5 }),
     resultOf(),
     resultOf({ row: 5e6, requests: 5e6, tickets: 50_000, problems: ['the audit does not hold'] }),
-    resultOf({ killEverySeconds: 3, kills: 4, resent: 77 }),
+    resultOf({ killEverySeconds: 3, kills: 4, resent: 77, acceptedBeforeKills: 12 }),
   ]
 
   it('has the document beside ours, and says where it was not all', () => {
@@ -184,7 +184,7 @@ describe('the report', () => {
       '| 1e6 (on 3,000 requests), 30 tickets | 3,000 | 0 | 1.5 | 2,000 | 2 | 9 | 20 | 30 | 30 | 30 |',
     )
     expect(report).toContain('✘ the audit does not hold')
-    expect(report).toContain('| 1e6 (on 3,000 requests), 30 tickets, a server killed every 3 s | 4 | 77 | 30 |')
+    expect(report).toContain('| 1e6 (on 3,000 requests), 30 tickets, a server killed every 3 s | 4 | 77 | 12 | 30 |')
     expect(report).toContain('| 160, 1,170 | 12 |')
     expect(report).toContain('- a machine')
   })
