@@ -53,6 +53,7 @@ export default defineConfig((options) => [
       'examples/pos/main': 'examples/pos/main.ts',
       'examples/pos/upstream': 'examples/pos/upstream/main.ts',
       'examples/pos/scale': 'examples/pos/scale/main.ts',
+      'examples/ticket/rows': 'examples/ticket/rows/main.ts',
       'examples/ticket/compare': 'examples/ticket/compare/main.ts',
       'examples/ticket/compare-server': 'examples/ticket/compare/server.ts',
       stack: 'test/services/cli.ts',

@@ -33,6 +33,19 @@ export async function runExample(example: string, args: readonly string[]) {
   return { program, output, ended }
 }
 
+/** Runs a built program of an example (`ticket/rows`) to its end. */
+export async function runToEnd(program: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  await ensureBuilt()
+  const child = spawn(process.execPath, [projectPath('build/examples', `${program}.js`), ...args], {
+    env: { ...process.env, ...env },
+  })
+  const output = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()))
+  const [code] = (await once(child, 'close')) as [number]
+  return { code, ...output }
+}
+
 /** Runs it until it listens, and says where. */
 export async function startExample(
   example: string,

@@ -7,7 +7,15 @@ import { promisify } from 'node:util'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const sources = ['src', 'examples', 'package.json', 'tsup.config.ts']
-const programs = ['seckill/main', 'seckill/rush', 'seckill/compare', 'pos/main', 'pos/upstream', 'pos/scale']
+const programs = [
+  'seckill/main',
+  'seckill/rush',
+  'seckill/compare',
+  'pos/main',
+  'pos/upstream',
+  'pos/scale',
+  'ticket/rows',
+]
 const products = ['dist/index.js', ...programs.map((program) => `build/examples/${program}.js`)]
 const lock = join(root, 'node_modules', '.spillway-build')
 

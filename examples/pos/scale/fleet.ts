@@ -16,7 +16,7 @@ import { freePort } from '../../../test/services/net.js'
 import { redisCommand } from '../../../test/services/redis-fleet.js'
 import { projectPath } from '../../shared/files.js'
 import type { SessionsIn } from './options.js'
-import { cpuSeconds, startProgram, type Program } from './programs.js'
+import { cpuSeconds, startProgram, type Program } from '../../shared/measure/programs.js'
 
 /** The servers of one or more runs, which keep their sessions in the same place. */
 export interface Backend extends AsyncDisposable {

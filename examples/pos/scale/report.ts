@@ -1,5 +1,6 @@
 import { renderPlot } from '../../shared/load/plot.js'
 import { count, latencyTable, table } from '../../shared/load/terminal.js'
+import { markdownTable } from '../../shared/measure/markdown.js'
 import { documented, documentedOf } from './document.js'
 import type { Run, SessionsIn } from './options.js'
 import type { RunResult } from './scale.js'
@@ -149,12 +150,6 @@ Where a master is killed, that is when all users are there, and they do as the p
 asked for again with the same key (${count(setbacks)} requests were), and a cart that comes back older than it was is sent again with the keys
 of its changes (${count(repairedCarts)} were). The latencies contain the time until the replica took over.
 `
-
-function markdownTable(columns: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-  const rule = columns.map((_, at) => (at === 0 ? '---' : '---:'))
-  return [line(columns), line(rule), ...rows.map(line)].join('\n')
-}
 
 export function renderRunPlot(result: RunResult, facts: ReportFacts): Promise<string> {
   const { latencyMs: latency } = result

@@ -19,7 +19,7 @@ import { HELP, readOptions, type CompareOptions } from './options.js'
 import { renderPlot } from './plot.js'
 import { renderReport, type Comparison } from './report.js'
 import { startService } from './service.js'
-import { describeMachine, type Servers } from './versions.js'
+import { describeMachine, type Servers } from '../../shared/measure/versions.js'
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`)
 const stamp = Date.now().toString(36)

@@ -1,4 +1,5 @@
 import { count } from '../../shared/load/terminal.js'
+import { markdownTable } from '../../shared/measure/markdown.js'
 import { documented } from './document.js'
 import type { Measured, Phase } from './measure.js'
 
@@ -13,10 +14,6 @@ export interface Comparison {
   readonly loadAverage: { readonly before: number; readonly after: number }
   readonly measured: readonly Measured[]
 }
-
-const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [row(head), row(head.map((_, at) => (at === 0 ? '---' : '---:'))), ...rows.map(row)].join('\n')
 
 const ms = ({ p50, p99 }: Phase): string => `${count(p50)} / ${count(p99)} ms`
 const range = ([lowest, highest]: readonly [number, number]): string =>
@@ -49,7 +46,7 @@ and the same audit, one after the other, each with the same door, queue, databas
 
 ## Here
 
-${table(
+${markdownTable(
   [
     'strategy',
     'sold a second',
@@ -73,7 +70,7 @@ ${machine.map((line) => `- ${line}`).join('\n')}
 
 ## In the document
 
-${table(
+${markdownTable(
   ['design', 'machines', 'requests a second, selling', 'once sold out'],
   documented.map(({ design, machines, selling, soldOut }) => [
     design,

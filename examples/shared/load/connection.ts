@@ -17,7 +17,7 @@ export interface Connection {
 }
 
 /** Without it, a server that is down is asked as fast as it can refuse. */
-const RETRY_MS = 100
+export const RETRY_MS = 100
 
 export function openConnection({ origin, timeoutMs }: LoadPlan, events: ConnectionEvents): Connection {
   const client = new Client(origin, {

@@ -1,5 +1,6 @@
-import { openConnection, type Connection } from './connection.js'
-import { requestBuilder, warmUpRequest, type LoadPlan } from './plan.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openConnection, RETRY_MS, type Connection } from './connection.js'
+import { requestBuilder, warmUpRequest, type LoadPlan, type LoadRequest } from './plan.js'
 import { emptySample, recordLatency, type LoadSample } from './sample.js'
 
 export interface RunningLoad {
@@ -18,7 +19,13 @@ interface Lane {
   warm: boolean
   /** When the request on it was due. */
   dueAt: number
+  request: LoadRequest
+  /** The request is to be sent once more. */
+  again: boolean
 }
+
+/** The service asks for the same request again. */
+const UNAVAILABLE = 503
 
 /**
  * Sends a plan from this thread. In an open loop the nth request is due at `n / rate`, and its latency counts from then,
@@ -26,7 +33,7 @@ interface Lane {
  */
 export function startLoad(plan: LoadPlan): RunningLoad {
   const build = requestBuilder(plan)
-  const { ratePerSecond: rate, durationMs = Infinity } = plan
+  const { ratePerSecond: rate, durationMs = Infinity, resendForMs = 0 } = plan
   const arrivals = rate === undefined ? Infinity : Math.ceil((rate * durationMs) / 1_000)
   const limit = Math.min(plan.requests ?? Infinity, arrivals)
 
@@ -64,7 +71,16 @@ export function startLoad(plan: LoadPlan): RunningLoad {
     }
     lane.dueAt = dueAt
     underWay += 1
-    lane.connection.send(build(claimed))
+    lane.request = build(claimed)
+    lane.connection.send(lane.request)
+  }
+
+  const mayResend = (lane: Lane): boolean => performance.now() - lane.dueAt < resendForMs
+
+  const resend = (lane: Lane): void => {
+    lane.again = false
+    window.resent += 1
+    lane.connection.send(lane.request)
   }
 
   const record = (lane: Lane, status: number): void => {
@@ -91,18 +107,20 @@ export function startLoad(plan: LoadPlan): RunningLoad {
   const openLane = (): Lane => {
     const connection = openConnection(plan, {
       answered: (status) => {
+        if (lane.warm && status === UNAVAILABLE && mayResend(lane)) return void sleep(RETRY_MS).then(() => resend(lane))
         if (lane.warm) record(lane, status)
         else warmedUp(lane)
         sendNext(lane)
       },
       lost: () => {
-        if (lane.warm) fail()
-        else warmedUp(lane)
+        if (!lane.warm) warmedUp(lane)
+        else if (mayResend(lane)) lane.again = true
+        else fail()
       },
-      ready: () => sendNext(lane),
+      ready: () => (lane.again ? resend(lane) : sendNext(lane)),
     })
-    const lane: Lane = { connection, warm: false, dueAt: 0 }
-    connection.send(warmUpRequest(plan))
+    const lane: Lane = { connection, warm: false, dueAt: 0, request: warmUpRequest(plan), again: false }
+    connection.send(lane.request)
     return lane
   }
 

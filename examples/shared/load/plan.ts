@@ -19,6 +19,11 @@ export interface LoadPlan {
   readonly ratePerSecond?: number
   /** How long an answer may keep silent before it counts as lost. */
   readonly timeoutMs: number
+  /**
+   * A request that has no answer, or is answered 503, is sent again as it is until so long after it was due. Its latency counts
+   * from when it was due. Without it a request is sent once.
+   */
+  readonly resendForMs?: number
 }
 
 const ID_DIGITS = 8

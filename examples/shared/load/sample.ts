@@ -5,6 +5,8 @@ export interface LoadSample {
   done: number
   /** Requests without an answer. */
   errors: number
+  /** How often a request was sent again. */
+  resent: number
   /** Answers by HTTP status. */
   readonly outcomes: Record<string, number>
   /** In microseconds. */
@@ -17,6 +19,7 @@ const HIGHEST_US = 600_000_000
 export const emptySample = (): LoadSample => ({
   done: 0,
   errors: 0,
+  resent: 0,
   outcomes: {},
   latencies: createHistogram({ lowest: 1, highest: HIGHEST_US, figures: 3 }),
 })
@@ -28,6 +31,7 @@ export function recordLatency(sample: LoadSample, ms: number): void {
 export function addSample(into: LoadSample, sample: LoadSample): void {
   into.done += sample.done
   into.errors += sample.errors
+  into.resent += sample.resent
   for (const [status, count] of Object.entries(sample.outcomes)) {
     into.outcomes[status] = (into.outcomes[status] ?? 0) + count
   }

@@ -1,7 +1,6 @@
 import type { Latency } from './summary.js'
 
 const BAR_CELLS = 28
-const PLAIN_EVERY_MS = 2_000
 
 export interface ProgressLine {
   /** From 0 to 1. */
@@ -11,8 +10,11 @@ export interface ProgressLine {
   readonly milestone?: boolean
 }
 
-/** A bar that redraws itself; where the output is no terminal, a plain line every two seconds. */
-export function progressBar(stream: NodeJS.WriteStream): { draw(line: ProgressLine): void; end(): void } {
+/** A bar that redraws itself; where the output is no terminal, a plain line every two seconds, or every `plainEveryMs`. */
+export function progressBar(
+  stream: NodeJS.WriteStream,
+  plainEveryMs = 2_000,
+): { draw(line: ProgressLine): void; end(): void } {
   let plainAt = -Infinity
   let drawn = false
   return {
@@ -22,7 +24,7 @@ export function progressBar(stream: NodeJS.WriteStream): { draw(line: ProgressLi
         const line = `  ${bar(share)} ${percent}  ${text}`
         stream.write(`\r\x1b[2K${line.slice(0, (stream.columns || 120) - 1)}`)
         drawn = true
-      } else if (milestone || performance.now() - plainAt >= PLAIN_EVERY_MS) {
+      } else if (milestone || performance.now() - plainAt >= plainEveryMs) {
         plainAt = performance.now()
         stream.write(`${percent}  ${text}\n`)
       }

@@ -9,6 +9,9 @@ import { sellingService } from './service.js'
 import type { RushOptions, RushProgress, RushResult, RushSample, RushTarget, SaleAudit } from './types.js'
 
 const ANSWER_TIMEOUT_MS = 30_000
+/** Of orders that are sent again: a connection to a killed server may stay open and silent. */
+const RESEND_AFTER_MS = 10_000
+const RESEND_FOR_MS = 120_000
 
 /**
  * Opens a sale (or takes the one named), rushes it, and waits for the service's own audit.
@@ -53,6 +56,7 @@ export async function runRush(
     outcomes: total.outcomes,
     latencyMs: latencyOf(total),
     errors: total.errors,
+    resent: total.resent,
     audit,
     timeline: timeline.map(sampleOf),
     percentiles: percentilesOf(total),
@@ -83,7 +87,9 @@ function planOf(options: RushOptions, path: string): LoadPlan {
     warmUpPath: '/health',
     idPrefix: `r${randomUUID().slice(0, 8)}-`,
     connections: Math.min(connections, requests ?? connections),
-    timeoutMs: ANSWER_TIMEOUT_MS,
+    ...(options.resend === true
+      ? { timeoutMs: RESEND_AFTER_MS, resendForMs: RESEND_FOR_MS }
+      : { timeoutMs: ANSWER_TIMEOUT_MS }),
     ...(requests === undefined ? {} : { requests }),
     ...(durationSeconds === undefined ? {} : { durationMs: durationSeconds * 1_000 }),
     ...(ratePerSecond === undefined ? {} : { ratePerSecond }),

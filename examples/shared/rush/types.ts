@@ -28,6 +28,8 @@ export interface RushOptions {
    * an order should have left. Without it (closed loop) a connection sends its next order when the last is answered.
    */
   readonly ratePerSecond?: number
+  /** As a buyer does, sends an order that has no answer, or is answered 503, again under its key for up to two minutes. */
+  readonly resend?: boolean
   /** Threads that send. @defaultValue 1 (in the calling thread) */
   readonly workers?: number
   /** How long the audit may take to settle after the last answer. @defaultValue 120_000 */
@@ -90,6 +92,8 @@ export interface RushResult {
   readonly latencyMs: Latency
   /** Orders with no answer: connection refused, cut or silent. */
   readonly errors: number
+  /** How often an order was sent again. */
+  readonly resent: number
   readonly audit: SaleAudit | undefined
   readonly timeline: readonly RushSample[]
   /** Latency by percentile, for the plot. */

@@ -13,7 +13,9 @@ function init(args)
 end
 function request()
   count = count + 1
-  return wrk.format('POST', path, { ['Host'] = 'tickets', ['Idempotency-Key'] = prefix .. count })
+  local id = prefix .. count
+  local headers = { ['Host'] = 'tickets', ['Content-Type'] = 'application/json', ['Idempotency-Key'] = id }
+  return wrk.format('POST', path, headers, '{"buyer":"' .. id .. '"}')
 end
 function done(summary, latency)
   local errors = summary.errors

@@ -2,38 +2,40 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { ServiceUnavailable, startRedis } from '../../../test/services/index.js'
+import { ServiceUnavailable, startKafka, startMysql, startRedis } from '../../../test/services/index.js'
 import { projectPath } from '../../shared/files.js'
-import { machine } from '../../shared/load/summary.js'
+import { describeMachine } from '../../shared/measure/versions.js'
 import { OptionsError } from '../../shared/options.js'
 import { contenders } from './contenders.js'
 import { prepareWrk } from './load.js'
-import { measure, WrongAnswers, type Measured } from './measure.js'
+import { measure, median, ratios, WrongAnswers, type Measured } from './measure.js'
 import { HELP, readOptions, type CompareOptions } from './options.js'
 import { buildDocumentServer } from './programs.js'
 import { renderReport, type Comparison } from './report.js'
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`)
 async function compare(options: CompareOptions, command: string, folder: string): Promise<Comparison> {
-  say('Building the document’s server, starting Redis…')
+  say('Building the document’s server, starting Redis, Kafka and MariaDB…')
   const { program, go } = await buildDocumentServer(folder)
   const wrk = await prepareWrk(folder)
   await using service = await startRedis({ private: true })
+  await using kafka = await startKafka({ private: true })
+  await using mysql = await startMysql({ private: true })
+  const addresses = { redis: service.url, kafka: kafka.brokers.join(), mysql: mysql.url }
   const redis = new Redis(service.url)
   const bench = { wrk, redis, say }
-  const all = contenders({ redis: service.url, workers: options.workers, documentServer: program })
+  const all = contenders({ ...addresses, servers: options.servers, documentServer: program })
   const before = loadavg()[0] ?? 0
   say('While there are tickets')
   const selling = await measure(all, bench, options, false)
   say('Sold out')
   const soldOut = await measure(all, bench, options, true)
   redis.disconnect()
-  const { machine: hardware, node } = machine()
   const { connections, tickets, rounds } = options
   return {
     ...{ command, connections, tickets, rounds, selling, soldOut },
     date: new Date().toISOString().slice(0, 10),
-    machine: [hardware, `Node.js ${node}; ${go}`],
+    machine: [...(await describeMachine({ ...addresses, zookeeper: undefined })), go],
     loadAverage: { before, after: loadavg()[0] ?? 0 },
     servers: all.map(({ name, about }) => ({ name, about })),
   }
@@ -51,7 +53,7 @@ async function main(args: readonly string[]): Promise<void> {
     await writeFile(join(options.out, 'REPORT.md'), renderReport(comparison))
     for (const phase of ['selling', 'soldOut'] as const) {
       const [ours, ...others] = comparison[phase] as [Measured, ...Measured[]]
-      for (const other of others) say(`${phase}: ${(ours.perSecond / other.perSecond).toFixed(2)}× ${other.name}`)
+      for (const other of others) say(`${phase}: ${median(ratios(ours, other)).toFixed(2)}× ${other.name}`)
     }
     say(`Written to ${options.out}`)
   } finally {

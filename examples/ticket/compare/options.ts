@@ -3,14 +3,15 @@ import { integerOption, OptionsError } from '../../shared/options.js'
 
 export const HELP = `npm run ticket:compare -- [options]
 
-Builds the document's ticketing server (Go, Hertz), starts it and ours on one Redis, loads them by turns with wrk, once while
-there are tickets and once when they are sold out, and writes REPORT.md and report.json. Needs Go 1.23 or newer.
+Builds the document's ticketing server (Go, Hertz), starts it and the ticket service on one Redis (the service also on Kafka and
+MariaDB), loads them by turns with wrk, once while there are tickets and once when they are sold out, and writes REPORT.md
+and report.json. Needs Go 1.23 or newer.
 
   --seconds N       how long each load lasts                    (5)
   --rounds N        loads of each server; the median counts     (5)
   --connections N   connections, each with one request under way  (256)
   --tickets N       tickets of the show that is sold out        (1000)
-  --workers N       processes of our server                     (2)
+  --servers N       ticketing servers of ours                   (2)
   --out DIR         where the report goes                       (examples/ticket/compare)
   --help
 
@@ -23,14 +24,14 @@ export interface CompareOptions {
   readonly rounds: number
   readonly connections: number
   readonly tickets: number
-  readonly workers: number
+  readonly servers: number
   readonly out: string
 }
 
 /** Reads the command line. Throws an OptionsError that names what is wrong. */
 export function readOptions(args: readonly string[], defaultOut: string): CompareOptions | 'help' {
   const text = { type: 'string' } as const
-  const defaults = { seconds: '5', rounds: '5', connections: '256', tickets: '1000', workers: '2', out: defaultOut }
+  const defaults = { seconds: '5', rounds: '5', connections: '256', tickets: '1000', servers: '2', out: defaultOut }
   const { values } = parse(args)
   if (values.help) return 'help'
   const given = { ...defaults, ...values }
@@ -40,7 +41,7 @@ export function readOptions(args: readonly string[], defaultOut: string): Compar
     rounds: whole('rounds'),
     connections: whole('connections'),
     tickets: whole('tickets'),
-    workers: whole('workers'),
+    servers: whole('servers'),
     out: given.out,
   }
 
@@ -49,7 +50,7 @@ export function readOptions(args: readonly string[], defaultOut: string): Compar
       return parseArgs({
         args: [...args],
         options: {
-          ...{ seconds: text, rounds: text, connections: text, tickets: text, workers: text, out: text },
+          ...{ seconds: text, rounds: text, connections: text, tickets: text, servers: text, out: text },
           help: { type: 'boolean', default: false },
         },
       })

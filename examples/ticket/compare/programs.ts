@@ -1,9 +1,8 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findProgram, run } from '../../../test/services/apt.js'
 import { projectPath } from '../../shared/files.js'
+import { processesBelow } from '../../shared/measure/processes.js'
+import { cpuSeconds, startProgram } from '../../shared/measure/programs.js'
 import { OptionsError } from '../../shared/options.js'
 
 /** A ticketing server that can be compared. */
@@ -11,13 +10,12 @@ export interface Contender {
   readonly name: string
   readonly about: string
   /** The command that starts it with so many tickets. It prints `listening on http://…`. */
-  readonly command: (show: { readonly name: string; readonly tickets: number }) => readonly string[]
+  command(show: { readonly name: string; readonly tickets: number }): Promise<readonly string[]>
   /** Where an order is sent by POST, its id in the header Idempotency-Key. */
   readonly path: string
+  /** Resolves when all orders that it has accepted have had their effect, where that comes after the answer. */
+  settled?(url: string, accepted: number): Promise<void>
 }
-
-/** Linux counts processor time in hundredths of a second. */
-const ticksPerSecond = 100
 
 /** A server that runs. Disposing ends it. */
 export interface RunningServer extends AsyncDisposable {
@@ -26,47 +24,19 @@ export interface RunningServer extends AsyncDisposable {
   processorSeconds(): Promise<number | undefined>
 }
 
-async function processorSeconds(group: number): Promise<number | undefined> {
-  const names = await readdir('/proc').catch(() => undefined)
-  if (!names) return undefined
-  let ticks = 0
-  for (const name of names.filter((name) => /^\d+$/.test(name))) {
-    const stat = await readFile(join('/proc', name, 'stat'), 'utf8').catch(() => '')
-    // After the name, which may have spaces: state, parent, group, and from the eleventh on user and system time.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    if (Number(fields[2]) === group) ticks += Number(fields[11]) + Number(fields[12])
-  }
-  return ticks / ticksPerSecond
-}
-
-/** Starts a server in a process group of its own and waits until it listens. */
+/** Starts a server and waits until it listens. */
 export async function startServer(command: readonly string[]): Promise<RunningServer> {
-  const [program = '', ...args] = command
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], detached: true })
-  const group = child.pid ?? 0
-  const ended = once(child, 'exit')
-  // A detached group outlives its parent unless it is told.
-  const end = (): void => {
-    if (child.exitCode === null && child.signalCode === null) process.kill(-group, 'SIGTERM')
-  }
-  process.once('exit', end)
-  const url = await new Promise<string>((resolve, reject) => {
-    let output = ''
-    child.stdout.on('data', (chunk: Buffer) => {
-      output += chunk.toString()
-      const found = /listening on (http:\S+)/.exec(output)?.[1]
-      if (found !== undefined) resolve(found)
-    })
-    void ended.then(() => reject(new Error(`${program} ended before it listened: ${output}`)))
-  })
+  const [name = '', ...args] = command
+  const program = startProgram(name, args)
+  const url = await program.printed(/listening on (http:\S+)/)
   return {
     url,
-    processorSeconds: () => processorSeconds(group),
-    async [Symbol.asyncDispose]() {
-      process.off('exit', end)
-      end()
-      await ended
+    async processorSeconds() {
+      const pids = [program.pid, ...(await processesBelow(program.pid)).map(({ pid }) => pid)]
+      const seconds = await Promise.all(pids.map(cpuSeconds))
+      return seconds[0] === undefined ? undefined : seconds.reduce<number>((sum, one) => sum + (one ?? 0), 0)
     },
+    [Symbol.asyncDispose]: () => program.stop(),
   }
 }
 

@@ -1,12 +1,10 @@
 import cluster from 'node:cluster'
-import { STATUS_CODES } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import fastify from 'fastify'
 import { Redis } from 'ioredis'
 import { createStock } from 'spillway/stock'
 import { redisStock } from 'spillway/stock/redis'
-import { answerText, serveDirectly } from './direct.js'
 
 // A ticketing server with nothing but what is compared: the order is decided by createStock with a gate, and its message
 // leaves in the background.
@@ -18,7 +16,6 @@ const { values } = parseArgs({
     tickets: { type: 'string', default: '1000' },
     gate: { type: 'string', default: '600' },
     workers: { type: 'string', default: '2' },
-    direct: { type: 'boolean', default: false },
   },
 })
 const sku = values.name
@@ -54,23 +51,13 @@ async function serve(): Promise<void> {
     )
   })
   app.get('/orders', () => `${consumed}`)
-  const address = { host: '127.0.0.1', port: 0 }
-  if (!values.direct) return void (await app.listen(address))
-  await app.ready()
-  const texts = new Map(['sold', 'sold-out'].map((outcome) => [outcome, textOf(outcome)]))
-  const direct = (id: string): Promise<string> => order(id).then((outcome) => texts.get(outcome) ?? textOf(outcome))
-  serveDirectly(app.server, '/grab', direct).listen(address)
+  await app.listen({ host: '127.0.0.1', port: 0 })
 }
 
 const answerOf = (outcome: string): { readonly status: number; readonly json: string } =>
   outcome === 'sold'
     ? { status: 202, json: '{"ok":true}' }
     : { status: 409, json: `{"ok":false,"reason":"${outcome}"}` }
-
-function textOf(outcome: string): string {
-  const { status, json } = answerOf(outcome)
-  return answerText(`${status} ${STATUS_CODES[status]}`, json)
-}
 
 if (cluster.isPrimary) {
   cluster.setupPrimary({ execArgv: ['--max-semi-space-size=64'] })

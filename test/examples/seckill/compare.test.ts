@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,22 +6,11 @@ import type { Measured, Phase } from '../../../examples/seckill/compare/measure.
 import { readOptions } from '../../../examples/seckill/compare/options.js'
 import { renderPlot } from '../../../examples/seckill/compare/plot.js'
 import { renderReport, type Comparison } from '../../../examples/seckill/compare/report.js'
-import { projectPath } from '../../../examples/shared/files.js'
 import { describeWithServices } from '../../services/vitest.js'
-import { ensureBuilt } from '../../support/build.js'
+import { runToEnd } from '../service.js'
 
-async function runCompare(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  await ensureBuilt()
-  const program = spawn(process.execPath, [projectPath('build/examples/seckill/compare.js'), ...args], {
-    env: { ...process.env, ...env },
-  })
-  let stdout = ''
-  let stderr = ''
-  program.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
-  program.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
-  const [code] = (await once(program, 'close')) as [number]
-  return { code, stdout, stderr }
-}
+const runCompare = (args: readonly string[], env?: Readonly<Record<string, string>>) =>
+  runToEnd('seckill/compare', args, env)
 
 const phase: Phase = {
   ...{ seconds: 10, answered: 5_000, perSecond: 500, sold: 4_000, soldPerSecond: 400, clashes: 0 },

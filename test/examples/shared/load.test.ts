@@ -90,6 +90,25 @@ describe('a load', () => {
     expect(total).toMatchObject({ done: 100, errors: 10, outcomes: { 202: 90 } })
   })
 
+  it('sends a request again, as it was, that had no answer or was answered 503', async () => {
+    const ids: string[] = []
+    const origin = await listen((socket, request) => {
+      ids.push(/"buyer":"(.*)"/.exec(request)?.[1] ?? 'none')
+      if (ids.length % 10 === 0) socket.destroy()
+      else if (ids.length % 10 === 5) socket.write('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n')
+      else socket.write(OK)
+    })
+    const { total } = await runLoad(plan({ origin, requests: 100, resendForMs: 600_000 }), options)
+    expect(total).toMatchObject({ done: 100, errors: 0, outcomes: { 202: 100 }, resent: ids.length - 100 })
+    expect(total.resent).toBeGreaterThan(20)
+    expect(new Set(ids).size).toBe(100)
+  })
+
+  it('sends it again no longer than it may', async () => {
+    const { total } = await runLoad(plan({ origin: 'http://127.0.0.1:1', requests: 4, resendForMs: 300 }), options)
+    expect(total).toMatchObject({ done: 4, errors: 4, outcomes: {} })
+  })
+
   it('makes a connection again that the server ends with its answer', async () => {
     let connections = 0
     const origin = await listen((socket) => {

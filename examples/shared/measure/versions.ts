@@ -3,9 +3,9 @@ import { Redis } from 'ioredis'
 import { sql } from 'kysely'
 import { parseAddress } from '../../../test/services/address.js'
 import { ask } from '../../../test/services/net.js'
-import { openDatabase } from '../../shared/database.js'
-import { projectPath } from '../../shared/files.js'
-import { machine } from '../../shared/load/summary.js'
+import { openDatabase } from '../database.js'
+import { projectPath } from '../files.js'
+import { machine } from '../load/summary.js'
 
 /** Where the servers are. */
 export interface Servers {
