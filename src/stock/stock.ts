@@ -40,7 +40,7 @@ import type { BasketResult, Order, RecordedOrder, SaleResult, SettleResult, Stoc
  */
 const mostInTrip = 500
 
-/** A change as its caller asks for it. */
+/** A change as its caller asks for it, who does not know the epoch of what is to be removed. */
 type Change = { readonly sku: string } & (Exclude<StockChange, { kind: 'remove' }> | { readonly kind: 'remove' })
 
 const nothingToRemove: StockChanged = { outcome: 'done', available: 0, onSaleInMs: 0 }
@@ -210,12 +210,12 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     return refusal ?? sales.call(saleRequest(order, quantity, holdMs))
   }
 
-  /** Answers orders together, and tells who listens of each. */
+  /** Asks for orders together, and tells who listens of each. */
   async function observed<Reply extends SaleResult | BasketResult>(
     orders: readonly SaleRequest[],
-    answer: Promise<Reply>,
+    ask: () => Promise<Reply>,
   ): Promise<Reply> {
-    if (!channels.stockOrder.hasSubscribers) return answer
+    if (!channels.stockOrder.hasSubscribers) return ask()
     const startedMs = clock.nowMs()
     const publish = (outcome: StockOrderEvent['outcome'] | undefined, more?: { readonly error: unknown }): void => {
       const durationMs = clock.nowMs() - startedMs
@@ -225,7 +225,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       }
     }
     try {
-      const result = await answer
+      const result = await ask()
       publish(result.ok ? (result.replayed ? 'replayed' : undefined) : result.reason)
       return result
     } catch (error) {
@@ -239,7 +239,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     const lane = laneOf(first)
     const stranger = orders.find((order) => laneOf(order) !== lane)
     if (stranger) throw notTogether(first.sku, stranger.sku)
-    const result = await observed(orders, gatekeeper?.basketRefusal(orders) ?? baskets.call(orders))
+    const result = await observed(orders, () => gatekeeper?.basketRefusal(orders) ?? baskets.call(orders))
     return result.ok ? result : { ...result, refusedBy: places[result.refusedBy] as number }
   }
 
@@ -299,8 +299,9 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       try {
         const quantity = checkedQuantity(order)
         if (closed) throw new ClosedError('stock: sell after close')
-        const answer = answerTo(order, quantity)
-        return channels.stockOrder.hasSubscribers ? observed([saleRequest(order, quantity)], answer) : answer
+        if (!channels.stockOrder.hasSubscribers) return answerTo(order, quantity)
+        const request = saleRequest(order, quantity)
+        return observed([request], () => answerTo(request, quantity))
       } catch (error) {
         return rejected(error)
       }
@@ -308,7 +309,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     async reserve(order) {
       const request = holdRequest(order)
       if (closed) throw new ClosedError('stock: reserve after close')
-      return observed([request], answerTo(request, request.quantity, request.holdMs))
+      return observed([request], () => answerTo(request, request.quantity, request.holdMs))
     },
     async confirm(orderId, sku, options) {
       return settle('confirm', orderId, sku, confirmQuantity(options))
