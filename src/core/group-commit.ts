@@ -290,6 +290,7 @@ export function createGroupCommit<Request, Reply>(
   async function depart(flight: ThisFlight): Promise<readonly (Reply | Error)[]> {
     const requests = flight.calls.map((call) => call.request)
     const sending = (): void => {
+      if (flight.sent && flight.open === 0) throw unavailable('unknown', 'was given up')
       if (flight.sent) return
       flight.recalled = flight.thinned
       if (flight.recalled) throw unavailable('no', 'was given up before it was sent')

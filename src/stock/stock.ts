@@ -3,7 +3,7 @@ import { backgroundReporter } from '../core/background.js'
 import { keyString, positiveInteger } from '../core/check.js'
 import { sleep } from '../core/clock.js'
 import { channels, type StockOrderEvent, type StockSettlementEvent } from '../core/diagnostics.js'
-import { ClosedError, StockFrozenError } from '../core/errors.js'
+import { ClosedError } from '../core/errors.js'
 import { createGroupCommit } from '../core/group-commit.js'
 import {
   checkedBasket,
@@ -162,7 +162,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       change: (sku, change) => changes.call({ sku, ...change }),
       record: (order, token) => records.call({ order, token }),
       orders: ordersOf,
-      isFrozen: (sku) => levels.call(sku).then((state) => state?.frozen === true, frozenOr),
+      isFrozen: async (sku) => (await levels.call(sku))?.frozen === true,
     },
     soldRequest,
     onFrozen,
@@ -238,7 +238,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     const [first] = orders as readonly [SaleRequest]
     const lane = laneOf(first)
     const stranger = orders.find((order) => laneOf(order) !== lane)
-    if (stranger) throw notTogether(first.sku, stranger.sku)
+    if (stranger) throw notTogether(first.sku, stranger.sku, backend.lane ? 'no shards' : 'a group')
     const result = await observed(orders, () => gatekeeper?.basketRefusal(orders) ?? baskets.call(orders))
     return result.ok ? result : { ...result, refusedBy: places[result.refusedBy] as number }
   }
@@ -359,14 +359,9 @@ const rejected = async (error: unknown): Promise<never> => {
   throw error
 }
 
-const notTogether = (one: string, other: string): RangeError =>
+const notTogether = (one: string, other: string, what: string): RangeError =>
   new RangeError(
-    `skus ${JSON.stringify(one)} and ${JSON.stringify(other)} do not share a slot of the Cluster: give redisStock a group`,
+    `skus ${JSON.stringify(one)} and ${JSON.stringify(other)} do not share a slot of the Cluster: give redisStock ${what}`,
   )
-
-function frozenOr(error: unknown): true {
-  if (error instanceof StockFrozenError) return true
-  throw error
-}
 
 const notOnSale = (sku: string): RangeError => new RangeError(`sku ${JSON.stringify(sku)} is not on sale`)

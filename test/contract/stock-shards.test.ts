@@ -175,7 +175,7 @@ describeWithServices('a SKU over four shards of a Cluster', ['redis-cluster'], (
     await stock.open(sku, 60)
     for (let shard = 0; shard < shards; shard++) await stock.sell(order(nameAt(shard)))
     const key = `${prefix}${shardName('', sku, 2, shards)}:stock`
-    const kept = (await redis.dumpBuffer(key))
+    const kept = await redis.dumpBuffer(key)
     await redis.set(key, 'something else')
     const all = Array.from({ length: 80 }, (_, i) =>
       order(`many${i}`, i % 2 ? { buyer: { id: `b${i}`, limit: 1 } } : {}),

@@ -26,6 +26,8 @@ export interface Elsewhere {
   readonly shard: number
   /** What that is known by, and forgotten by. */
   readonly place: string
+  /** Of the sale in which it is known. */
+  readonly epoch: string
 }
 
 /** What move.lua keeps of a shard; transfers by the index of the other shard. */
@@ -151,12 +153,13 @@ export function unpacked(
   first: number,
   outcomes: string,
   version: string,
+  epoch: string,
 ): (SaleResult | Error | Elsewhere)[] {
   let available = first
   return orders.map((order, i) => {
     const letter = outcomes[i] as string
     if (letter === 'r') return replayed
-    if (letter !== 'o') return elsewhere(letter, version) ?? unsold(order, letter, available)
+    if (letter !== 'o') return elsewhere(letter, version, epoch) ?? unsold(order, letter, available)
     available -= order.quantity
     return taken
   })
@@ -198,9 +201,9 @@ export function placedIn(place: unknown): Elsewhere | undefined {
 }
 
 /** Outcomes have small letters, shards have large ones. */
-function elsewhere(letter: string, version: string): Elsewhere | undefined {
+function elsewhere(letter: string, version: string, epoch = ''): Elsewhere | undefined {
   if (letter > 'P') return undefined
-  return { shard: letter.charCodeAt(0) - firstLetter, place: `${letter} ${version}` }
+  return { shard: letter.charCodeAt(0) - firstLetter, place: `${letter} ${version}`, epoch }
 }
 
 export function movesReply(reply: unknown, shards: number): Moves {

@@ -19,7 +19,7 @@
 --                 'receive' from shard n: number and units; 'received' by shard n: number
 --                 'collect' as the holder of a token, for so many ms; 0 ends it: returns 1, or 0 while another collects
 --                 'ready'
---                 'correct' the total by so many units
+--                 'correct' the total, while `moved` is as given, by so many units, as the holder of a token
 --                 'adopt' another epoch
 --                 'forget' orders that were placed and then refused: id, place, id, place, …
 -- ARGV[n]  of the step
@@ -85,7 +85,9 @@ function steps.ready()
   set('ready', 1)
 end
 
-function steps.correct(units)
+function steps.correct(moved, units, token)
+  if isFrozenFor(sale, token) then return redis.error_reply('FROZEN ' .. sale.stockKey) end
+  if moved ~= (redis.call('HGET', sale.stockKey, 'moved') or '0') then return end
   add(math.max(tonumber(units), -sale.available))
 end
 

@@ -70,13 +70,14 @@ export type ShardState = StockState & Moves
  * of each: an order of such a SKU may be decided elsewhere.
  */
 export interface Sales extends Required<Pick<StockDriver, 'adjust' | 'sellTogether' | 'orders'>> {
-  /** `homes` as sell.lua takes them. */
+  /** `homes` and `epoch` as sell.lua takes them. */
   sell(
     sku: string,
     orders: readonly SaleRequest[],
     trip: Trip,
     token?: string,
     homes?: string,
+    epoch?: string,
   ): Promise<readonly (SaleResult | Error | Elsewhere)[]>
   settle(sku: string, settlements: readonly Settlement[], trip: Trip): Promise<readonly (Settled | Error | Elsewhere)[]>
   level(sku: string, close: CloseRequest | undefined, trip: Trip): Promise<ShardState | undefined>
@@ -162,8 +163,8 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
         }
       })
     },
-    async sell(sku, orders, trip, token = '', homes = '') {
-      const args = [seenOf(sku), ...packed(orders), token, homes]
+    async sell(sku, orders, trip, token = '', homes = '', onlyIn = '') {
+      const args = [seenOf(sku), ...packed(orders), token, homes, onlyIn]
       const reply = list(await run(sellScript, sku, orderParts, args, trip))
       if (reply.length === 0) {
         seen.delete(sku)
@@ -171,7 +172,7 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
       }
       const [first, letters, epoch, version] = list(reply, 4)
       note(sku, epoch, version)
-      return unpacked(orders, count(first), lettersReply(letters, orders.length), text(version))
+      return unpacked(orders, count(first), lettersReply(letters, orders.length), text(version), text(epoch))
     },
     sellTogether,
     async settle(sku, settlements, trip) {

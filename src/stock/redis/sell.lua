@@ -11,12 +11,13 @@
 -- ARGV[7]  token       of the caller that reconciles the sale, or ''
 -- ARGV[8]  homes       of a shard, for each order the shard where its buyer is counted, if not here; '.' if here or if it
 --                      names none; '!' if the order was sent here for what it is placed by, whatever its buyer; else ''
+-- ARGV[9]  epoch       the sale to decide in, or '' for whichever is on sale
 -- returns  { units for sale before the first order as text, one letter per order as `decide` answers, or of a shard the
 --          shard that decides it, epoch, version }, or {} when it is not on sale; or the error NOTASALE, SHARDS or FROZEN, and
 --          nothing was changed
 local sale, fault = readSale(KEYS, 1, ARGV[1])
 if fault then return redis.error_reply(fault) end
-if not sale then return {} end
+if not sale or ARGV[9] ~= '' and ARGV[9] ~= sale.epoch then return {} end
 if isFrozenFor(sale, ARGV[7]) then return redis.error_reply('FROZEN ' .. sale.stockKey) end
 local ids = cjson.decode(ARGV[2])
 local quantities = ARGV[3] ~= '' and cjson.decode(ARGV[3])
@@ -69,8 +70,9 @@ local outcomes = {}
 for i = 1, #ids do
   local quantity, buyer = quantities and quantities[i] or 1, buyers and buyers[i] or ''
   local holdMs = holds and holds[i] or 0
-  if sale.frozen then forgetUnsold(ids[i]) end
-  local outcome = placeOf(i) or decide(sale, ids[i], quantity, buyer, limits and limits[i], holdMs)
+  local place = placeOf(i)
+  if sale.frozen and not place then forgetUnsold(ids[i]) end
+  local outcome = place or decide(sale, ids[i], quantity, buyer, limits and limits[i], holdMs)
   if outcome == 'o' then take(sale, ids[i], quantity, buyer, holdMs) end
   outcomes[i] = outcome
 end

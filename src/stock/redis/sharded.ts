@@ -1,5 +1,5 @@
-import { NothingApplied, type Trip } from '../../core/group-commit.js'
-import { StoreUnavailableError } from '../../core/errors.js'
+import { StockFrozenError, StoreUnavailableError } from '../../core/errors.js'
+import type { Trip } from '../../core/group-commit.js'
 import {
   damagedSale,
   type OrderRecord,
@@ -12,71 +12,12 @@ import {
   type StockDriver,
   type StockState,
 } from '../driver.js'
-import type { BasketResult, SaleResult } from '../types.js'
+import type { BasketResult, RefusalReason, SaleResult } from '../types.js'
 import { shardLetter, type Elsewhere } from './messages.js'
-import type { Sales } from './sales.js'
+import { askWherePlaced, groupBy, isElsewhere, unavailable, type Ask, type Placed } from './routing.js'
+import type { Sales, ShardState } from './sales.js'
 import { homeOf } from './shard-names.js'
 import { createShards, type SkuState } from './shards.js'
-
-/** An order, and how its shard notes that it is in another. */
-interface Placed {
-  readonly orderId: string
-  readonly place: string
-}
-
-type Places<Item> = ReadonlyMap<number, readonly (readonly [place: number, item: Item])[]>
-
-/** Items by shard, each with its place in the list. */
-function byShard<Item>(items: readonly Item[], shardOf: (item: Item, place: number) => number): Places<Item> {
-  const groups = new Map<number, (readonly [number, Item])[]>()
-  for (const [place, item] of items.entries()) {
-    const shard = shardOf(item, place)
-    const group = groups.get(shard)
-    if (group) group.push([place, item])
-    else groups.set(shard, [[place, item]])
-  }
-  return groups
-}
-
-/** What a call is told whose shard could not be asked, while others could. */
-function unavailable(error: unknown): Error {
-  if (error instanceof StoreUnavailableError) return error
-  const applied = error instanceof NothingApplied ? 'no' : 'unknown'
-  return new StoreUnavailableError('stock: a shard gave no answer', { applied, cause: error })
-}
-
-/** Asks each shard about its items, and puts the answers in their places. Rejects where no shard answered. */
-async function askEach<Item, Reply>(
-  groups: Places<Item>,
-  length: number,
-  ask: (shard: number, items: readonly Item[]) => Promise<readonly (Reply | Error)[]>,
-): Promise<(Reply | Error)[]> {
-  const answers = new Array<Reply | Error>(length)
-  const failures: unknown[] = []
-  await Promise.all(
-    Array.from(groups, async ([shard, group]) => {
-      try {
-        const replies = await ask(
-          shard,
-          group.map(([, item]) => item),
-        )
-        for (const [i, [place]] of group.entries()) answers[place] = replies[i] as Reply | Error
-      } catch (error) {
-        failures.push(error)
-        for (const [place] of group) answers[place] = unavailable(error)
-      }
-    }),
-  )
-  if (failures.length === groups.size) throw failures.find((error) => !(error instanceof NothingApplied)) ?? failures[0]
-  return answers
-}
-
-const isElsewhere = (reply: unknown): reply is Elsewhere =>
-  typeof reply === 'object' && reply !== null && 'shard' in reply && 'place' in reply
-
-/** The shard has too few units, or is not there yet. */
-const isShort = (reply: unknown): boolean =>
-  isRefusal(reply) && (reply.reason === 'sold-out' || reply.reason === 'not-open')
 
 const isRefusal = (reply: unknown): reply is SaleResult & { ok: false } =>
   typeof reply === 'object' && reply !== null && 'ok' in reply && reply.ok === false
@@ -92,53 +33,58 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
   const homeOfId = (id: string): number => homeOf(id, sales.length)
   const shardAt = (shard: number): Sales => sales[shard] as Sales
 
-  /**
-   * Asks the shards of the ids, and then, of those that are placed, the ones where they are. `places`: what the first shard knew of
-   * each that is placed.
-   */
-  async function where<Item extends { readonly orderId: string }, Reply>(
+  /** As `askWherePlaced`. What nothing is known of may have lost its place in a failover, so all shards are asked about it. */
+  async function askEverywhere<Item extends { readonly orderId: string }, Reply>(
+    sku: string,
     items: readonly Item[],
-    ask: (shard: number, items: readonly Item[], isPlaced: boolean) => Promise<readonly (Reply | Error | Elsewhere)[]>,
-  ): Promise<{ readonly answers: (Reply | Error)[]; readonly places: ReadonlyMap<number, string> }> {
-    const answers = await askEach<Item, Reply | Elsewhere>(
-      byShard(items, ({ orderId }) => homeOfId(orderId)),
-      items.length,
-      (shard, some) => ask(shard, some, false),
+    ask: (shard: Sales, items: readonly Item[]) => Promise<readonly (Reply | Error | Elsewhere)[]>,
+    isUnknown: (reply: Reply | Error | Elsewhere) => boolean,
+    trip: Trip,
+  ): Promise<readonly (Reply | Error)[]> {
+    const { answers } = await askWherePlaced<Item, Reply>(items, sales.length, (shard, some) =>
+      ask(shardAt(shard), some),
     )
-    const placed = answers.flatMap((reply, at) => (isElsewhere(reply) ? [{ at, ...reply }] : []))
-    if (placed.length > 0) {
-      const found = await askEach<{ readonly at: number }, Reply | Elsewhere>(
-        byShard(placed, ({ shard }) => shard),
-        placed.length,
-        (shard, some) => {
-          const there = some.map(({ at }) => items[at] as Item)
-          return ask(shard, there, true)
-        },
-      ).catch((error: unknown) => placed.map(() => unavailable(error)))
-      for (const [i, { at }] of placed.entries()) answers[at] = found[i] as Reply | Error
+    const unknown = answers.flatMap((answer, index) => (isUnknown(answer) ? [index] : []))
+    if (unknown.length === 0) return answers
+    try {
+      // Rejects where a shard is lost, which may have had the order.
+      if (!(await shards.read(sku, trip))) return answers
+      const asked = unknown.map((index) => items[index] as Item)
+      const found = await Promise.all(sales.map((shard) => ask(shard, asked)))
+      for (const [i, index] of unknown.entries()) {
+        const known = found.map((replies) => replies[i] as Reply | Error | Elsewhere)
+        const best = known.find((reply) => !isElsewhere(reply) && !isUnknown(reply))
+        if (best !== undefined) answers[index] = best as Reply | Error
+      }
+    } catch (error) {
+      for (const index of unknown) answers[index] = unavailable(error)
     }
-    return {
-      answers: answers as (Reply | Error)[],
-      places: new Map(placed.map(({ at, place }) => [at, place])),
-    }
+    return answers
   }
 
-  /** Decides orders in one shard, for as long as it can get the units that they want. */
+  /** Decides orders in one shard, for as long as it can get the units that they want. `homes` and `epoch` as of {@link Sales}. */
   async function decide(
     sku: string,
     shard: number,
     orders: readonly SaleRequest[],
     homes: readonly string[],
+    epoch: string | undefined,
     trip: Trip,
     token: string,
   ): Promise<(SaleResult | Error | Elsewhere)[]> {
+    const orderAt = (i: number): SaleRequest => orders[i] as SaleRequest
     const ask = (some: readonly number[]): Promise<readonly (SaleResult | Error | Elsewhere)[]> => {
       const marks = some.map((i) => homes[i]).join('')
-      return shardAt(shard).sell(sku, some.map(orderAt), trip, token, marks)
+      return shardAt(shard).sell(sku, some.map(orderAt), trip, token, marks, epoch)
     }
-    const orderAt = (i: number): SaleRequest => orders[i] as SaleRequest
     const replies = [...(await ask(orders.map((_, i) => i)))]
-    let short = orders.flatMap((_, i) => (isShort(replies[i]) ? [i] : []))
+    const refusedFor = (...reasons: RefusalReason[]): number[] =>
+      orders.flatMap((_, i) => {
+        const reply = replies[i]
+        return isRefusal(reply) && reasons.includes(reply.reason) ? [i] : []
+      })
+    // A shard that is not open may not be there yet; to collect units makes it.
+    let short = refusedFor('sold-out', 'not-open')
     while (short.length > 0 && !trip.signal.aborted) {
       const wanted = short.map((i) => orderAt(i).quantity)
       const left = await shards.collect(sku, shard, wanted, trip, token).catch(notCollected)
@@ -148,28 +94,49 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
       // What others of the trip were told holds, so a failure is told to these alone.
       const again = await ask(enough).catch((error: unknown) => enough.map(() => unavailable(error)))
       for (const [j, i] of enough.entries()) replies[i] = again[j] as SaleResult | Error | Elsewhere
-      short = enough.filter((i) => isShort(replies[i]))
+      const asked = new Set(enough)
+      short = refusedFor('sold-out').filter((i) => asked.has(i))
     }
     return replies
   }
 
   /** An order of a shard refused for another reason than its units says how many are left in all. */
   async function withLeft(sku: string, replies: readonly (SaleResult | Error)[], trip: Trip) {
-    const isOther = (reply: SaleResult | Error): boolean => isRefusal(reply) && !isShort(reply)
+    const isOther = (reply: SaleResult | Error): boolean =>
+      isRefusal(reply) && (reply.reason === 'buyer-limit' || reply.reason === 'spent')
     if (!replies.some(isOther)) return replies
     const left = (await shards.read(sku, trip).catch(() => undefined))?.left
     return replies.map((reply) => (isOther(reply) && left !== undefined ? { ...reply, available: left } : reply))
   }
 
   /** A refusal is not remembered, so where the order was placed need not be. */
-  async function forget(sku: string, refused: readonly Placed[], trip: Trip): Promise<void> {
-    if (refused.length === 0) return
-    const state = await shards.read(sku, trip)
-    if (!state) return
-    for (const [shard, group] of byShard(refused, ({ orderId }) => homeOfId(orderId))) {
-      const placed = group.flatMap(([, { orderId, place }]) => [orderId, place])
-      await shardAt(shard).move(sku, state.epoch, ['forget', ...placed], trip)
+  async function forget(
+    sku: string,
+    orders: readonly SaleRequest[],
+    refused: readonly Placed[],
+    trip: Trip,
+  ): Promise<void> {
+    const idOf = ({ index }: Placed): string => (orders[index] as SaleRequest).orderId
+    for (const [shard, ofShard] of groupBy(refused, (one) => homeOfId(idOf(one)))) {
+      for (const [epoch, ofSale] of groupBy(ofShard, (one) => one.epoch)) {
+        const places = ofSale.flatMap((one) => [idOf(one), one.place])
+        await shardAt(shard).move(sku, epoch, ['forget', ...places], trip)
+      }
     }
+  }
+
+  /** The shards where orders are recorded, which the shards of their ids may not know any more. */
+  async function recordedAt(sku: string, orders: readonly SaleRequest[], trip: Trip): Promise<Map<string, number>> {
+    const ids = orders.map(({ orderId }) => orderId)
+    const found = new Map<string, number>()
+    await Promise.all(
+      sales.map(async (shard, index) => {
+        for (const [i, record] of (await shard.find(sku, ids, trip)).entries()) {
+          if (record && 'state' in record && record.state !== 'spent') found.set(ids[i] as string, index)
+        }
+      }),
+    )
+    return found
   }
 
   async function sell(
@@ -178,27 +145,40 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     trip: Trip,
     token = '',
   ): Promise<readonly (SaleResult | Error)[]> {
-    const { answers, places } = await where<SaleRequest, SaleResult>(orders, (shard, some, isPlaced) => {
-      const homes = some.map(({ buyer }) => {
-        const home = buyer ? homeOf(buyer.id, sales.length) : shard
+    const recorded = token === '' ? undefined : await recordedAt(sku, orders, trip)
+    const ask: Ask<SaleRequest, SaleResult> = (shard, some, placed) => {
+      const homes = some.map(({ orderId, buyer }) => {
+        const home = recorded?.get(orderId) ?? (buyer ? homeOf(buyer.id, sales.length) : shard)
         if (home === shard) return '.'
-        return isPlaced ? '!' : shardLetter(home)
+        return placed ? '!' : shardLetter(home)
       })
-      return decide(sku, shard, some, homes, trip, token)
+      return decide(sku, shard, some, homes, placed?.[0]?.epoch, trip, token)
+    }
+    const { answers, placed } = await askWherePlaced<SaleRequest, SaleResult>(orders, sales.length, ask)
+    const refused = placed.filter(({ index }) => {
+      const answer = answers[index]
+      return isRefusal(answer) && answer.reason !== 'spent'
     })
-    const refused = [...places].flatMap(([at, place]) => {
-      const answer = answers[at]
-      const isForgotten = isRefusal(answer) && answer.reason !== 'spent'
-      return isForgotten ? [{ orderId: (orders[at] as SaleRequest).orderId, place }] : []
-    })
-    await forget(sku, refused, trip).catch(() => undefined)
+    await forget(sku, orders, refused, trip).catch(() => undefined)
     return withLeft(sku, answers, trip)
   }
 
-  async function open(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]> {
+  /** The counts of the shards that are there, where one was lost; `undefined` where nothing is left of the SKU. */
+  async function levelOfRest(sku: string, trip: Trip): Promise<StockState | undefined> {
     const states = await Promise.all(sales.map((shard) => shard.level(sku, undefined, trip)))
-    const lost = !states[0] && states.some((state) => state && state.total + state.recorded > 0)
-    if (lost) throw damagedSale(sku, undefined)
+    const known = states[0] ?? states.find((state) => state && isUsed(state))
+    if (!known) return undefined
+    const rest = states.filter((state) => state?.epoch === known.epoch) as ShardState[]
+    return { ...levelOf({ epoch: known.epoch, shards: rest, left: 0, between: 0 }, undefined), frozen: true }
+  }
+
+  async function open(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]> {
+    if (!(await first.level(sku, undefined, trip))) {
+      const states = await Promise.all(others.map((shard) => shard.level(sku, undefined, trip)))
+      // Somebody else may have removed it, or opened it, meanwhile.
+      const isLost = states.some((state) => state && isUsed(state)) && !(await first.level(sku, undefined, trip))
+      if (isLost) throw damagedSale(sku, undefined)
+    }
     const changed = await first.adjust(sku, changes, trip)
     // Whoever sells makes the other shards too, if this fails.
     await shards.read(sku, trip).catch(() => undefined)
@@ -209,7 +189,10 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     const takesAway = (change: StockChange): boolean => change.kind === 'restock' && change.quantity < 0
     if (!changes.some(takesAway)) return first.adjust(sku, changes, trip)
     const changed: StockChanged[] = []
-    for (const change of changes) changed.push(await restockOne(sku, change, trip))
+    for (const change of changes) {
+      const done = restockOne(sku, change, trip)
+      changed.push(await (changed.length === 0 ? done : done.catch(perhapsApplied)))
+    }
     return changed
   }
 
@@ -227,15 +210,21 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
   async function freeze(sku: string, change: StockChange & { kind: 'freeze' }, trip: Trip): Promise<StockChanged> {
     const { token, forMs } = change
     const [frozen] = (await first.adjust(sku, [change], trip)) as [StockChanged]
-    if (frozen.outcome !== 'done' || (await shards.mend(sku, token, forMs, trip))) return frozen
-    await first.adjust(sku, [{ kind: 'keep-frozen', token, forMs: 0 }], trip)
-    return { ...frozen, outcome: 'refused' }
+    if (frozen.outcome !== 'done') return frozen
+    let isWhole = false
+    try {
+      isWhole = await shards.mend(sku, token, forMs, trip)
+    } finally {
+      // A lease that is left at one shard would keep others from freezing all of them.
+      if (!isWhole) await changeEach(sku, { kind: 'keep-frozen', token, forMs: 0 }, trip).catch(() => undefined)
+    }
+    return isWhole ? frozen : { ...frozen, outcome: 'refused' }
   }
 
   /** A change of every shard, the first one last. */
   async function changeEach(sku: string, change: StockChange, trip: Trip): Promise<StockChanged> {
-    const changed = await Promise.all(others.map((shard) => shard.adjust(sku, [change], trip)))
-    const [last] = (await first.adjust(sku, [change], trip)) as [StockChanged]
+    const changed = await Promise.all(others.map((shard) => shard.adjust(sku, [change], trip))).catch(perhapsApplied)
+    const [last] = (await first.adjust(sku, [change], trip).catch(perhapsApplied)) as [StockChanged]
     return changed.flat().find(({ outcome }) => outcome === 'refused') ?? last
   }
 
@@ -265,13 +254,20 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
       const replies = await sell((orders[0] as SaleRequest).sku, orders, trip)
       return replies.map((reply) => (isRefusal(reply) ? { ...reply, refusedBy: 0 } : reply)) as (BasketResult | Error)[]
     },
-    async settle(sku, settlements, trip) {
-      const ask = (shard: number, some: readonly Settlement[]) => shardAt(shard).settle(sku, some, trip)
-      return (await where<Settlement, Settled>(settlements, ask)).answers
-    },
+    settle: (sku, settlements, trip) =>
+      askEverywhere<Settlement, Settled>(
+        sku,
+        settlements,
+        (shard, some) => shard.settle(sku, some, trip),
+        (reply) => 'outcome' in reply && reply.outcome === 'unknown',
+        trip,
+      ),
     async level(sku, close, trip) {
-      const state = await shards.readExactly(sku, close, trip)
-      return state && levelOf(state, state.exact ? close?.below : undefined)
+      const state = await shards.readExactly(sku, close, trip).catch((error: unknown) => {
+        if (error instanceof StockFrozenError) return undefined
+        throw error
+      })
+      return state ? levelOf(state, state.exact ? close?.below : undefined) : levelOfRest(sku, trip)
     },
     async orders(sku, cursor, trip): Promise<OrdersPage | undefined> {
       const [, index = '0', epoch, rest] = /^(\d+) (\S+) ?(.*)$/.exec(cursor ?? '') ?? []
@@ -279,26 +275,29 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
       const page = await shardAt(shard).orders(sku, rest === '' ? undefined : rest, trip)
       if (!page && shard === 0) return undefined
       const of = epoch ?? (page as OrdersPage).epoch
-      const isOfSale = page?.epoch === of
-      const next =
-        isOfSale && page.next !== undefined
-          ? `${shard} ${of} ${page.next}`
-          : shard + 1 < sales.length
-            ? `${shard + 1} ${of} `
-            : undefined
-      if (shard === 0) return { ...(page as OrdersPage), next }
-      return { epoch: of, orders: isOfSale ? page.orders : [], next }
+      const isLast = shard + 1 === sales.length
+      const nextShard = isLast ? undefined : `${shard + 1} ${of} `
+      const next = page?.next === undefined ? nextShard : `${shard} ${of} ${page.next}`
+      if (page) return { ...page, next }
+      // It is not there yet, or was lost, or the sale has ended.
+      const state = await shards.read(sku, trip)
+      return state && { epoch: state.epoch, orders: [], next }
     },
-    async find(sku, orderIds, trip) {
-      const items = orderIds.map((orderId) => ({ orderId }))
-      const { answers } = await where<(typeof items)[number], OrderRecord | undefined>(items, (shard, some) => {
-        const ids = some.map(({ orderId }) => orderId)
-        return shardAt(shard).find(sku, ids, trip)
-      })
-      return answers
-    },
+    find: (sku, orderIds, trip) =>
+      askEverywhere<{ readonly orderId: string }, OrderRecord | undefined>(
+        sku,
+        orderIds.map((orderId) => ({ orderId })),
+        (shard, some) => {
+          const ids = some.map(({ orderId }) => orderId)
+          return shard.find(sku, ids, trip)
+        },
+        (reply) => reply === undefined,
+        trip,
+      ),
   }
 }
+
+const isUsed = ({ total, recorded }: StockState): boolean => total > 0 || recorded > 0
 
 /** The shards as one sale. `below` as of a {@link CloseRequest} that all of them were sent. */
 function levelOf({ epoch, shards, between }: SkuState, below: number | undefined): StockState {
@@ -307,7 +306,8 @@ function levelOf({ epoch, shards, between }: SkuState, below: number | undefined
   const closed = below !== undefined && available < below
   return {
     epoch,
-    thaws: sum((state) => state.thaws),
+    // A reconciliation thaws all, and a shard that was lost begins anew.
+    thaws: Math.max(...shards.map((state) => state.thaws)),
     total: sum((state) => state.total) + between,
     available,
     held: sum((state) => state.held),
@@ -328,3 +328,8 @@ const soldOut = (left: number | undefined): SaleResult =>
   left === undefined
     ? { ok: false, reason: 'not-open', available: 0 }
     : { ok: false, reason: 'sold-out', available: left }
+
+/** Some of several changes may have been applied before one failed. */
+function perhapsApplied(error: unknown): never {
+  throw new StoreUnavailableError('stock: a shard gave no answer', { applied: 'unknown', cause: error })
+}

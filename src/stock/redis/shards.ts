@@ -8,6 +8,8 @@ import type { Sales, ShardState } from './sales.js'
 const collectMs = 500
 /** How long to wait for another process that collects. */
 const pauseMs = 3
+/** After so many pauses to look again what is left. */
+const mostTries = 8
 /** How often to read the shards until no transfer is in between. */
 const mostReads = 20
 
@@ -75,7 +77,7 @@ export function createShards(sales: readonly Sales[]): Shards {
   }
 
   /** `undefined` where the SKU is not on sale; `null` where a shard is not there. */
-  function together(states: readonly (ShardState | undefined)[]): SkuState | undefined | null {
+  function stateOf(states: readonly (ShardState | undefined)[]): SkuState | undefined | null {
     const [head] = states
     if (!head) return undefined
     const shards = states.filter((state) => state?.epoch === head.epoch) as ShardState[]
@@ -92,19 +94,18 @@ export function createShards(sales: readonly Sales[]): Shards {
 
   async function read(sku: string, trip: Trip, close?: CloseRequest): Promise<SkuState | undefined> {
     const states = await readEach(sku, close, trip)
-    const state = together(states)
+    const state = stateOf(states)
     if (state !== null) return state
     const [head] = states as readonly [ShardState]
+    if (!head.ready) await prepare(sku, head.epoch, trip)
+    const again = stateOf(await readEach(sku, close, trip))
     // Without the records of a shard its ids would sell again.
-    if (head.ready) throw frozenSale(sku)
-    await prepare(sku, head.epoch, trip)
-    const prepared = together(await readEach(sku, close, trip))
-    if (prepared === null) throw frozenSale(sku)
-    return prepared
+    if (again === null) throw frozenSale(sku)
+    return again
   }
 
-  async function readExactly(sku: string, close: CloseRequest | undefined, trip: Trip) {
-    let before = await read(sku, trip)
+  async function readExactly(sku: string, close: CloseRequest | undefined, trip: Trip, first?: SkuState) {
+    let before = first ?? (await read(sku, trip))
     for (let reads = 1; before && !trip.signal.aborted; reads++) {
       const now: SkuState | undefined = await read(sku, trip, close && before.left < close.below ? close : undefined)
       if (!now) return undefined
@@ -153,7 +154,7 @@ export function createShards(sales: readonly Sales[]): Shards {
   }
 
   /** Takes units from the shards that have most, until `shard` has as many as it wants. */
-  async function take(sku: string, state: SkuState, shard: number, wanted: number, trip: Trip, token: string) {
+  async function moveUnits(sku: string, state: SkuState, shard: number, wanted: number, trip: Trip, token: string) {
     const leftOf = ({ available, late }: ShardState): number => available - late
     const here = leftOf(state.shards[shard] as ShardState)
     let missing = Math.max(wanted, Math.floor(state.left / sales.length)) - here
@@ -181,23 +182,29 @@ export function createShards(sales: readonly Sales[]): Shards {
       const state = await read(sku, trip)
       if (!state) return undefined
       if (state.left < least) {
-        const exact = await readExactly(sku, undefined, trip)
-        if (!exact || exact.left < least) return exact?.left
+        const exact = await readExactly(sku, undefined, trip, state)
+        if (!exact || (exact.exact && exact.left < least)) return exact?.left
       }
-      const step = ['collect', collector, collectMs]
-      const [isOurs] = (await first.move(sku, state.epoch, step, trip)) ?? [0]
-      if (isOurs === 1) {
-        try {
-          await finish(sku, state, trip)
-          const whole = await readExactly(sku, undefined, trip)
-          if (whole) await take(sku, whole, shard, Math.min(most, whole.left), trip, token)
-          return whole?.left
-        } finally {
-          await first.move(sku, state.epoch, ['collect', collector, 0], trip).catch(() => undefined)
-        }
+      if (!(await mayCollect(sku, state.epoch, collector, trip))) continue
+      try {
+        await finish(sku, state, trip)
+        const whole = await readExactly(sku, undefined, trip)
+        if (whole) await moveUnits(sku, whole, shard, Math.min(most, whole.left), trip, token)
+        if (!whole || whole.exact || whole.left >= least) return whole?.left
+      } finally {
+        await first.move(sku, state.epoch, ['collect', collector, 0], trip).catch(() => undefined)
       }
-      await sleep(pauseMs, { clock: systemClock, signal: trip.signal })
     }
+  }
+
+  /** Waits for its turn to collect. `false` after a while: what is left may have changed. */
+  async function mayCollect(sku: string, epoch: string, collector: string, trip: Trip): Promise<boolean> {
+    for (let tries = 1; tries <= mostTries; tries++) {
+      const [isOurs] = (await first.move(sku, epoch, ['collect', collector, collectMs], trip)) ?? [0]
+      if (isOurs === 1) return true
+      await sleep(pauseMs * (1 + Math.random()), { clock: systemClock, signal: trip.signal })
+    }
+    return false
   }
 
   /** Of a SKU whose first shard is frozen: makes the others that are lost, takes over those that it lost, and freezes all. */
@@ -224,8 +231,9 @@ export function createShards(sales: readonly Sales[]): Shards {
     if (!state) return false
     const [{ moved }, ...rest] = state.shards as [ShardState, ...ShardState[]]
     const missing = -(moved + rest.reduce((sum, { total }) => sum + total, state.between))
-    if (missing < 0) await take(sku, state, 0, Math.min(-missing, state.left), trip, token)
-    if (missing !== 0) await first.move(sku, epoch, ['correct', missing], trip)
+    if (missing < 0) await moveUnits(sku, state, 0, Math.min(-missing, state.left), trip, token)
+    const now = await first.level(sku, undefined, trip)
+    if (now && missing !== 0) await first.move(sku, epoch, ['correct', now.moved, missing, token], trip)
     await first.move(sku, epoch, ['ready'], trip)
     return true
   }
@@ -234,4 +242,4 @@ export function createShards(sales: readonly Sales[]): Shards {
 }
 
 const transfersOf = ({ epoch, shards }: SkuState): string =>
-  JSON.stringify([epoch, shards.map(({ given, got }) => [given.map(({ number }) => number), got])])
+  JSON.stringify([epoch, shards.map(({ given, got }) => [given, got])])

@@ -1,0 +1,235 @@
+import { expect, it } from 'vitest'
+import { homeOf } from '../../src/stock/redis/shard-names.js'
+import { createSharded } from '../../src/stock/redis/sharded.js'
+import { createShards } from '../../src/stock/redis/shards.js'
+import { describeWithServices } from '../services/vitest.js'
+import { appliedOf, gate, nameAt, order, request, setUp, shards, sku, trip } from './stock-shards-steps.js'
+describeWithServices('units and ids of a SKU over four shards', ['redis-cluster'], ({ 'redis-cluster': server }) => {
+  it('counts a transfer that was received and noted while it read', async () => {
+    const { salesOf, stock } = setUp(server)
+    await stock.open(sku, 10)
+    const plain = salesOf()
+    const epoch = (await plain[0]?.level(sku, undefined, trip))?.epoch ?? ''
+    const [number = 0, units = 0] = (await plain[0]?.move(sku, epoch, ['give', 3, 10, '', 0], trip)) ?? []
+    expect(units).toBe(10)
+    let reads = 0
+    const read2 = gate()
+    const slow = salesOf((sales, shard) => ({
+      async level(...args) {
+        if (shard === 0) {
+          // The second time the node of the first shard is slower than that of the third.
+          if (++reads === 2) {
+            await read2.promise
+            await plain[2]?.move(sku, epoch, ['receive', 1, number, units], trip)
+            await plain[0]?.move(sku, epoch, ['received', 3, number], trip)
+          }
+          return sales.level(...args)
+        }
+        const state = await sales.level(...args)
+        if (shard === 2 && reads === 2) read2.resolve()
+        return state
+      },
+    }))
+    const state = await createShards(slow).readExactly(sku, undefined, trip)
+    expect(state).toMatchObject({ exact: true, left: 10 })
+  })
+
+  it('says nothing is sold out while a transfer comes in between', async () => {
+    const { salesOf, stock, stockOf } = setUp(server)
+    await stock.open(sku, 10)
+    const plain = salesOf()
+    const epoch = (await plain[0]?.level(sku, undefined, trip))?.epoch ?? ''
+    const [number = 0, units = 0] = (await plain[0]?.move(sku, epoch, ['give', 3, 10, '', 0], trip)) ?? []
+    let reads = 0
+    const read = gate()
+    const slow = salesOf((sales, shard) => ({
+      async level(...args) {
+        if (shard === 0) {
+          if (++reads === 2) {
+            await read.promise
+            await plain[2]?.move(sku, epoch, ['receive', 1, number, units], trip)
+            await plain[0]?.move(sku, epoch, ['received', 3, number], trip)
+          }
+          return sales.level(...args)
+        }
+        const state = await sales.level(...args)
+        if (shard === 2 && reads === 2) read.resolve()
+        return state
+      },
+    }))
+    const gated = stockOf(createSharded(slow), { local: { mode: 'gate', units: 20 } })
+    expect(await gated.level(sku)).toEqual({ total: 10, available: 10, held: 0, sold: 0 })
+  })
+
+  it('an order that sold is not told applied no because another in its trip found no units', async () => {
+    const { redis, stock, key } = setUp(server)
+    await stock.open(sku, 100)
+    const first = nameAt(0, 'small')
+    // One shard cannot be read.
+    await redis.set(key(2, 'stock'), 'foreign')
+    const [small, large] = await Promise.all([
+      appliedOf(stock.sell(order(first))),
+      appliedOf(stock.sell(order(nameAt(0, 'large'), { quantity: 1_000 }))),
+    ])
+    expect(large).toMatch(/^no: /)
+    const recorded = await redis.hget(key(0, 'orders'), first)
+    expect(recorded).toBe('s1')
+    expect(String(small)).not.toMatch(/^no: /)
+  })
+
+  it('a restock that was applied is not told applied no because another in its trip found no units', async () => {
+    const { redis, stock, key } = setUp(server)
+    await stock.open(sku, 10)
+    await redis.del(key(2, 'stock'))
+    await redis.set(key(2, 'stock'), 'foreign')
+    const [more, less] = await Promise.all([appliedOf(stock.restock(sku, 5)), appliedOf(stock.restock(sku, -1_000))])
+    expect(String(less)).toMatch(/^(no|unknown): /)
+    expect(await redis.hget(key(0, 'stock'), 'total')).toBe('15')
+    expect(String(more)).not.toMatch(/^no: /)
+  })
+
+  it('a freeze that failed at one shard leaves no lease at the others', async () => {
+    const { salesOf, stock } = setUp(server)
+    await stock.open(sku, 10)
+    const plain = salesOf()
+    const driver = createSharded(salesOf())
+    const freeze = async (token: string, forMs: number) =>
+      (await driver.adjust(sku, [{ kind: 'freeze', token, quantity: 0, forMs }], trip))[0]?.outcome
+    // A process that was killed while it renewed its leases: that of one shard ends later.
+    await plain[2]?.adjust(sku, [{ kind: 'freeze', token: 'killed', quantity: 0, forMs: 500 }], trip)
+    expect(await freeze('second', 60_000)).toBe('refused')
+    await new Promise((resolve) => setTimeout(resolve, 600))
+    // Nobody holds any lease that matters now: the killed one's has ended, the second has given up.
+    expect(await freeze('third', 60_000)).toBe('done')
+  })
+
+  it('a correction applies once', async () => {
+    const { salesOf, stock, loseShard } = setUp(server)
+    await stock.open(sku, 100)
+    await stock.sell(order(nameAt(2)))
+    await loseShard(2)
+    const resent = createSharded(
+      salesOf((sales) => ({
+        async move(...args) {
+          const reply = await sales.move(...args)
+          if (args[2][0] === 'correct') await sales.move(...args) // the client resends it
+          return reply
+        },
+      })),
+    )
+    await resent.adjust(sku, [{ kind: 'freeze', token: 'one', quantity: 0, forMs: 10_000 }], trip)
+    await resent.adjust(sku, [{ kind: 'thaw', token: 'one' }], trip)
+    expect((await stock.level(sku)).total).toBe(100)
+  })
+
+  it('units that came twice are taken away once', async () => {
+    const { salesOf, stock, redis, key } = setUp(server)
+    await stock.open(sku, 100)
+    await stock.level(sku)
+    const old = await redis.dumpBuffer(key(0, 'stock'))
+    await stock.sell(order(nameAt(3)))
+    // The first shard falls back to before it gave units to the last.
+    await redis.restore(key(0, 'stock'), 0, old, 'REPLACE')
+    const resent = createSharded(
+      salesOf((sales) => ({
+        async move(...args) {
+          const reply = await sales.move(...args)
+          if (args[2][0] === 'correct') await sales.move(...args) // the client resends it
+          return reply
+        },
+      })),
+    )
+    await resent.adjust(sku, [{ kind: 'freeze', token: 'one', quantity: 0, forMs: 10_000 }], trip)
+    await resent.adjust(sku, [{ kind: 'thaw', token: 'one' }], trip)
+    expect(await stock.level(sku)).toEqual({ total: 100, available: 99, held: 0, sold: 1 })
+  })
+
+  it('a removal that was interrupted can be repeated', async () => {
+    const { salesOf, stock, redis, prefix } = setUp(server)
+    await stock.open(sku, 10)
+    const sales = salesOf()
+    const epoch = (await sales[0]?.level(sku, undefined, trip))?.epoch ?? ''
+    // Killed after the others were removed, before the first.
+    for (const shard of [1, 2, 3]) await sales[shard]?.adjust(sku, [{ kind: 'remove', epoch }], trip)
+    expect(await appliedOf(stock.remove(sku))).toBeUndefined()
+    const found = await Promise.all(redis.nodes('master').map((node) => node.keys(`${prefix}*`)))
+    expect(found.flat()).toEqual([])
+  })
+
+  it('an id that was placed in a sale is not sold in the next one', async () => {
+    const { salesOf, stock } = setUp(server)
+    await stock.open(sku, 10)
+    const id = nameAt(1)
+    const buyer = { id: nameAt(2, 'ann'), limit: 1 }
+    let between: (() => Promise<void>) | undefined = async () => {
+      between = undefined
+      await stock.remove(sku)
+      await stock.open(sku, 10)
+    }
+    const slow = createSharded(
+      salesOf((sales, shard) => ({
+        async sell(...args) {
+          if (shard === 2) await between?.()
+          return sales.sell(...args)
+        },
+      })),
+    )
+    const [one] = await slow.sell(sku, [request(id, { buyer })], trip)
+    const again = await stock.sell(order(id))
+    // Sold once, by either.
+    expect([one, again]).toEqual([
+      { ok: false, reason: 'not-open', available: 0 },
+      { ok: true, replayed: false },
+    ])
+  })
+
+  it('reconcile records no order again whose place was lost', async () => {
+    const { redis, salesOf, stock, key } = setUp(server)
+    await stock.open(sku, 400)
+    // Shard 1 falls back to before the places of 'x'.
+    await stock.sell(order(nameAt(1, 'warm')))
+    const old = new Map<string, Buffer>()
+    for (const part of ['stock', 'orders', 'placed', 'buyers']) {
+      const state = await redis.dumpBuffer(key(1, part))
+      if (state) old.set(key(1, part), state)
+    }
+    const sold = Array.from({ length: 40 }, (_, i) => ({ orderId: `x${i}` }))
+    for (const [i, { orderId }] of sold.entries()) {
+      expect((await stock.sell(order(orderId, { buyer: { id: `b${i}`, limit: 1 } }))).ok).toBe(true)
+    }
+    const before = await stock.level(sku)
+    await redis.del(key(1, 'placed'), key(1, 'orders'))
+    for (const [name, state] of old) await redis.restore(name, 0, state, 'REPLACE')
+    const lostHere = sold.filter(({ orderId }, i) => homeOf(orderId, shards) === 1 && homeOf(`b${i}`, shards) !== 1)
+    const lostRecords = sold.filter(({ orderId }, i) => homeOf(orderId, shards) === 1 && homeOf(`b${i}`, shards) === 1)
+    const lostOthers = sold.filter(({ orderId }, i) => homeOf(orderId, shards) !== 1 && homeOf(`b${i}`, shards) === 1)
+    await expect(stock.sell(order(nameAt(1, 'late')))).rejects.toThrow('is frozen')
+    // Their rows name no buyer, as in the guide.
+    const found = await stock.reconcile(sku, [...sold, { orderId: nameAt(1, 'warm') }])
+    const after = await stock.level(sku)
+    const ids: string[] = []
+    for (const shard of salesOf()) {
+      const page = await shard.orders(sku, undefined, trip)
+      ids.push(...(page?.orders.map(({ orderId }) => orderId) ?? []))
+    }
+    expect(lostHere.length).toBeGreaterThan(0)
+    expect(ids.filter((id, i) => ids.indexOf(id) !== i)).toEqual([])
+    expect(after).toEqual(before)
+    expect(found).toMatchObject({ recorded: lostRecords.length + lostOthers.length, unsold: [] })
+  })
+
+  it('an order of a buyer whose place was lost can be settled after reconcile', async () => {
+    const { redis, stock, key } = setUp(server)
+    await stock.open(sku, 400)
+    await stock.sell(order(nameAt(1, 'warm')))
+    const old = await redis.dumpBuffer(key(1, 'stock'))
+    const id = nameAt(1, 'held')
+    await stock.reserve({ ...order(id, { buyer: { id: nameAt(2, 'ann'), limit: 1 } }), holdMs: 600_000 })
+    await redis.del(key(1, 'placed'))
+    await redis.restore(key(1, 'stock'), 0, old, 'REPLACE')
+    await expect(stock.sell(order(nameAt(1, 'late')))).rejects.toThrow('is frozen')
+    const { unknown } = await stock.reconcile(sku, [{ orderId: nameAt(1, 'warm') }])
+    expect(unknown).toMatchObject([{ orderId: id, state: 'held' }])
+    expect(await stock.confirm(id, sku)).toBe('done')
+  })
+})
