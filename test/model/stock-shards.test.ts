@@ -28,7 +28,10 @@ function disturbed(sales: Sales, chance: () => number, lossy: boolean): Sales {
       const call = (): Promise<unknown> => (sales[verb] as Call)(...args)
       await sleep(verb === 'level' && chance() < 0.2 ? chance() * 25 : chance() * 2)
       if (lossy && chance() < 0.01) {
-        if (chance() < 0.5) void sleep(chance() * 60).then(call).catch(() => undefined)
+        if (chance() < 0.5)
+          void sleep(chance() * 60)
+            .then(call)
+            .catch(() => undefined)
         throw new Error('lost')
       }
       const reply = await call()
