@@ -120,6 +120,8 @@ describe('what is packed', () => {
         'examples/seckill/compare/report.svg',
         'examples/ticket/README.md',
         'examples/ticket/haproxy.cfg',
+        'examples/ticket/rows/REPORT.md',
+        'examples/ticket/rows/report.svg',
         'ARCHITECTURE.md',
         'CHANGELOG.md',
         'CONTRIBUTING.md',
