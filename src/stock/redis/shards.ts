@@ -11,7 +11,7 @@ const pauseMs = 3
 /** After so many pauses to look again what is left. */
 const mostTries = 8
 /** How often to read the shards until no transfer is in between. */
-const mostReads = 20
+const mostReads = 100
 
 /** All shards of a SKU that is on sale, the first one first. */
 export interface SkuState {
