@@ -9,8 +9,8 @@ const probes = 9
 /** One more probe comes first and looks at so many last units alone, in which most ids differ: a stranger costs no more. */
 const tail = 4
 
-/** FNV-1a over UTF-16 code units. */
-const hash = (() => {
+/** FNV-1a over the UTF-16 code units from an index on. */
+export const fnv1a = (() => {
   // Where something extends String, as ioredis 6 does, V8 looks each method of a string up at each call, in four times the
   // time. It knows a constant of a function; those of a module are variables when a bundler is done with them.
   // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with a `this`
@@ -22,7 +22,7 @@ const hash = (() => {
   }
 })()
 
-const hashOfTail = (text: string): number => hash(text, Math.max(0, text.length - tail))
+const hashOfTail = (text: string): number => fnv1a(text, Math.max(0, text.length - tail))
 
 /** The stride of the probes: odd, so that they differ, and mixed, so that it shares no pattern with the start. */
 function stride(start: number): number {
@@ -47,13 +47,13 @@ export function createIdFilter(expected: number): IdFilter {
   return {
     add(id) {
       put(hashOfTail(id))
-      let at = hash(id, 0)
+      let at = fnv1a(id, 0)
       const step = stride(at)
       for (let i = 0; i < probes; i++, at = (at + step) | 0) put(at)
     },
     mayHave(id) {
       if (!has(hashOfTail(id))) return false
-      let at = hash(id, 0)
+      let at = fnv1a(id, 0)
       const step = stride(at)
       for (let i = 0; i < probes; i++, at = (at + step) | 0) if (!has(at)) return false
       return true

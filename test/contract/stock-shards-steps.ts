@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { Cluster } from 'ioredis'
 import { onTestFinished } from 'vitest'
 import { createStock, type Stock, type StockOptions } from '../../src/stock/index.js'
@@ -50,4 +51,34 @@ export const setUp = (server: { readonly nodes: readonly { readonly host: string
       await redis.del(key(shard, part))
   }
   return { redis, prefix, salesOf, stockOf, stock, key, loseShard }
+}
+
+/** Shards with ten units on their way from the first to the third, which are received and noted while the shards are read again. */
+export async function readingAcrossTransfer(
+  salesOf: ReturnType<typeof setUp>['salesOf'],
+  stock: Stock,
+): Promise<Sales[]> {
+  await stock.open(sku, 10)
+  const plain = salesOf()
+  const epoch = (await plain[0]?.level(sku, undefined, trip))?.epoch ?? ''
+  const [number = 0, units = 0] = (await plain[0]?.move(sku, epoch, ['give', 3, 10, '', 0], trip)) ?? []
+  assert.equal(units, 10)
+  let reads = 0
+  const thirdIsRead = gate()
+  return salesOf((sales, shard) => ({
+    async level(...args) {
+      if (shard === 0) {
+        // The second time the node of the first shard is slower than that of the third.
+        if (++reads === 2) {
+          await thirdIsRead.promise
+          await plain[2]?.move(sku, epoch, ['receive', 1, number, units], trip)
+          await plain[0]?.move(sku, epoch, ['received', 3, number], trip)
+        }
+        return sales.level(...args)
+      }
+      const state = await sales.level(...args)
+      if (shard === 2 && reads === 2) thirdIsRead.resolve()
+      return state
+    },
+  }))
 }

@@ -3,60 +3,29 @@ import { homeOf } from '../../src/stock/redis/shard-names.js'
 import { createSharded } from '../../src/stock/redis/sharded.js'
 import { createShards } from '../../src/stock/redis/shards.js'
 import { describeWithServices } from '../services/vitest.js'
-import { appliedOf, gate, nameAt, order, request, setUp, shards, sku, trip } from './stock-shards-steps.js'
+import {
+  appliedOf,
+  nameAt,
+  order,
+  readingAcrossTransfer,
+  request,
+  setUp,
+  shards,
+  sku,
+  trip,
+} from './stock-shards-steps.js'
+
 describeWithServices('units and ids of a SKU over four shards', ['redis-cluster'], ({ 'redis-cluster': server }) => {
   it('counts a transfer that was received and noted while it read', async () => {
     const { salesOf, stock } = setUp(server)
-    await stock.open(sku, 10)
-    const plain = salesOf()
-    const epoch = (await plain[0]?.level(sku, undefined, trip))?.epoch ?? ''
-    const [number = 0, units = 0] = (await plain[0]?.move(sku, epoch, ['give', 3, 10, '', 0], trip)) ?? []
-    expect(units).toBe(10)
-    let reads = 0
-    const read2 = gate()
-    const slow = salesOf((sales, shard) => ({
-      async level(...args) {
-        if (shard === 0) {
-          // The second time the node of the first shard is slower than that of the third.
-          if (++reads === 2) {
-            await read2.promise
-            await plain[2]?.move(sku, epoch, ['receive', 1, number, units], trip)
-            await plain[0]?.move(sku, epoch, ['received', 3, number], trip)
-          }
-          return sales.level(...args)
-        }
-        const state = await sales.level(...args)
-        if (shard === 2 && reads === 2) read2.resolve()
-        return state
-      },
-    }))
+    const slow = await readingAcrossTransfer(salesOf, stock)
     const state = await createShards(slow).readExactly(sku, undefined, trip)
     expect(state).toMatchObject({ exact: true, left: 10 })
   })
 
   it('says nothing is sold out while a transfer comes in between', async () => {
     const { salesOf, stock, stockOf } = setUp(server)
-    await stock.open(sku, 10)
-    const plain = salesOf()
-    const epoch = (await plain[0]?.level(sku, undefined, trip))?.epoch ?? ''
-    const [number = 0, units = 0] = (await plain[0]?.move(sku, epoch, ['give', 3, 10, '', 0], trip)) ?? []
-    let reads = 0
-    const read = gate()
-    const slow = salesOf((sales, shard) => ({
-      async level(...args) {
-        if (shard === 0) {
-          if (++reads === 2) {
-            await read.promise
-            await plain[2]?.move(sku, epoch, ['receive', 1, number, units], trip)
-            await plain[0]?.move(sku, epoch, ['received', 3, number], trip)
-          }
-          return sales.level(...args)
-        }
-        const state = await sales.level(...args)
-        if (shard === 2 && reads === 2) read.resolve()
-        return state
-      },
-    }))
+    const slow = await readingAcrossTransfer(salesOf, stock)
     const gated = stockOf(createSharded(slow), { local: { mode: 'gate', units: 20 } })
     expect(await gated.level(sku)).toEqual({ total: 10, available: 10, held: 0, sold: 0 })
   })

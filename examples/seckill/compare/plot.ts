@@ -1,4 +1,5 @@
 import { count } from '../../shared/load/terminal.js'
+import { escape } from '../../shared/measure/bars.js'
 import { documented } from './document.js'
 import type { Measured } from './measure.js'
 
@@ -18,7 +19,6 @@ const groupGap = 34
 const top = 46
 
 const one = (value: number): readonly [number, number] => [value, value]
-const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 
 function barsOf({ strategy, selling, soldOut }: Measured): Bar[] {
   const theirs = documented

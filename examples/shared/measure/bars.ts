@@ -20,7 +20,8 @@ const style = `
     .ours { fill: #2f8f57 } .theirs { stroke: #e5b04e } .limit { stroke: #ff9285 }
   }`
 
-const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
+/** A text as SVG takes it. */
+export const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 
 /** A text of a plot. */
 export const text = (x: number, y: number, content: string, more = ''): string =>

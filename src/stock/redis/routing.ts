@@ -27,7 +27,7 @@ export async function askWherePlaced<Item extends { readonly orderId: string }, 
   const indexes = items.map((_, index) => index)
   const itemsAt = (some: readonly number[]): Item[] => some.map((index) => items[index] as Item)
   const atHome = groupBy(indexes, (index) => homeOf((items[index] as Item).orderId, shards))
-  const answers = await askEach<number, Reply | Elsewhere>(atHome, items.length, (shard, some) =>
+  const answers = await askEach<Reply | Elsewhere>(atHome, items.length, (shard, some) =>
     ask(shard, itemsAt(some), undefined),
   )
   const placed = answers.flatMap((answer, index) => (isElsewhere(answer) ? [{ index, ...answer }] : []))
@@ -37,7 +37,7 @@ export async function askWherePlaced<Item extends { readonly orderId: string }, 
       ofSale.map((_, i) => i),
       (i) => (ofSale[i] as Placed).shard,
     )
-    const found = await askEach<number, Reply | Elsewhere>(there, ofSale.length, (shard, some) => {
+    const found = await askEach<Reply | Elsewhere>(there, ofSale.length, (shard, some) => {
       const these = some.map((i) => ofSale[i] as Placed)
       return ask(shard, itemsAt(these.map(({ index }) => index)), these)
     }).catch((error: unknown) => ofSale.map(() => unavailable(error)))
@@ -61,10 +61,10 @@ export function groupBy<Item, Key>(items: readonly Item[], keyOf: (item: Item) =
 }
 
 /** Asks each shard for the answers at some indexes. Rejects where there is one shard, and it gave none. */
-async function askEach<Index extends number, Reply>(
-  groups: ReadonlyMap<number, readonly Index[]>,
+async function askEach<Reply>(
+  groups: ReadonlyMap<number, readonly number[]>,
   length: number,
-  ask: (shard: number, indexes: readonly Index[]) => Promise<readonly (Reply | Error)[]>,
+  ask: (shard: number, indexes: readonly number[]) => Promise<readonly (Reply | Error)[]>,
 ): Promise<(Reply | Error)[]> {
   const answers = new Array<Reply | Error>(length)
   await Promise.all(

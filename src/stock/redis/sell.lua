@@ -54,7 +54,7 @@ local first = text(left(sale))
 local homes, places, isPlaced = ARGV[8], {}, {}
 local placed = homes ~= '' and redis.call('HMGET', KEYS[6], unpack(ids))
 local function placeOf(i)
-  if not placed or sale.records[ids[i]] then return nil end
+  if sale.records[ids[i]] then return nil end
   local home = string.sub(homes, i, i)
   if home == '!' then return 'y' end
   local id, known = ids[i], placed[i] or isPlaced[ids[i]]
@@ -70,7 +70,7 @@ local outcomes = {}
 for i = 1, #ids do
   local quantity, buyer = quantities and quantities[i] or 1, buyers and buyers[i] or ''
   local holdMs = holds and holds[i] or 0
-  local place = placeOf(i)
+  local place = placed and placeOf(i)
   if sale.frozen and not place then forgetUnsold(ids[i]) end
   local outcome = place or decide(sale, ids[i], quantity, buyer, limits and limits[i], holdMs)
   if outcome == 'o' then take(sale, ids[i], quantity, buyer, holdMs) end

@@ -1,5 +1,6 @@
 import calculateSlot from 'cluster-key-slot'
 import { tagSafe } from '../../core/redis-client.js'
+import { fnv1a } from '../id-filter.js'
 
 /** Each shard of a SKU has a letter, `A` to `P`. */
 export const mostShards = 16
@@ -21,13 +22,10 @@ export function shardName(prefix: string, sku: string, shard: number, shards: nu
 }
 
 /**
- * The shard where the order with that id, or the buyer, is at home: FNV-1a over UTF-16 code units. Orders are found by it, so
- * it never changes.
+ * The shard where the order with that id, or the buyer, is at home. Orders are found by it, so it never changes.
  */
 export function homeOf(id: string, shards: number): number {
-  let value = 0x811c9dc5
-  for (let i = 0; i < id.length; i++) value = Math.imul(value ^ id.charCodeAt(i), 0x01000193)
+  const hash = fnv1a(id, 0)
   // The low bits of ids that differ in their last digits differ too little.
-  value ^= value >>> 15
-  return (value >>> 0) % shards
+  return ((hash ^ (hash >>> 15)) >>> 0) % shards
 }
