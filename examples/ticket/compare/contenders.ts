@@ -61,6 +61,15 @@ export function contenders({ redis, kafka, mysql, servers, documentServer }: Set
       path: '/grab',
     },
     {
+      name: 'node:http alone',
+      about: `a count in memory behind node:http, ${servers} processes: no stock, and nothing is checked`,
+      command: async ({ tickets }) => [
+        ...[process.execPath, program('compare-server'), '--http-only'],
+        ...['--tickets', `${tickets}`, '--workers', `${servers}`],
+      ],
+      path: '/grab',
+    },
+    {
       name: 'document',
       about: 'Hertz, local stock, then one Lua call per order over 64 connections, one process',
       command: document,

@@ -71,6 +71,8 @@ ${machine.map((line) => `- ${line}`).join('\n')}
   is loaded only when nothing is left to do for the others.
 - Ours records each order under its id and answers a repeated id with its own sale. The document's counts, and sells a second
   ticket to a request that is sent twice.
+- \`node:http alone\` decides nothing. It is the most that Node's own HTTP server answers here: what it lacks to \`document\` is
+  HTTP, and what \`ours\` lacks to it is the service.
 - In the document's program a lock is held around both stocks, so that one order at a time is decided, over one
   connection. \`document\` here has neither limit, which favours it.
 `

@@ -1,4 +1,5 @@
 import cluster from 'node:cluster'
+import { createServer } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import fastify from 'fastify'
@@ -7,7 +8,8 @@ import { createStock } from 'spillway/stock'
 import { redisStock } from 'spillway/stock/redis'
 
 // A ticketing server with nothing but what is compared: the order is decided by createStock with a gate, and its message
-// leaves in the background.
+// leaves in the background. With --http-only it decides by a count in its memory, behind node:http alone: no server on
+// Node's HTTP can answer more.
 
 const { values } = parseArgs({
   options: {
@@ -16,10 +18,21 @@ const { values } = parseArgs({
     tickets: { type: 'string', default: '1000' },
     gate: { type: 'string', default: '600' },
     workers: { type: 'string', default: '2' },
+    'http-only': { type: 'boolean', default: false },
   },
 })
 const sku = values.name
 const workers = Number(values.workers)
+
+function serveHttpOnly(): void {
+  let left = Math.ceil(Number(values.tickets) / workers)
+  createServer((request, response) => {
+    request.resume()
+    const { status, json } = answerOf(left > 0 ? 'sold' : 'sold-out')
+    if (left > 0) left--
+    response.writeHead(status, { 'content-type': 'application/json', 'content-length': json.length }).end(json)
+  }).listen(0, '127.0.0.1')
+}
 
 async function serve(): Promise<void> {
   const redis = new Redis(values.redis)
@@ -68,6 +81,8 @@ if (cluster.isPrimary) {
   })
   const [port] = await Promise.all(ready)
   process.stdout.write(`listening on http://127.0.0.1:${port}\n`)
+} else if (values['http-only']) {
+  serveHttpOnly()
 } else {
   await serve()
 }
