@@ -7,13 +7,13 @@ import { projectPath } from '../files.js'
 const sources = ['*.ts', '*.js', '*.lua', '*.go', 'package.json', 'package-lock.json']
 
 /**
- * The commit of the tree. Changes that are not committed are in it as a hash, so that equal texts mean equal sources. Outside a
- * repository it is the version of the package.
+ * The last commit that changed sources. Changes that are not committed are in it as a hash, so that equal texts mean equal
+ * sources. Outside a repository it is the version of the package.
  */
 export async function commitOf(): Promise<string> {
   const git = (...args: readonly string[]): Promise<string> => run('git', ['-C', projectPath(), ...args])
-  const commit = await git('rev-parse', '--short=12', 'HEAD').catch(() => undefined)
-  if (commit === undefined) {
+  const commit = await git('log', '-1', '--format=%h', '--abbrev=12', '--', ...sources).catch(() => '')
+  if (commit === '') {
     const { version } = JSON.parse(await readFile(projectPath('package.json'), 'utf8')) as { version: string }
     return `version ${version}`
   }

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OptionsError } from '../../shared/options.js'
 import type { RowResult } from './measure.js'
@@ -64,7 +64,10 @@ export async function readResults(folder: string): Promise<RowResult[]> {
 }
 
 export async function writeResults(folder: string, results: readonly RowResult[]): Promise<void> {
-  await writeFile(join(folder, 'report.json'), `${JSON.stringify({ results }, null, 2)}\n`)
+  // The next run reads it: whoever is stopped while writing leaves the one before.
+  const file = join(folder, 'report.json')
+  await writeFile(`${file}.new`, `${JSON.stringify({ results }, null, 2)}\n`)
+  await rename(`${file}.new`, file)
   await writeFile(join(folder, 'report.svg'), renderRowsPlot(results))
   await writeFile(join(folder, 'REPORT.md'), renderReport(results))
 }
