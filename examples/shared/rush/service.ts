@@ -4,13 +4,16 @@ import type { SaleAudit } from './types.js'
 /** Nobody listens at the service's address for so long: it does not come back. */
 const goneAfterMs = 10_000
 
+/** An audit walks over all orders of a sale; the service gives up after 90 s. */
+const auditMs = 95_000
+
 const isRefused = (error: unknown): boolean =>
   error instanceof Error && (error.cause as { code?: unknown } | undefined)?.code === 'ECONNREFUSED'
 
 /** The few questions a rush has for the service it rushes. */
 export function sellingService(collection: string, url: string) {
-  const ask = async <T>(path: string, init?: RequestInit): Promise<T> => {
-    const response = await fetch(new URL(path, url), { ...init, signal: AbortSignal.timeout(10_000) })
+  const ask = async <T>(path: string, init?: RequestInit, timeoutMs = 10_000): Promise<T> => {
+    const response = await fetch(new URL(path, url), { ...init, signal: AbortSignal.timeout(timeoutMs) })
     const text = await response.text()
     if (!response.ok) throw new Error(`${init?.method ?? 'GET'} ${path} answered ${response.status}: ${text}`)
     return JSON.parse(text) as T
@@ -48,7 +51,7 @@ export function sellingService(collection: string, url: string) {
       for (;;) {
         const askedAt = performance.now()
         try {
-          last = await ask<SaleAudit>(`${salePath(saleId)}/audit`)
+          last = await ask<SaleAudit>(`${salePath(saleId)}/audit`, undefined, auditMs)
           goneSinceMs = undefined
           onLook(last)
           if (last.settled) return last
