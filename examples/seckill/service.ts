@@ -4,7 +4,7 @@ import type { Publisher } from 'spillway/queue'
 import { createRateLimiter, type RateLimiter } from 'spillway/ratelimit'
 import type { StockLevel } from 'spillway/stock'
 import { findOrder, type OrderMessage } from '../shared/selling/orders.js'
-import { isNotOnSale } from '../shared/selling/rebuild.js'
+import { ifOnSale } from '../shared/selling/rebuild.js'
 import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
 import type { Seller } from '../shared/selling/seller.js'
 import { createShelf, type SaleDraft, type SaleView, type Stall as AnyStall } from '../shared/selling/shelf.js'
@@ -133,10 +133,7 @@ export function createService(
       const row = await findOrder(stores.db, saleId, orderId)
       if (row) return row
       if (found.sale.generation === 0) return undefined
-      const sold = await books.find(orderId, skuOf(found.sale)).catch((error: unknown) => {
-        if (isNotOnSale(error)) return undefined
-        throw error
-      })
+      const sold = await ifOnSale(books.find(orderId, skuOf(found.sale)))
       return sold && { orderId, buyer: sold.buyerId ?? '', quantity: sold.quantity, state: 'accepted' }
     },
     async close() {

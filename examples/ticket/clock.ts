@@ -6,20 +6,23 @@ const kept = 10
 
 /**
  * Redis' time, so that servers on several machines agree when a place is due. The clock is read every two seconds; of the
- * last readings the one with the fastest answer counts, for it knows the time best.
+ * last readings the one with the fastest answer counts, for it knows the time best. In between the clock is monotonic.
  */
 export function createSharedClock(redis: Redis | Cluster): { nowMs(): number; close(): Promise<void> } {
   const readings: { readonly tripMs: number; readonly aheadMs: number }[] = []
-  let aheadMs = 0
+  let aheadMs = performance.timeOrigin
   const stop = every(everyMs, async () => {
     const askedMs = performance.now()
     const answer = await redis.time().catch(() => undefined)
     if (!answer) return
     const tripMs = performance.now() - askedMs
     const [seconds, micros] = answer
-    readings.push({ tripMs, aheadMs: Number(seconds) * 1_000 + Number(micros) / 1_000 + tripMs / 2 - Date.now() })
+    readings.push({
+      tripMs,
+      aheadMs: Number(seconds) * 1_000 + Number(micros) / 1_000 + tripMs / 2 - performance.now(),
+    })
     if (readings.length > kept) readings.shift()
     aheadMs = readings.reduce((best, one) => (one.tripMs < best.tripMs ? one : best)).aheadMs
   })
-  return { nowMs: () => Date.now() + aheadMs, close: stop }
+  return { nowMs: () => performance.now() + aheadMs, close: stop }
 }

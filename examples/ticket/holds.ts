@@ -1,7 +1,7 @@
 import { OrderConflictError } from 'spillway'
 import type { Stock } from 'spillway/stock'
 import { inTime } from '../shared/database.js'
-import { recordOrders, type OrderMessage, type Tx } from '../shared/selling/orders.js'
+import { isOrderId, recordOrders, type OrderMessage, type Tx } from '../shared/selling/orders.js'
 import type { Restore } from '../shared/selling/stores.js'
 import type { TicketDatabase, TicketTx } from './tables.js'
 
@@ -44,10 +44,11 @@ async function recordHold(tx: TicketTx, { saleId, orderId, buyer, quantity, hold
   }
 }
 
-export const findHold = (db: TicketDatabase, saleId: string, orderId: string) =>
-  inTime(
-    db.selectFrom('holds').selectAll().where('sale_id', '=', saleId).where('order_id', '=', orderId).executeTakeFirst(),
-  )
+export async function findHold(db: TicketDatabase, saleId: string, orderId: string) {
+  if (!isOrderId(orderId)) return undefined
+  const found = db.selectFrom('holds').selectAll().where('sale_id', '=', saleId).where('order_id', '=', orderId)
+  return inTime(found.executeTakeFirst())
+}
 
 /** A hold for this long is nobody's; it is cancelled at once. */
 const momentMs = 60_000

@@ -16,6 +16,7 @@ import type { Outcome } from './board.js'
 import type { Door, Room } from './options.js'
 import * as schemas from './schemas.js'
 import type { Decision, Service } from './service.js'
+import type { Settlement } from './till.js'
 
 export type TicketWeb = WebParts<Service, Outcome>
 
@@ -72,6 +73,18 @@ const outcomeOf = (decision: Decision): Outcome => {
   }
 }
 
+function outcomeOfSettlement(settlement: Settlement): Outcome {
+  switch (settlement.kind) {
+    case 'paid':
+    case 'refunded':
+      return settlement.replayed ? 'replayed' : settlement.kind
+    case 'suspended':
+      return 'unavailable'
+    default:
+      return 'refused'
+  }
+}
+
 function addBuying(app: FastifyInstance, { service, tally }: TicketWeb): void {
   const buy =
     (ask: Service['grab']) =>
@@ -105,18 +118,18 @@ function addSettling(app: FastifyInstance, { service, tally }: TicketWeb): void 
     { schema: schemas.pay },
     async ({ params, body }, reply) => {
       const settlement = await service.pay(params.id, params.orderId, body.card)
-      tally.record(settlement.kind === 'paid' ? 'paid' : 'refused')
+      tally.record(outcomeOfSettlement(settlement))
       return answerSettlement(reply, params.orderId, settlement)
     },
   )
   app.post<OfOrder>(`${orderPath}/cancel`, { schema: schemas.cancel }, async ({ params }, reply) => {
     const cancelled = await service.cancel(params.id, params.orderId)
-    tally.record(cancelled === 'cancelled' ? 'cancelled' : 'refused')
+    tally.record(cancelled === 'cancelled' ? cancelled : cancelled === 'suspended' ? 'unavailable' : 'refused')
     return answerCancellation(reply, params.orderId, cancelled)
   })
   app.post<OfOrder>(`${orderPath}/refund`, { schema: schemas.refund }, async ({ params }, reply) => {
     const settlement = await service.refund(params.id, params.orderId)
-    tally.record(settlement.kind === 'refunded' ? 'refunded' : 'refused')
+    tally.record(outcomeOfSettlement(settlement))
     return answerSettlement(reply, params.orderId, settlement)
   })
 }
@@ -141,8 +154,8 @@ const shown = ({ door, generation: _generation, ...sale }: SaleView<Door>) => ({
 
 function addShows(app: FastifyInstance, { service }: TicketWeb): void {
   app.post<OpenShow>('/shows', { schema: schemas.openShow }, async (request, reply) => {
-    const { priceCents = 0, opensAtMs = Date.now(), holdMs, room, ...rest } = request.body
-    const show = await service.open({ ...rest, priceCents, opensAtMs, door: { holdMs, ...(room && { room }) } })
+    const { priceCents = 0, holdMs, room, ...rest } = request.body
+    const show = await service.open({ ...rest, priceCents, door: { holdMs, ...(room && { room }) } })
     return show
       ? reply.code(201).send(shown(show))
       : reply.code(409).send(problem('exists', 'A show has this id already.'))

@@ -55,11 +55,11 @@ holds and payments in a SQLite file. With --stack it runs on Redis, Kafka and My
   --kafka HOST:PORT[,…] Kafka's brokers                                 (127.0.0.1:9092, or KAFKA_BROKERS)
   --mysql URL           MySQL or MariaDB, with the database's name      (mysql://root@127.0.0.1:3306/spillway, or MYSQL_URL)
   --name NAME           begins the names of topics and Redis keys       (ticket, or TICKET_NAME)
-  --servers N           ticketing servers: processes that answer requests  (2)
+  --servers N           ticketing servers: processes that answer requests  (2, or TICKET_SERVERS)
   --consumers N         order services: processes that write orders     (1)
   --share UNITS         tickets that each server lets through to Redis before it asks what is
                         left                                            (its part of the tickets and a fifth more)
-  --preset document     as in the document: --servers 10 --share 120 --tickets 1000
+  --preset document     as in the document, with --stack: --servers 10 --share 120 --tickets 1000
   --place-key TEXT      signs the places in line, at least 16 characters; the same on every server
                         (one that the database keeps, or TICKET_PLACE_KEY)
 
@@ -82,12 +82,14 @@ function room(text: string): Room | undefined {
   const [perSecond, burst, lapseSeconds, ...rest] = text.split(',').map(Number)
   const wellFormed =
     perSecond !== undefined &&
-    perSecond > 0 &&
+    perSecond >= 0.001 &&
     perSecond <= 1e6 &&
     Number.isSafeInteger(burst) &&
     lapseSeconds !== undefined
   if (!wellFormed || !burst || burst < 0 || !(lapseSeconds > 0 && lapseSeconds <= 86_400) || rest.length > 0) {
-    throw new OptionsError(`--room must be none, or rate,burst,seconds: positive numbers, burst whole; got "${text}"`)
+    throw new OptionsError(
+      `--room must be none, or rate,burst,seconds: positive numbers, the rate from 0.001 to 1000000, burst whole; got "${text}"`,
+    )
   }
   return { perSecond, burst, lapseMs: Math.ceil(lapseSeconds * 1_000) }
 }

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import { inTime, isDuplicate } from '../shared/database.js'
-import { recordOrders, rowsOf, type OrderMessage, type Tx } from '../shared/selling/orders.js'
+import { isOrderId, recordOrders, rowsOf, type OrderMessage, type Tx } from '../shared/selling/orders.js'
 import type { PaymentState, TicketDatabase, TicketTx } from './tables.js'
 
 // A stand-in for a payment provider, in the service's own database. Money is set aside, and taken once the tickets are the
@@ -30,6 +30,7 @@ const paymentOf = (row: Row): Payment => ({
 })
 
 export async function findPayment(db: TicketDatabase, saleId: string, orderId: string): Promise<Payment | undefined> {
+  if (!isOrderId(orderId)) return undefined
   const found = db.selectFrom('payments').selectAll().where('sale_id', '=', saleId).where('order_id', '=', orderId)
   const row = await inTime(found.executeTakeFirst())
   return row && paymentOf(row)
@@ -130,9 +131,27 @@ export async function endRefund(db: TicketDatabase, saleId: string, orderId: str
       .where('state', '=', 'refunding')
       .execute()
     await move(tx, saleId, orderId, 'captured', 'refunded')
+    // A payment whose capture has not come yet: it finds nothing to take.
+    await move(tx, saleId, orderId, 'authorised', 'released')
     await tx.deleteFrom('refunds').where('sale_id', '=', saleId).where('order_id', '=', orderId).execute()
   })
   await inTime(work)
+}
+
+/** How many payments were taken for orders that the database has not as sold. */
+export async function unmatchedPayments(db: TicketDatabase, saleId: string): Promise<number> {
+  const taken = db
+    .selectFrom('payments')
+    .leftJoin('orders', (join) =>
+      join.onRef('orders.sale_id', '=', 'payments.sale_id').onRef('orders.order_id', '=', 'payments.order_id'),
+    )
+    .where('payments.sale_id', '=', saleId)
+    .where('payments.state', '=', 'captured')
+  const unmatched = taken.where((of) =>
+    of.or([of('orders.state', 'is', null), of('orders.state', 'not in', ['recorded', 'refunding'])]),
+  )
+  const { count } = await inTime(unmatched.select(({ fn }) => fn.countAll().as('count')).executeTakeFirstOrThrow())
+  return Number(count)
 }
 
 /** Longer than a request that pays or refunds takes. */

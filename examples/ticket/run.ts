@@ -5,7 +5,7 @@ import type { Service } from './service.js'
 export async function firstShow(service: Service, { tickets, door }: Options): Promise<void> {
   if ((await service.list()).length > 0) return
   const show = { id: 'first', title: 'The Weir, live at the old pumping station', priceCents: 4_500, quantity: tickets }
-  await service.open({ ...show, opensAtMs: Date.now(), limitPerBuyer: 4, door })
+  await service.open({ ...show, limitPerBuyer: 4, door })
 }
 
 export const announce = (url: string, how: string): void =>

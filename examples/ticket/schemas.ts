@@ -24,7 +24,7 @@ const dayMs = 86_400_000
 const room = {
   ...object(
     {
-      perSecond: { type: 'number', exclusiveMinimum: 0, maximum: 1e6 },
+      perSecond: { type: 'number', minimum: 0.001, maximum: 1e6 },
       burst: integer(1, 1e9),
       lapseMs: { ...integer(1, dayMs), default: 60_000 },
     },

@@ -4,7 +4,7 @@ import type { Publisher } from 'spillway/queue'
 import { createRateLimiter, type RateLimiter } from 'spillway/ratelimit'
 import type { SaleResult, Stock, StockLevel } from 'spillway/stock'
 import { findOrder } from '../shared/selling/orders.js'
-import { isNotOnSale } from '../shared/selling/rebuild.js'
+import { ifOnSale } from '../shared/selling/rebuild.js'
 import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
 import { createShelf, type SaleDraft, type SaleView, type Stall as AnyStall } from '../shared/selling/shelf.js'
 import type { OrderView } from '../shared/selling/states.js'
@@ -39,6 +39,8 @@ export interface TicketOrder extends OrderView {
   readonly endsAtMs?: number
 }
 
+export type ShowDraft = Omit<SaleDraft<Door>, 'opensAtMs'> & { readonly opensAtMs?: number | undefined }
+
 /** What became of a wish to give a hold back. */
 export type Cancellation = 'cancelled' | 'expired' | 'sold' | 'suspended' | 'unknown'
 
@@ -50,8 +52,8 @@ export interface Service extends Pick<Till, 'pay' | 'refund'> {
   hold(showId: string, purchase: Purchase): Promise<Decision>
   cancel(showId: string, orderId: string): Promise<Cancellation>
   order(showId: string, orderId: string): Promise<TicketOrder | undefined>
-  /** Writes a show and puts it on sale; `undefined` if the id is taken. */
-  open(draft: SaleDraft<Door>): Promise<SaleView<Door> | undefined>
+  /** Writes a show and puts it on sale, now if it does not say when; `undefined` if the id is taken. */
+  open(draft: ShowDraft): Promise<SaleView<Door> | undefined>
   list(): Promise<SaleView<Door>[]>
   view(showId: string): Promise<SaleView<Door> | undefined>
   /** `'suspended'` while the show has no stock. */
@@ -67,6 +69,9 @@ type Stall = AnyStall<Stock, Door, Entrance>
 
 /** Messages need no order among each other. One key per process keeps a trip's messages in one batch of one partition. */
 const partitionKey = randomUUID()
+
+/** How far behind another server's clock one may be: a show that opens now is open on all of them. */
+const clockErrorMs = 1_000
 
 /** A stock that is frozen comes back under another name, as one that is gone does. */
 function suspendedIfFrozen(error: unknown): { readonly kind: 'suspended' } {
@@ -149,6 +154,18 @@ export async function createService(
     return { kind: 'suspended' }
   }
 
+  /** What the waiting room answers; nothing if the order may go to the stock. */
+  async function turnAway({ sale, entrance }: Stall, { orderId, place }: Purchase): Promise<Decision | undefined> {
+    const { room, soldOut } = entrance
+    if (!room) return undefined
+    // Nobody waits for tickets that are all sold.
+    const answer = (await soldOut.now())
+      ? ({ kind: 'soldOut', available: 0 } as const)
+      : await room.enter(sale.id, orderId, place)
+    // Who asks again for an order that the stock has gets the order's own answer.
+    return answer.kind === 'in' || (await find(sale, orderId)) ? undefined : answer
+  }
+
   const serve =
     (ask: Ask) =>
     async (showId: string, purchase: Purchase): Promise<Decision> => {
@@ -157,15 +174,9 @@ export async function createService(
       if (stall.suspendedUntilMs > Date.now()) return { kind: 'suspended' }
       stall.suspendedUntilMs = 0
       const { opensAtMs } = stall.sale
-      if (opensAtMs > Date.now()) return { kind: 'notOpen', opensAtMs }
-      const { room, soldOut } = stall.entrance
-      // Nobody waits for tickets that are all sold, and the stock answers that by itself.
-      if (room && !soldOut.now()) {
-        const admission = await room.enter(showId, purchase.orderId, purchase.place)
-        if (admission.kind !== 'in') return admission
-      }
+      if (opensAtMs > stores.nowMs()) return { kind: 'notOpen', opensAtMs }
       try {
-        return await askStock(ask, stall, purchase)
+        return (await turnAway(stall, purchase)) ?? (await askStock(ask, stall, purchase))
       } catch (error) {
         if (error instanceof OrderConflictError) return { kind: 'conflict' }
         return suspendedIfFrozen(error)
@@ -173,14 +184,11 @@ export async function createService(
     }
 
   /** What the stock has under an order id; nothing of a show that it does not know. */
-  const find = (sale: Sale, orderId: string) =>
-    books.find(orderId, skuOf(sale)).catch((error: unknown) => {
-      if (isNotOnSale(error)) return undefined
-      throw error
-    })
+  const find = (sale: Sale, orderId: string) => ifOnSale(books.find(orderId, skuOf(sale)))
 
   return {
     ...shelf,
+    open: ({ opensAtMs = Math.floor(stores.nowMs() - clockErrorMs), ...draft }) => shelf.open({ ...draft, opensAtMs }),
     pay: (showId, orderId, card) => till.pay(showId, orderId, card).catch(suspendedIfFrozen),
     refund: (showId, orderId) => till.refund(showId, orderId).catch(suspendedIfFrozen),
     grab: serve(sellTo),
@@ -195,8 +203,10 @@ export async function createService(
       if (outcome === 'unknown') return (await shelf.level(showId)) === 'suspended' ? 'suspended' : 'unknown'
       if (outcome === 'confirmed') return 'sold'
       if (outcome === 'expired') return 'expired'
-      if (held?.state === 'held') {
-        const { quantity, buyerId: buyer = '' } = held
+      // One that was cancelled before may not have been published.
+      const row = held ? undefined : await findHold(db, showId, orderId)
+      if (row?.state !== 'cancelled') {
+        const { quantity, buyer } = row ?? { quantity: held?.quantity ?? 1, buyer: held?.buyerId ?? '' }
         await send(sku, { saleId: showId, orderId, buyer, quantity, hold: 'cancelled' })
       }
       return 'cancelled'

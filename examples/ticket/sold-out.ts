@@ -1,9 +1,9 @@
 import type { StockLevel } from 'spillway/stock'
 
-/** Whether all tickets of a show are sold, as a process last saw it: none is left, and none is held that might come back. */
+/** Whether all tickets of a show are sold, as this process saw it: none is left, and none is held that might come back. */
 export interface SoldOut {
-  /** The last look, which is repeated in the background while it says so. */
-  now(): boolean
+  /** As it was a quarter of a second ago at most; a show that was not sold out is not looked at. */
+  now(): Promise<boolean>
   /** Told that none was left. */
   suspect(): void
 }
@@ -13,21 +13,26 @@ const lookEveryMs = 250
 export function createSoldOut(level: () => Promise<StockLevel>): SoldOut {
   let soldOut = false
   let lookedAtMs = -Infinity
-  const look = (): void => {
-    const nowMs = performance.now()
-    if (nowMs - lookedAtMs < lookEveryMs) return
-    lookedAtMs = nowMs
-    level().then(
-      ({ available, held }) => void (soldOut = available === 0 && held === 0),
+  let looking: Promise<boolean> | undefined
+
+  async function look(): Promise<boolean> {
+    try {
+      const { available, held } = await level()
+      soldOut = available === 0 && held === 0
+    } catch {
       // A stock that does not answer is not known to be sold out.
-      () => void (soldOut = false),
-    )
+      soldOut = false
+    }
+    lookedAtMs = performance.now()
+    looking = undefined
+    return soldOut
   }
+  const isFresh = (): boolean => performance.now() - lookedAtMs < lookEveryMs
+
   return {
-    now() {
-      if (soldOut) look()
-      return soldOut
+    now: async () => soldOut && (isFresh() || (looking ??= look())),
+    suspect() {
+      if (!isFresh()) looking ??= look()
     },
-    suspect: look,
   }
 }

@@ -1,6 +1,6 @@
 import type { SettleResult, Stock } from 'spillway/stock'
 import { findOrder, type OrderMessage } from '../shared/selling/orders.js'
-import { isNotOnSale } from '../shared/selling/rebuild.js'
+import { ifOnSale, isOnSale } from '../shared/selling/rebuild.js'
 import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
 import {
   abandoned,
@@ -31,15 +31,11 @@ export interface Till {
   settle(): Promise<void>
 }
 
-/** Whether the stock knows the sale. */
-async function isOnSale(stock: Stock, sku: string): Promise<boolean> {
-  try {
-    await stock.level(sku)
-    return true
-  } catch (error) {
-    if (isNotOnSale(error)) return false
-    throw error
-  }
+/** Does the work of each item, whatever becomes of the others, and fails with the first that failed. */
+async function forEach<T>(items: readonly T[], work: (item: T) => Promise<unknown>): Promise<void> {
+  const failed: unknown[] = []
+  for (const item of items) await work(item).catch((error: unknown) => failed.push(error))
+  if (failed.length > 0) throw failed[0]
 }
 
 export function createTill(db: TicketDatabase, shared: Parameters<typeof findSale>[0], stock: Stock): Till {
@@ -82,10 +78,7 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
       if (payment?.state === 'captured') return { kind: 'paid', amountCents: payment.amountCents, replayed: true }
       const row = await findOrder(shared, showId, orderId)
       if (row) return { kind: 'over', state: row.state }
-      const known = await stock.find(orderId, skuOf(sale)).catch((error: unknown) => {
-        if (isNotOnSale(error)) return undefined
-        throw error
-      })
+      const known = await ifOnSale(stock.find(orderId, skuOf(sale)))
       if (!known) {
         // A stock that fell back to an older state may have lost the hold. Unlike `find`, `cancel` is not answered from such a state.
         await stock.cancel(orderId, skuOf(sale))
@@ -102,7 +95,7 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
       if (!found) return { kind: 'unknown' }
       const row = await findOrder(shared, showId, orderId)
       if (!row) {
-        const known = await stock.find(orderId, skuOf(found.sale)).catch(() => undefined)
+        const known = await ifOnSale(stock.find(orderId, skuOf(found.sale)))
         if (!known) return { kind: 'unknown' }
         return known.state === 'sold' ? { kind: 'notRecorded' } : { kind: 'over', state: known.state }
       }
@@ -115,14 +108,17 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
     },
     async settle() {
       const { payments, refunds } = await abandoned(db)
-      for (const payment of payments) {
-        const found = await findSale(shared, payment.saleId)
-        if (found && found.sale.generation > 0) await finishPayment(found.sale, payment)
-      }
-      for (const { saleId, orderId } of refunds) {
+      const finishers = [
+        ...payments.map((payment) => ({
+          saleId: payment.saleId,
+          finish: (sale: Sale) => finishPayment(sale, payment),
+        })),
+        ...refunds.map(({ saleId, orderId }) => ({ saleId, finish: (sale: Sale) => finishRefund(sale, orderId) })),
+      ]
+      await forEach(finishers, async ({ saleId, finish }) => {
         const found = await findSale(shared, saleId)
-        if (found && found.sale.generation > 0) await finishRefund(found.sale, orderId)
-      }
+        if (found && found.sale.generation > 0) await finish(found.sale)
+      })
     },
   }
 }

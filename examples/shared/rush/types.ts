@@ -75,6 +75,8 @@ export interface SaleAudit {
   readonly databaseDifference: number
   readonly missingRows: number
   readonly extraRows: number
+  /** Payments taken for orders that are not sold; only where money is taken. */
+  readonly unmatchedPayments?: number
 }
 
 export interface RushResult {

@@ -1,6 +1,6 @@
 import type { Publisher } from 'spillway/queue'
 import type { OrderMessage } from './orders.js'
-import { isNotOnSale } from './rebuild.js'
+import { ifOnSale } from './rebuild.js'
 import type { SaleAudit } from '../rush/types.js'
 import { findSale, skuOf, type Sale } from './sales.js'
 import type { Stores } from './stores.js'
@@ -26,7 +26,7 @@ const nothing = { total: 0, available: 0, held: 0, sold: 0 }
  */
 export async function audit(books: Books, sale: Sale): Promise<SaleAudit> {
   const { stores, stock, publisher, lag } = books
-  const level = () => stock.level(skuOf(sale)).catch(none)
+  const level = async () => (await ifOnSale(stock.level(skuOf(sale)))) ?? nothing
   const counted = async () => (await findSale(stores.db, sale.id))?.books
   const before = await level()
   const countedBefore = await counted()
@@ -62,9 +62,4 @@ export async function audit(books: Books, sale: Sale): Promise<SaleAudit> {
     missingRows: missing.length,
     extraRows,
   }
-}
-
-function none(error: unknown): typeof nothing {
-  if (isNotOnSale(error)) return nothing
-  throw error
 }

@@ -6,7 +6,7 @@ import { sharing } from '../sharing.js'
 import { audit, type Books } from './audit.js'
 import { createCourtesy } from './courtesy.js'
 import type { OrderMessage, Tx } from './orders.js'
-import { isNotOnSale } from './rebuild.js'
+import { ifOnSale } from './rebuild.js'
 import { reconcile, type Reconciliation } from './reconcile.js'
 import { findSale, listSales, saleIdOf, skuOf, type Sale, type SaleBooks } from './sales.js'
 import type { Seller } from './seller.js'
@@ -101,14 +101,7 @@ export async function startOffice<Message = OrderMessage>(
     throw error
   }
 
-  async function levelOf(sale: Sale) {
-    try {
-      return sale.generation === 0 ? undefined : await stock.level(skuOf(sale))
-    } catch (error) {
-      if (isNotOnSale(error)) return undefined
-      throw error
-    }
-  }
+  const levelOf = async (sale: Sale) => (sale.generation === 0 ? undefined : ifOnSale(stock.level(skuOf(sale))))
 
   async function reportOf(sale: Sale): Promise<SaleReport> {
     const level = await levelOf(sale).catch(() => undefined)

@@ -19,7 +19,8 @@ export interface OrderRow {
 
 /** What a buyer's key looks like: printable ASCII without spaces, which every store tells apart byte by byte. */
 export const orderIdPattern = '^[!-~]{1,128}$'
-const isOrderId = new RegExp(orderIdPattern)
+const orderIdShape = new RegExp(orderIdPattern)
+export const isOrderId = (text: string): boolean => orderIdShape.test(text)
 
 export type Tx = Transaction<Tables>
 
@@ -107,7 +108,7 @@ export async function recordOrders(tx: Tx, batch: readonly OrderMessage[]): Prom
 }
 
 export async function findOrder(db: Database, saleId: string, orderId: string): Promise<OrderRow | undefined> {
-  if (!isOrderId.test(orderId)) return undefined
+  if (!isOrderId(orderId)) return undefined
   const row = await inTime(
     db
       .selectFrom('orders')

@@ -7,8 +7,19 @@ import type { Database } from './tables.js'
 
 const page = 500
 
-/** Whether the stock says that it does not know the SKU. */
-export const isNotOnSale = (error: unknown): boolean => error instanceof RangeError
+/** What a stock answers; `undefined` if it does not know the SKU. */
+export async function ifOnSale<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+/** Whether the stock knows the SKU. */
+export const isOnSale = async (stock: Seller, sku: string): Promise<boolean> =>
+  (await ifOnSale(stock.level(sku))) !== undefined
 
 /** What the database knows to be sold. */
 async function* recordedOrders(db: Database, sale: Sale): AsyncGenerator<SoldOrder> {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NoAnswer } from '../processes.js'
 import type { Books } from './audit.js'
-import { isNotOnSale, openStock } from './rebuild.js'
+import { isOnSale, openStock } from './rebuild.js'
 import { findSale, skuOf, type Sale } from './sales.js'
 import { compare, heal } from './sweep.js'
 
@@ -19,17 +19,6 @@ export interface Reconciliation {
 const graceMs = 5_000
 const patienceMs = 60_000
 
-/** Whether the stock knows the sale. */
-async function isOnSale({ stock }: Books, sale: Sale): Promise<boolean> {
-  try {
-    await stock.level(skuOf(sale))
-    return true
-  } catch (error) {
-    if (isNotOnSale(error)) return false
-    throw error
-  }
-}
-
 /**
  * Brings stock and database together. A stock that has everything the database has stays. One that is frozen, that has lost
  * orders or is gone ends, and the sale gets a new one from the database once every message is written. What the stock has
@@ -39,7 +28,7 @@ export async function reconcile(books: Books, sale: Sale, frozen = false): Promi
   const { stores, stock, publisher, lag } = books
   let published = 0
   if (sale.generation > 0) {
-    if (await isOnSale(books, sale)) {
+    if (await isOnSale(stock, skuOf(sale))) {
       const { extraRows, missing } = await compare(stores.db, stock, sale)
       await heal(publisher, sale, missing)
       published = missing.length
@@ -57,7 +46,8 @@ export async function reconcile(books: Books, sale: Sale, frozen = false): Promi
   }
   const current = (await findSale(stores.db, sale.id))?.sale
   // Another office may have been faster, or the server may be back that has the stock.
-  const isOver = current?.generation !== sale.generation || (sale.generation > 0 && (await isOnSale(books, sale)))
+  const isOver =
+    current?.generation !== sale.generation || (sale.generation > 0 && (await isOnSale(stock, skuOf(sale))))
   return isOver
     ? { rebuilt: false, orders: 0, published }
     : { rebuilt: true, orders: await openStock(stores, stock, sale), published }

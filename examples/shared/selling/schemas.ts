@@ -84,6 +84,7 @@ export const audit = {
       databaseDifference: count,
       missingRows: count,
       extraRows: count,
+      unmatchedPayments: { ...count, description: 'Payments taken for orders that are not sold, where money is taken' },
     }),
     ...problems(404, 503),
   },

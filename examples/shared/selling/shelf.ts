@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { StockLevel } from 'spillway/stock'
-import { isNotOnSale, openStock } from './rebuild.js'
+import { ifOnSale, openStock } from './rebuild.js'
 import { findSale, insertSale, listSales, skuOf, type Sale } from './sales.js'
 import type { Seller } from './seller.js'
 import { stateOf, type SaleState } from './states.js'
@@ -94,14 +94,8 @@ export function createShelf<S extends Seller, Door, Entrance>(
     return look
   }
 
-  async function levelOf(sale: Sale): Promise<StockLevel | undefined> {
-    try {
-      return sale.generation === 0 ? undefined : await books.level(skuOf(sale))
-    } catch (error) {
-      if (isNotOnSale(error)) return undefined
-      throw error
-    }
-  }
+  const levelOf = async (sale: Sale): Promise<StockLevel | undefined> =>
+    sale.generation === 0 ? undefined : ifOnSale(books.level(skuOf(sale)))
 
   async function viewOf(sale: Sale<Door>): Promise<SaleView<Door>> {
     const available = (await levelOf(sale))?.available

@@ -2,7 +2,7 @@ import type { Publisher } from 'spillway/queue'
 import { inTime } from '../database.js'
 import { rowsOf, type OrderMessage } from './orders.js'
 import { skuOf, type Sale } from './sales.js'
-import { isNotOnSale } from './rebuild.js'
+import { ifOnSale } from './rebuild.js'
 import type { Seller } from './seller.js'
 import type { Database } from './tables.js'
 
@@ -81,16 +81,15 @@ async function walk(db: Database, stock: Seller, sale: Sale): Promise<Comparison
     }
     chunk = []
   }
-  try {
+  async function walk(): Promise<void> {
     for await (const { orderId, quantity, state, buyerId = '' } of stock.orders(skuOf(sale))) {
       if (state === 'held') continue
       recordedOrders++
       recordedUnits += quantity
       if (chunk.push({ saleId: sale.id, orderId, buyer: buyerId, quantity }) === page) await look()
     }
-  } catch (error) {
-    if (!isNotOnSale(error)) throw error
   }
+  await ifOnSale(walk())
   await look()
   return { ...counts, recordedOrders, recordedUnits, missing, extraRows: Math.max(0, counts.rows - met) }
 }

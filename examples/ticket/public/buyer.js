@@ -3,9 +3,13 @@ import { byId, count, element, setText } from './shared/dom.js'
 import { newId } from './shared/id.js'
 
 const money = (cents) => (cents / 100).toLocaleString('en', { style: 'currency', currency: 'EUR' })
+const durationText = (ms) => (ms < 120_000 ? `${Math.round(ms / 1_000)} s` : `${Math.round(ms / 60_000)} minutes`)
 const timeText = (atMs) => new Date(atMs).toLocaleTimeString('en-GB')
 const mostAtOnce = 6
 const noAnswer = 'No answer came. Try again: your order keeps its key, so nothing is bought twice.'
+const timeOver = 'Your time was over, so the tickets went back. No money was taken.'
+/** How long a page waits before it asks again by itself. */
+const retryMs = 2_000
 
 /**
  * One person who wants tickets. The key of an order is made once and kept until the order has ended, over a reload as well,
@@ -33,8 +37,9 @@ export function createBuyer({ now }) {
     render()
   }
 
-  /** Sends a request for an order. `undefined`: no answer came. */
+  /** Sends a request for an order. `undefined`: no answer came, or the order has been ended by another tab meanwhile. */
   async function send(path, order, body, headers = {}) {
+    const { key } = order
     try {
       const response = await fetch(path, {
         method: 'POST',
@@ -42,9 +47,10 @@ export function createBuyer({ now }) {
         ...(body && { body: JSON.stringify(body) }),
         signal: AbortSignal.timeout(15_000),
       })
-      return { status: response.status, answer: await response.json().catch(() => ({})) }
+      const answer = await response.json().catch(() => ({}))
+      return order.key === key ? { status: response.status, answer } : undefined
     } catch {
-      change(order, { text: noAnswer })
+      change(order, { text: noAnswer, askAgainAtMs: now() + retryMs })
       return undefined
     }
   }
@@ -64,8 +70,9 @@ export function createBuyer({ now }) {
   const hold = (showId) =>
     act(async () => {
       const order = orderOf(showId)
-      if (order.state === 'none') order.quantity = Number(byId('quantity').value) || 1
-      change(order, { text: '' })
+      // What was sent once under a key stays as it is.
+      if (!order.sent) order.quantity = Number(byId('quantity').value) || 1
+      change(order, { text: '', sent: true })
       const headers = { 'Idempotency-Key': order.key, ...(order.place && { 'Waiting-Place': order.place }) }
       const reply = await send(url(showId, 'holds'), order, { buyer: memory.buyer, quantity: order.quantity }, headers)
       if (reply) decide(showId, order, reply)
@@ -82,9 +89,17 @@ export function createBuyer({ now }) {
     } else if (error === 'early') change(order, { dueAtMs: answer.dueAtMs })
     else if (error === 'lapsed') startAnew(showId, 'Your place in line has lapsed. Take another one.')
     else if (error === 'sold-out') {
-      startAnew(showId, answer.available > 0 ? message : 'No ticket is free. One that is not paid for comes back.')
+      startAnew(
+        showId,
+        answer.available > 0
+          ? message
+          : 'All tickets are held or sold. Look again: those that are not paid for come back.',
+      )
     } else if (status === 503)
-      change(order, { text: 'A store is away for a moment. Try again: nothing is bought twice.' })
+      change(order, {
+        text: 'The service cannot decide at the moment. Try again: nothing is bought twice.',
+        askAgainAtMs: now() + retryMs,
+      })
     else startAnew(showId, message)
   }
 
@@ -95,9 +110,15 @@ export function createBuyer({ now }) {
       if (!reply) return
       const { status, answer } = reply
       if (status === 200) change(order, { state: 'paid', text: 'Paid. The tickets are yours.' })
-      else if (status === 410) startAnew(showId, 'Your time was over, so the tickets went back. No money was taken.')
-      else change(order, { text: answer.message ?? `The service answered ${status}.` })
+      else if (status === 410) startAnew(showId, timeOver)
+      else await explain(showId, order, reply)
     })
+
+  /** A refusal may mean that the order is not what this page takes it for. */
+  async function explain(showId, order, { status, answer }) {
+    change(order, { text: answer.message ?? `The service answered ${status}.` })
+    if (status === 409) await recall(showId)
+  }
 
   const giveBack = (showId, verb, text) =>
     act(async () => {
@@ -105,7 +126,7 @@ export function createBuyer({ now }) {
       const reply = await send(url(showId, 'orders', order.key, verb), order)
       if (reply === undefined) return
       if (reply.status === 200 || reply.status === 410) startAnew(showId, text)
-      else change(order, { text: reply.answer.message ?? `The service answered ${reply.status}.` })
+      else await explain(showId, order, reply)
     })
 
   const leave = (showId) => startAnew(showId, 'You left the line. Your place lapses by itself.')
@@ -113,16 +134,28 @@ export function createBuyer({ now }) {
   /** What became of an order that this browser knows from before. */
   async function recall(showId) {
     const order = orderOf(showId)
-    if (order.state !== 'held') return
+    if (order.state !== 'held' && order.state !== 'paid') return
+    order.askAgainAtMs = now() + retryMs
+    let state, endsAtMs
     try {
-      const response = await fetch(url(showId, 'orders', order.key))
-      const { state, endsAtMs } = await response.json()
-      if (state === 'held') change(order, { endsAtMs })
-      else if (state === 'recorded' || state === 'accepted') change(order, { state: 'paid', text: 'Paid already.' })
-      else startAnew(showId, 'Your time was over, so the tickets went back. No money was taken.')
+      const response = await fetch(url(showId, 'orders', order.key), { signal: AbortSignal.timeout(15_000) })
+      if (response.status === 404) return startAnew(showId, 'The service does not know your last order any more.')
+      if (!response.ok) return
+      ;({ state, endsAtMs } = await response.json())
     } catch {
       // Whoever pays is told.
+      return
     }
+    const ends = {
+      expired: timeOver,
+      cancelled: 'You gave the tickets back.',
+      refunding: 'The tickets went back, and so does the money.',
+      refunded: 'The tickets went back, and so did the money.',
+      rejected: 'The tickets could not be yours. No money was taken.',
+    }
+    if (state in ends) startAnew(showId, ends[state])
+    else if (state === 'held') change(order, { endsAtMs })
+    else if (order.state !== 'paid') change(order, { state: 'paid', text: 'Paid. The tickets are yours.' })
   }
 
   async function look(showId) {
@@ -135,8 +168,8 @@ export function createBuyer({ now }) {
     render()
   }
 
-  /** A look, the clock's time, and the two buttons: text and what they do. */
-  function viewOf(order, leftMs) {
+  /** The two buttons: text and what they do. */
+  function buttonsOf(order, leftMs) {
     const { id, state } = show
     if (order.state === 'held') {
       const cancel = () => giveBack(id, 'cancel', 'You gave the tickets back.')
@@ -160,7 +193,7 @@ export function createBuyer({ now }) {
     }
     const opensMs = show.opensAtMs - now()
     if (opensMs > 0) return [[`Opens in ${clockText(opensMs)}`, undefined]]
-    if (state === 'suspended') return [['Held back for a check', undefined]]
+    if (state === 'suspended') return [['Paused for a moment', undefined]]
     const none = show.available === 0
     if (none && show.held === 0) return [['Sold out', undefined]]
     return [[none ? 'Try for one that comes back' : 'Hold tickets', () => hold(id)]]
@@ -171,7 +204,7 @@ export function createBuyer({ now }) {
     const order = orderOf(show.id)
     const { limitPerBuyer = 1, priceCents = show.priceCents, room, holdMs } = details.get(show.id) ?? {}
     const terms = [`${money(priceCents)} each`, `at most ${count(limitPerBuyer)} per person`]
-    if (holdMs) terms.push(`${Math.round(holdMs / 1_000)} s to pay`)
+    if (holdMs) terms.push(`${durationText(holdMs)} to pay`)
     if (room) terms.push(`${room.perSecond} people let in a second`)
     setText(byId('terms'), terms.join(' · '))
 
@@ -185,7 +218,7 @@ export function createBuyer({ now }) {
     setText(byId('message'), order.text ?? '')
 
     showFacts(order)
-    const [[mainText, mainWork], other] = viewOf(order, leftMs)
+    const [[mainText, mainWork], other] = buttonsOf(order, leftMs)
     setText(mainButton, acting ? 'One moment…' : mainText)
     mainButton.disabled = acting || mainWork === undefined
     mainButton.onclick = mainWork
@@ -193,7 +226,7 @@ export function createBuyer({ now }) {
     otherButton.disabled = acting
     if (other) setText(otherButton, other[0])
     otherButton.onclick = other?.[1]
-    byId('quantity-label').hidden = order.state !== 'none' || limitPerBuyer < 2
+    byId('quantity-label').hidden = order.state !== 'none' || order.sent === true || limitPerBuyer < 2
     const choices = Math.min(limitPerBuyer, mostAtOnce)
     const select = byId('quantity')
     if (select.options.length !== choices) {
@@ -240,41 +273,59 @@ export function createBuyer({ now }) {
     tick() {
       if (show === undefined) return
       const order = orderOf(show.id)
-      if (order.state === 'held' && order.endsAtMs <= now() && !acting) {
-        startAnew(show.id, 'Your time was over, so the tickets went back. No money was taken.')
-      }
+      const mayAsk = !acting && (order.askAgainAtMs ?? 0) <= now()
+      // The service knows whether the tickets were paid for in time.
+      if (mayAsk && order.state === 'held' && order.endsAtMs <= now()) void act(() => recall(show.id))
       // Whose turn it is comes in by itself.
-      if (order.state === 'in-line' && order.dueAtMs <= now() && order.text !== noAnswer) void hold(show.id)
+      if (mayAsk && order.state === 'in-line' && order.dueAtMs <= now()) void hold(show.id)
       render()
     },
   }
 }
 
-/** Who buys, and this person's orders, kept in the browser where it allows that. */
+/** Who buys, and this person's orders, kept in the browser where it allows that: each by itself, so that tabs share them. */
 function remembered() {
-  const place = 'spillway-tickets'
-  let memory
-  try {
-    memory = JSON.parse(localStorage.getItem(place))
-  } catch {
-    // A browser that keeps nothing: the memory then lasts as long as the page.
-  }
-  memory ??= { buyer: newId(), orders: {} }
-  const fresh = (text) => ({ key: newId(), state: 'none', quantity: 1, text })
-  const save = () => {
+  const prefix = 'spillway-tickets'
+  const placeOf = (showId) => `${prefix}/${showId}`
+  const orders = new Map()
+  const read = (place) => {
     try {
-      localStorage.setItem(place, JSON.stringify(memory))
+      return JSON.parse(localStorage.getItem(place))
+    } catch {
+      // A browser that keeps nothing: the memory then lasts as long as the page.
+      return null
+    }
+  }
+  const write = (place, value) => {
+    try {
+      localStorage.setItem(place, JSON.stringify(value))
     } catch {
       // See above.
     }
   }
+  const fresh = (text) => ({ key: newId(), state: 'none', quantity: 1, text })
+  const buyer = read(prefix)?.buyer ?? newId()
+  write(prefix, { buyer })
+  // Another tab has changed an order: what it wrote counts.
+  addEventListener('storage', ({ key }) => {
+    for (const [showId, order] of orders) {
+      const written = key === placeOf(showId) && read(key)
+      if (!written) continue
+      for (const name of Object.keys(order)) delete order[name]
+      Object.assign(order, written)
+    }
+  })
   return {
-    save,
-    buyer: memory.buyer,
-    orderOf: (showId) => (memory.orders[showId] ??= fresh('')),
+    buyer,
+    save: () => orders.forEach((order, showId) => write(placeOf(showId), order)),
+    orderOf(showId) {
+      const known = orders.get(showId) ?? read(placeOf(showId)) ?? fresh('')
+      orders.set(showId, known)
+      return known
+    },
     renew(showId, text) {
-      memory.orders[showId] = fresh(text)
-      save()
+      orders.set(showId, fresh(text))
+      this.save()
     },
   }
 }

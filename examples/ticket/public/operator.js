@@ -16,7 +16,7 @@ const OUTCOMES = [
 export function createOperator({ onCreated }) {
   const levels = createPlot('Tickets of this show', {
     lines: [
-      { key: 'available', label: 'Free', colour: '--free' },
+      { key: 'available', label: 'Available', colour: '--free' },
       { key: 'held', label: 'Held', colour: '--held' },
       { key: 'sold', label: 'Sold', colour: '--sold' },
     ],
@@ -51,7 +51,7 @@ export function createOperator({ onCreated }) {
 function createTotals() {
   const figures = [
     ['Tickets in all', (_, show) => count(show?.total)],
-    ['Free', (_, show) => count(show?.available)],
+    ['Available', (_, show) => count(show?.available)],
     ['Held', (_, show) => count(show?.held)],
     ['Sold', (_, show) => count(show?.sold)],
     ['Requests a second', ({ requestsPerSecond }) => compact(requestsPerSecond)],

@@ -106,6 +106,35 @@ export function sellsTickets(servers: () => { readonly first: Service; readonly 
     expect((await first.level(id))['sold']).toBe(1)
   })
 
+  it('gives a repeated order its own answer, and no place in line', async () => {
+    const { first, second } = servers()
+    const id = await first.open({ quantity: 9, holdMs: 600_000, room: { perSecond: 0.001, burst: 1 } })
+    const held = await first.hold(id, 'a')
+    expect([held.status, held.body['replayed']]).toEqual([201, false])
+    expect(refusal(await second.hold(id, 'b'))).toEqual([429, 'in-line'])
+    const again = await second.hold(id, 'a')
+    expect([again.status, again.body['replayed']]).toEqual([201, true])
+    expect(refusal(await first.hold(id, 'a', { quantity: 2 }))).toEqual([409, 'conflict'])
+  })
+
+  it('lets nobody past the line when a sold ticket comes back', async () => {
+    const { first } = servers()
+    const id = await first.open({ quantity: 1, room: { perSecond: 0.001, burst: 2 } })
+    expect((await first.grab(id, 'one')).status).toBe(202)
+    await first.grab(id, 'two')
+    const told = async (key: string) => refusal(await first.grab(id, key)).join()
+    await until(async () => (await told('three')) === '409,sold-out', 'a refusal without a place')
+    expect((await first.grab(id, 'one')).body['replayed']).toBe(true)
+    await first.settled(id)
+    expect((await first.refund(id, 'one')).status).toBe(200)
+    await until(async () => {
+      const answer = await told('four')
+      expect(['409,sold-out', '429,in-line']).toContain(answer)
+      return answer === '429,in-line'
+    }, 'a place in line')
+    expect(await first.level(id)).toMatchObject({ available: 1 })
+  })
+
   it('lets people in when their places are due, in the order in which they came, on any server', async () => {
     const { first, second } = servers()
     const id = await first.open({ quantity: 3, room: { perSecond: 1, burst: 1, lapseMs: 3_600_000 } })

@@ -43,6 +43,7 @@ describe('shows', () => {
     ['an unknown member', { title: 'A', quantity: 1, colour: 'red' }],
     ['a hold of no time', { title: 'A', quantity: 1, holdMs: 0 }],
     ['a room that lets nobody in', { title: 'A', quantity: 1, room: { perSecond: 0, burst: 1 } }],
+    ['a room that lets nobody in for ages', { title: 'A', quantity: 1, room: { perSecond: 1e-320, burst: 1 } }],
     ['a room without burst', { title: 'A', quantity: 1, room: { perSecond: 1 } }],
   ])('refuses %s', async (_, show) => {
     expect(refusal(await service.request('POST', '/shows', show))).toEqual([422, 'invalid'])
@@ -158,7 +159,10 @@ describe('the program', () => {
     [['--redis', 'redis://127.0.0.1:6379'], 'also needs --kafka and --mysql'],
     [['--preset', 'other'], '--preset must be document, got "other"'],
     [['--preset', 'document'], '--servers 10 needs --stack'],
-    [['--room', '5'], '--room must be none, or rate,burst,seconds: positive numbers, burst whole; got "5"'],
+    [
+      ['--room', '5'],
+      '--room must be none, or rate,burst,seconds: positive numbers, the rate from 0.001 to 1000000, burst whole; got "5"',
+    ],
     [['--place-key', 'short'], '--place-key must have at least 16 characters, got 5'],
     [['--hold', '0'], '--hold must be an integer from 1 to 86400, got "0"'],
     [['--stack', '--data', 'file'], '--data is for the embedded service'],

@@ -125,7 +125,7 @@ describe('the page', () => {
   })
 
   it('keeps the key of an order whose answer was lost, so that trying again holds once', async (context) => {
-    const id = await service.open({ title: 'Lost answer', quantity: 5, holdMs: 600_000 })
+    const id = await service.open({ title: 'Lost answer', quantity: 5, holdMs: 600_000, limitPerBuyer: 4 })
     await using visitor = await visit(context)
     const { page } = visitor
     await show(page, id)
@@ -139,10 +139,31 @@ describe('the page', () => {
     })
     await button(page, 'Hold tickets').click()
     await page.getByText('No answer came.').waitFor(patient)
+    // What was sent under the key stays as it is.
+    expect(await page.locator('#quantity').isVisible()).toBe(false)
     await button(page, 'Hold tickets').click(patient)
     await button(page, /^Pay/).waitFor(patient)
     expect([keys.length, keys[1]]).toEqual([2, keys[0]])
     expect(await service.level(id)).toMatchObject({ held: 1 })
+  })
+
+  it('keeps the tickets of a person whose payment was answered into the void', async (context) => {
+    const id = await service.open({ title: 'Paid unheard', quantity: 5, holdMs: 5_000, limitPerBuyer: 4 })
+    await using visitor = await visit(context)
+    const { page } = visitor
+    await show(page, id)
+    await page.route('**/pay', async (route) => {
+      expect((await route.fetch()).status()).toBe(200)
+      return route.abort()
+    })
+    await button(page, 'Hold tickets').click()
+    await button(page, /^Pay/).click(patient)
+    await page.getByText('No answer came.').waitFor(patient)
+    await page.getByText('Paid. The tickets are yours.').waitFor(patient)
+    await page.unroute('**/pay')
+    await button(page, 'Ask for a refund').click(patient)
+    await page.getByText('The tickets went back, and so did the money.').waitFor(patient)
+    expect(await service.settled(id)).toMatchObject({ ok: true, sold: 0 })
   })
 
   it('lets the operator create a show and watch where its tickets are', async (context) => {

@@ -30,7 +30,8 @@ export async function startService(...args: readonly string[]): Promise<Service>
   return createClient(url, running)
 }
 
-function createClient(url: string, running: Running): Service {
+/** A client of a service that is running, at this address or another one. */
+export function createClient(url: string, running: Running): Service {
   const request: Service['request'] = (...question) => patiently(() => ask(url, ...question))
   const buy =
     (path: string) =>

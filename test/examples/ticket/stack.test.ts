@@ -9,7 +9,8 @@ import { stackArguments } from '../seckill/stack.js'
 import { redisState } from '../redis-state.js'
 import type { Answer } from '../service.js'
 import { sellsTickets } from './behaviour.js'
-import { processes, refusal, startService, type Service } from './service.js'
+import { startHaproxy } from './haproxy.js'
+import { createClient, processes, refusal, startService, type Service } from './service.js'
 
 /** Asks until there is an answer that a buyer can live with: a killed server may leave a connection silent. */
 async function insist(ask: () => Promise<Answer>): Promise<Answer> {
@@ -131,6 +132,23 @@ describeWithServices('two servers on the full stack', ['redis', 'kafka', 'mysql'
     expect([await stateOf('held'), await stateOf('back')]).toEqual(['recorded', 'refunded'])
     expect(await first.settled(id)).toMatchObject({ ok: true, sold: 1, rows: 1 })
     expect(await second.level(id)).toEqual({ total: 3, available: 2, held: 0, sold: 1 })
+  })
+
+  it('sells behind HAProxy although a server ends', async () => {
+    await using third = await startService(...stack.args, '--servers', '1')
+    await using proxy = await startHaproxy(first.url, third.url)
+    const service = createClient(proxy.url, third)
+    const id = await service.open({ quantity: 60 })
+    const statuses = new Set<number>()
+    for (let wave = 0; wave < 10; wave++) {
+      if (wave === 3) third.signal('SIGTERM')
+      const keys = Array.from({ length: 6 }, (_, i) => `k${wave}-${i}`)
+      for (const { status } of await Promise.all(keys.map((key) => insist(() => service.grab(id, key)))))
+        statuses.add(status)
+    }
+    expect(await third.ended).toBe(0)
+    expect([...statuses]).toEqual([202])
+    expect(await service.settled(id)).toMatchObject({ ok: true, sold: 60, rows: 60 })
   })
 
   it('ends in order, and says nothing', async () => {
