@@ -209,6 +209,16 @@ describeWithServices('a SKU over four shards of a Cluster', ['redis-cluster'], (
     const calls = [() => other.sell(order(nameAt(0))), () => other.open(sku, 10), () => other.level(sku)]
     for (const call of calls) await expect(call()).rejects.toMatchObject(refusal(4, 2))
     await expect(alone.sell(order('a'))).rejects.toMatchObject(refusal(4, 1))
+    // They would miss what is in the shards that they do not know.
+    for (let shard = 0; shard < shards; shard++) {
+      await stock.sell(order(nameAt(shard)))
+      await expect(other.find(nameAt(shard), sku)).rejects.toMatchObject(refusal(4, 2))
+      await expect(alone.find(nameAt(shard), sku)).rejects.toMatchObject(refusal(4, 1))
+      await stock.refund(nameAt(shard), sku)
+    }
+    const firstOf = (one: Stock) => one.orders(sku)[Symbol.asyncIterator]().next()
+    await expect(firstOf(other)).rejects.toMatchObject(refusal(4, 2))
+    await expect(firstOf(alone)).rejects.toMatchObject(refusal(4, 1))
     expect(await stock.level(sku)).toEqual({ total: 10, available: 10, held: 0, sold: 0 })
     await stock.remove(sku)
     await alone.open(sku, 3)

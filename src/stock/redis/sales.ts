@@ -211,14 +211,18 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
       } as ShardState
     },
     async orders(sku, cursor, trip) {
-      const reply = list(await run(ordersScript, sku, ['stock', 'orders'], [cursor ?? '0', pageSize], trip))
+      const args = [cursor ?? '0', pageSize, shards]
+      const reply = list(await run(ordersScript, sku, ['stock', 'orders'], args, trip))
       if (reply.length === 0) return undefined
       const [epoch, next, flat, now] = list(reply, 4)
       const orders = records(sku, list(flat), count(now))
       return { epoch: text(epoch), orders, next: text(next) === '0' ? undefined : text(next) }
     },
     async find(sku, orderIds, trip) {
-      const [now, found] = list(await run(findScript, sku, ['orders', ...placed], orderIds, trip), 2)
+      const [now, found] = list(
+        await run(findScript, sku, ['stock', 'orders', ...placed], [shards, ...orderIds], trip),
+        2,
+      )
       const reply = list(found, orderIds.length)
       return orderIds.map((orderId, i) =>
         reply[i] === null
