@@ -34,6 +34,68 @@ describeWithServices('a clock of the server that is set back', ['redis'], (servi
     ['a settlement', (stock) => stock.sell(order).then(() => stock.confirm('other', sku)), 1],
   ]
 
+  const tellings: [what: string, tell: (stock: ReturnType<typeof createStock>) => Promise<unknown>, told: unknown][] = [
+    ['a confirm', (stock) => stock.confirm('held', sku), 'expired'],
+    ['a cancel', (stock) => stock.cancel('held', sku), 'expired'],
+    ['a sale', (stock) => stock.sell({ sku, orderId: 'held' }), { reason: 'spent' }],
+    [
+      'a basket',
+      (stock) =>
+        stock.sellTogether([
+          { sku: 'hat', orderId: 'x' },
+          { sku, orderId: 'held' },
+        ]),
+      { reason: 'spent' },
+    ],
+  ]
+
+  it.each(tellings)('does not bring a hold back of which %s was told that it has ended', async (_what, tell, told) => {
+    const { stock } = await setUp(async (early) => {
+      const answer = await tell(early)
+      if (typeof told === 'string') expect(answer).toBe(told)
+      else expect(answer).toMatchObject(told as object)
+    })
+    expect(await stock.confirm('held', sku)).toBe('expired')
+    expect(await stock.find('held', sku)).toBeUndefined()
+    expect(await stock.level(sku)).toEqual({ total: 3, available: 3, held: 0, sold: 0 })
+  })
+
+  it('of one SKU of a basket moves no time of another', async () => {
+    const { stock, at } = await setUp(async (early) => {
+      await early.reserve({ sku: 'hat', orderId: 'short', holdMs: 1 })
+    })
+    await at(1_500)
+    await stock.sell({ sku: 'hat', orderId: 'x' })
+    // The hat has seen 1,500 ms, the shoe only 1,000.
+    await at(1_100)
+    const buyer = { id: 'bob', limit: 2 }
+    await stock.reserve({ sku, orderId: 'bobs', quantity: 2, buyer, holdMs: 100 })
+    const basket = [
+      { sku: 'hat', orderId: 'y' },
+      { sku, orderId: 'y', buyer },
+    ]
+    expect(await stock.sellTogether(basket)).toMatchObject({ refusedBy: 1, reason: 'buyer-limit' })
+    expect(
+      await stock.sellTogether(
+        [
+          { sku: 'hat', orderId: 'z' },
+          { sku, orderId: 'bobs', quantity: 2 },
+        ],
+        { holdMs: 50 },
+      ),
+    ).toMatchObject({ ok: true })
+    expect(await stock.confirm('bobs', sku)).toBe('done')
+    // A hold of the basket lasts as long as it was asked for, by the time of its own SKU.
+    await stock.sellTogether(
+      [
+        { sku: 'hat', orderId: 'w' },
+        { sku, orderId: 'w' },
+      ],
+      { holdMs: 50 },
+    )
+    expect(await stock.find('w', sku)).toMatchObject({ expiresInMs: 50 })
+  })
+
   it.each(writes)('does not bring a hold back whose units %s found on sale', async (_what, write, sold) => {
     const { stock, at } = await setUp(write)
     const before = await stock.level(sku)

@@ -30,7 +30,7 @@ local function open(id, quantity)
   if sale then return sale.epoch == id and 'done' or 'refused', sale.available, closedForMs(sale) end
   sale = {
     epoch = id, total = quantity, available = quantity, held = 0, sold = 0, late = 0, version = 0, seen = 0,
-    ended = {}, changedEnds = {},
+    ended = {}, changedEnds = {}, nowMs = nowMs,
     stockKey = stockKey, holdsKey = holdsKey, closedKey = closedKey,
   }
   if closedForMs(sale) > 0 then sale.late = quantity end

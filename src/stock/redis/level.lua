@@ -31,10 +31,10 @@ end
 
 local grantedMs = 0
 if sale.available < tonumber(ARGV[2]) and not sale.frozen then
-  local nextEnd = redis.call('ZRANGEBYSCORE', sale.holdsKey, '(' .. text(math.floor(nowMs)), '+inf', 'LIMIT', 0, 1)[1]
+  local nextEnd = redis.call('ZRANGEBYSCORE', sale.holdsKey, '(' .. text(math.floor(sale.nowMs)), '+inf', 'LIMIT', 0, 1)[1]
   local nextEndMs = nextEnd and tonumber(string.match(nextEnd, '^%d+ (%d+)$'))
   if nextEnd and not nextEndMs then return redis.error_reply('NOTASALE ' .. sale.holdsKey) end
-  local untilEndMs = nextEnd and math.floor(nextEndMs - nowMs) or never
+  local untilEndMs = nextEnd and math.floor(nextEndMs - sale.nowMs) or never
   local forMs = math.min(tonumber(ARGV[3]), untilEndMs)
   if forMs > 0 and close(forMs) then grantedMs = forMs end
 end

@@ -76,8 +76,8 @@ end
 
 function steps.collect(token, forMs)
   local by, untilMs = string.match(redis.call('HGET', sale.stockKey, 'collector') or '', '^(%S+) (%d+)$')
-  if by and by ~= token and tonumber(untilMs) > nowMs then return 0 end
-  set('collector', token .. ' ' .. text(math.floor(nowMs + tonumber(forMs))))
+  if by and by ~= token and tonumber(untilMs) > sale.nowMs then return 0 end
+  set('collector', token .. ' ' .. text(math.floor(sale.nowMs + tonumber(forMs))))
   return 1
 end
 

@@ -27,18 +27,17 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
--- When a hold of that length ends. Holds of 2,048 ms and more end together with those near them, at most a thousandth later, so
+-- When a hold of that length ends, by the time of its sale. Holds of 2,048 ms and more end together with those near them, at most a thousandth later, so
 -- that a SKU has few such moments.
 local never = 9007199254740991
-local ends = {}
-local function endOf(holdMs)
-  local found = ends[holdMs]
+local function endOf(sale, holdMs)
+  local found = sale.ends[holdMs]
   if not found then
     local _, exponent = math.frexp(holdMs)
     local grainMs = 2 ^ math.max(0, exponent - 11)
-    local endMs = math.min(never, math.ceil((nowMs + holdMs) / grainMs) * grainMs)
+    local endMs = math.min(never, math.ceil((sale.nowMs + holdMs) / grainMs) * grainMs)
     found = { ms = endMs, text = ' ' .. text(endMs) }
-    ends[holdMs] = found
+    sale.ends[holdMs] = found
   end
   return found
 end
@@ -72,12 +71,11 @@ local function readSale(keys, first, seen)
     stockKey = stockKey, ordersKey = ordersKey, buyersKey = buyersKey, holdsKey = holdsKey, closedKey = closedKey,
     epoch = stock[1], total = tonumber(stock[2]), available = tonumber(stock[3]), held = tonumber(stock[4]),
     sold = tonumber(stock[5]), late = tonumber(stock[6]), version = tonumber(stock[7]) or 0, frozen = stock[8],
-    records = {}, newRecords = {}, buyerTexts = {}, buyers = {}, changedBuyers = {}, changedEnds = {},
+    records = {}, newRecords = {}, buyerTexts = {}, buyers = {}, changedBuyers = {}, changedEnds = {}, ends = {},
+    -- The server's clock may have been set back, or be another's since a failover. No hold that has ended begins again.
+    nowMs = math.max(nowMs, tonumber(stock[9]) or 0),
   }
-  -- The server's clock may have been set back, or be another's since a failover. No hold that has ended begins again.
-  nowMs = math.max(nowMs, tonumber(stock[9]) or 0)
-  sale.readMs = nowMs
-  sale.ended = redis.call('ZRANGEBYSCORE', holdsKey, '-inf', nowMs)
+  sale.ended = redis.call('ZRANGEBYSCORE', holdsKey, '-inf', sale.nowMs)
   for _, member in ipairs(sale.ended) do
     local units = tonumber(string.match(member, '^(%d+) %d+$'))
     if not units then return nil, 'NOTASALE ' .. holdsKey end
@@ -140,7 +138,7 @@ local function buyerOf(sale, name)
     buyer = { bought = tonumber(units), sum = tonumber(units), holds = {} }
     local rest = string.gsub(held, ' (%d+)@(%d+)', function(count, endMs)
       count, endMs = tonumber(count), tonumber(endMs)
-      if endMs > nowMs then
+      if endMs > sale.nowMs then
         buyer.holds[endMs] = count
         buyer.sum = buyer.sum + count
       end
@@ -158,7 +156,7 @@ end
 
 -- State, units, buyer and end of a record. State: 's' sold, 'h' held, 'e' expired, 'c' cancelled, 'r' refunded, 'x' not
 -- written here.
-local function parsed(record)
+local function parsed(sale, record)
   if record == 's1' then return 's', 1, '' end
   if record == 'c' or record == 'r' then return record end
   local state, units, endMs, rest = 'h', string.match(record, '^h(%d+) (%d+)(.*)$')
@@ -168,7 +166,10 @@ local function parsed(record)
   end
   if not units or not (rest == '' or string.find(rest, '^ .')) then return 'x' end
   endMs = tonumber(endMs)
-  if endMs and endMs <= nowMs then return 'e' end
+  if endMs and endMs <= sale.nowMs then
+    sale.metEnd = true
+    return 'e'
+  end
   return state, tonumber(units), string.sub(rest, 2), endMs
 end
 
@@ -178,7 +179,7 @@ end
 local function decide(sale, id, quantity, buyer, limit, holdMs)
   local record = sale.records[id]
   if record then
-    local state, units, by = parsed(record)
+    local state, units, by = parsed(sale, record)
     if state == 'x' then return 'x' end
     if state ~= 's' and state ~= 'h' then return 'p' end
     if state == 's' and holdMs > 0 then return 'd' end
@@ -230,7 +231,7 @@ end
 local function take(sale, id, quantity, buyer, holdMs)
   local record, endMs
   if holdMs > 0 then
-    local holdEnd = endOf(holdMs)
+    local holdEnd = endOf(sale, holdMs)
     endMs = holdEnd.ms
     record = (quantity == 1 and 'h1' or 'h' .. text(quantity)) .. holdEnd.text
     addToHolds(sale, quantity, endMs)
@@ -254,7 +255,7 @@ local function tryHolds(sale)
 end
 
 local function writeHolds(sale)
-  if #sale.ended > 0 then redis.call('ZREMRANGEBYSCORE', sale.holdsKey, '-inf', sale.readMs) end
+  if #sale.ended > 0 then redis.call('ZREMRANGEBYSCORE', sale.holdsKey, '-inf', sale.nowMs) end
   for endMs, units in pairs(sale.changedEnds) do
     local at = text(endMs)
     local member = redis.call('ZRANGEBYSCORE', sale.holdsKey, at, at)[1]
@@ -295,14 +296,18 @@ local function writeStock(sale)
   sale.version = sale.version + 1
   redis.call('HSET', sale.stockKey, 'total', sale.total, 'available', sale.available, 'held', sale.held,
     'sold', sale.sold, 'late', sale.late, 'version', sale.version)
-  if #sale.ended > 0 then redis.call('HSET', sale.stockKey, 'ended', math.floor(sale.readMs)) end
+  if #sale.ended > 0 then redis.call('HSET', sale.stockKey, 'ended', math.floor(sale.nowMs)) end
 end
 
 -- Writes what has changed. HSET, which nobody can do without, comes last, and HDEL first: where the user lacks a right,
 -- the script has then stopped before it wrote anything. places: ids and places to write to `placed`, or nil.
 local function writeSale(sale, placedKey, places)
   local placed = places and #places > 0
-  if #sale.newRecords == 0 and not placed then return end
+  if #sale.newRecords == 0 and not placed then
+    -- Whose hold has ended may have been told so. That stays true where the clock is set back.
+    if sale.metEnd and #sale.ended > 0 then redis.pcall('HSET', sale.stockKey, 'ended', math.floor(sale.nowMs)) end
+    return
+  end
   local changed, gone = changesOfBuyers(sale)
   tryHolds(sale)
   if #gone > 0 then redis.call('HDEL', sale.buyersKey, unpack(gone)) end

@@ -31,7 +31,7 @@ if buyers then readBuyers(sale, buyers) end
 local function forgetUnsold(id)
   local record = sale.records[id]
   if not record then return end
-  local state, units, buyer, endMs = parsed(record)
+  local state, units, buyer, endMs = parsed(sale, record)
   if state == 's' or state == 'x' then return end
   if state == 'h' then
     addToHolds(sale, -units, endMs)

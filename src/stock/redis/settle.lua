@@ -20,7 +20,7 @@ local quantities = ARGV[4] ~= '' and cjson.decode(ARGV[4])
 readRecords(sale, ids)
 local names = {}
 for _, record in pairs(sale.records) do
-  local _, _, buyer = parsed(record)
+  local _, _, buyer = parsed(sale, record)
   if buyer and buyer ~= '' then names[#names + 1] = buyer end
 end
 if #names > 0 then readBuyers(sale, names) end
@@ -43,7 +43,7 @@ local function settle(i)
   local id, quantity = ids[i], quantities and quantities[i] or 0
   local record = sale.records[id]
   if not record then return placed and placed[i] and string.sub(placed[i], 1, 1) or 'u' end
-  local state, units, buyer, endMs = parsed(record)
+  local state, units, buyer, endMs = parsed(sale, record)
   local answer = answers[state]
   if answer then return answer == 'a' and state == 's' and quantity > 0 and quantity ~= units and 'q' or answer end
   if quantity > units then return 'm' end
