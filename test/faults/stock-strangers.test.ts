@@ -33,7 +33,7 @@ describeWithServices("strangers' data at a SKU's keys", ['redis'], ({ redis: ser
   const setUp = (options: StockOptions = {}) => {
     const prefix = `${uniqueName('strangers')}:`
     const stock = createStock(redisStock(redis, { prefix }), { timeoutMs, ...options })
-    return { stock, key: (part: string) => `${prefix}{${sku}}:${part}` }
+    return { stock, prefix, key: (part: string) => `${prefix}{${sku}}:${part}` }
   }
   /** All that is stored at the SKU's keys. */
   const stored = async (key: (part: string) => string) =>
@@ -167,6 +167,20 @@ describeWithServices("strangers' data at a SKU's keys", ['redis'], ({ redis: ser
     for (let i = 0; i < 200; i++) expect(await stock.sell({ sku, orderId: `late ${i}` })).toEqual(soldOut)
     expect(await stock.sell({ sku, orderId: 'o1' })).toEqual({ ok: true, replayed: true })
   })
+
+  it.each(['FROZEN', 'SHARDS 2', 'NOTASALE', 'WRONGTYPE'])(
+    'are not taken for another fault by the SKU %s',
+    async (name) => {
+      const { stock, prefix } = setUp()
+      const key = `${prefix}{${name}}:stock`
+      await redis.hset(key, 'colour', 'red')
+      await expect(stock.level(name)).rejects.toThrow(/ is not a sale, or only a part of one$/)
+      await redis.del(key)
+      await stock.open(name, 1)
+      await redis.hset(key, 'frozen', 'nobody 0')
+      await expect(stock.sell({ sku: name, orderId: 'a' })).rejects.toThrow(/ is frozen: /)
+    },
+  )
 
   it('does not open a sale over what is left of one whose counts are gone', async () => {
     const { stock, key } = setUp()

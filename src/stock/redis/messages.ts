@@ -54,9 +54,10 @@ const replayed = Object.freeze({ ok: true, replayed: true } as const)
 /** What a script says of a sale that it can do nothing with; `undefined` if it says nothing of the kind. */
 export function unfitSale(sku: string, shards: number, error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined
-  const others = /\bSHARDS (\d+)/.exec(error.message)?.[1]
-  if (others) return openedOtherwise(sku, others, shards)
-  if (/\bFROZEN\b/.test(error.message)) return frozenSale(sku)
+  // At the beginning: the key behind it has the name of the SKU, which may be any word.
+  const [, what, others] = /^(SHARDS|FROZEN|NOTASALE) (\d*)/.exec(error.message) ?? []
+  if (what === 'SHARDS') return openedOtherwise(sku, others as string, shards)
+  if (what === 'FROZEN') return frozenSale(sku)
   // A key of another type, or one that a script found not to be a sale's.
   return /\b(?:WRONGTYPE|NOTASALE)\b/.test(error.message) ? damagedSale(sku, error) : undefined
 }
