@@ -131,6 +131,30 @@ describeWithServices(
       expect(await stock.level(sku)).toMatchObject({ total: 5, sold: 1 })
     })
 
+    it('tells each basket of a round trip what became of it, although the last was refused', async () => {
+      const prefix = `${uniqueName('rights')}:`
+      const redis = await connect('~*', ...needed)
+      const username = redis.options.username as string
+      await using stock = createStock(redisStock(redis, { prefix }), { timeoutMs: 30_000 })
+      for (const name of ['hat', sku]) await stock.open(name, 5)
+      await stock.sellTogether([{ sku: 'hat', orderId: 'first' }])
+      await admin.hset(`${prefix}{${sku}}:stock`, 'frozen', 'nobody 0')
+      // The two are asked for together, and since one SKU is frozen each alone.
+      let scripts = 0
+      const evalsha = redis.evalsha.bind(redis) as (...args: unknown[]) => Promise<unknown>
+      Object.assign(redis, {
+        evalsha: async (...args: unknown[]) => {
+          if (++scripts === 3) await admin.call('ACL', 'SETUSER', username, '-evalsha')
+          return evalsha(...args)
+        },
+      })
+      const baskets = ['hat', sku].map((name) => stock.sellTogether([{ sku: name, orderId: 'a' }]))
+      const [sold, refused] = await Promise.allSettled(baskets)
+      expect(scripts).toBe(3)
+      expect(sold).toEqual({ status: 'fulfilled', value: { ok: true, replayed: false } })
+      expect(refused).toMatchObject({ status: 'rejected', reason: { code: 'ERR_STORE_UNAVAILABLE', applied: 'no' } })
+    })
+
     it.each(modes)('says that nothing was applied where the user may run no script, %s', async (_name, options) => {
       const redis = await connect('~*', '+info')
       await using stock = createStock(redisStock(redis), { timeoutMs: 30_000, ...options })

@@ -1,3 +1,5 @@
+import { StoreUnavailableError } from '../../core/errors.js'
+import { NothingApplied } from '../../core/group-commit.js'
 import { integerReply as count, listReply as list, textReply as text } from '../../core/redis-reply.js'
 import {
   damagedOrder,
@@ -59,7 +61,17 @@ export function unfitSale(sku: string, shards: number, error: unknown): Error | 
   if (what === 'SHARDS') return openedOtherwise(sku, others as string, shards)
   if (what === 'FROZEN') return frozenSale(sku)
   // A key of another type, or one that a script found not to be a sale's.
-  return /\b(?:WRONGTYPE|NOTASALE)\b/.test(error.message) ? damagedSale(sku, error) : undefined
+  return what === 'NOTASALE' || /\bWRONGTYPE\b/.test(error.message) ? damagedSale(sku, error) : undefined
+}
+
+/** What a call is told that failed, while others of its round trip did not. `why` names what failed. */
+export function failedAlone(
+  why: string,
+  error: unknown,
+  applied: 'no' | 'unknown' = error instanceof NothingApplied ? 'no' : 'unknown',
+): StoreUnavailableError {
+  if (error instanceof StoreUnavailableError) return error
+  return new StoreUnavailableError(`stock: ${why}`, { applied, cause: error })
 }
 
 export function changeArguments(change: StockChange): Arguments {

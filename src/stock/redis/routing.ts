@@ -1,6 +1,5 @@
-import { StoreUnavailableError } from '../../core/errors.js'
-import { NothingApplied } from '../../core/group-commit.js'
-import type { Elsewhere } from './messages.js'
+import type { StoreUnavailableError } from '../../core/errors.js'
+import { failedAlone, type Elsewhere } from './messages.js'
 import { homeOf } from './shard-names.js'
 
 /** An order in the list of a trip, and what its id's shard knows of the one where it is placed. */
@@ -80,8 +79,4 @@ async function askEach<Reply>(
 }
 
 /** What a call is told whose shard could not be asked, while others could. */
-export function unavailable(error: unknown): Error {
-  if (error instanceof StoreUnavailableError) return error
-  const applied = error instanceof NothingApplied ? 'no' : 'unknown'
-  return new StoreUnavailableError('stock: a shard gave no answer', { applied, cause: error })
-}
+export const unavailable = (error: unknown): StoreUnavailableError => failedAlone('a shard gave no answer', error)

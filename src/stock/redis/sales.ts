@@ -18,6 +18,7 @@ import type { BasketResult, SaleResult } from '../types.js'
 import {
   basketResult,
   changeArguments,
+  failedAlone,
   lettersReply,
   movesReply,
   packed,
@@ -141,7 +142,11 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
       if (baskets.length === 1) return [unfit]
       // Nothing was changed. Alone, the baskets that have nothing to do with that sale are decided.
       const alone: (BasketResult | Error)[] = []
-      for (const basket of baskets) alone.push(...(await sellTogether([basket], trip)))
+      for (const basket of baskets) {
+        // What the others were told holds, so a failure is told to this one alone.
+        const failed = (error: unknown) => [failedAlone('a basket had no answer', error)]
+        alone.push(...(await sellTogether([basket], trip).catch(failed)))
+      }
       return alone
     }
   }
