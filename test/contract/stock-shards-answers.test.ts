@@ -32,7 +32,9 @@ describeWithServices('answers about a SKU over four shards', ['redis-cluster'], 
   })
 
   it('sends nothing more of a call that was given up', async () => {
-    const { salesOf, stock, stockOf } = setUp(server)
+    const { salesOf, stock, stockOf, redis } = setUp(server)
+    // To connect may take longer than the call may.
+    await redis.ping()
     const wait = gate()
     const slow = stockOf(
       createSharded(
@@ -170,6 +172,61 @@ describeWithServices('answers about a SKU over four shards', ['redis-cluster'], 
       ),
     )
     expect(await appliedOf(readOnly.remove(sku))).toMatch(/^unknown: /)
+  })
+
+  it('a removal whose last step is refused is not told applied no', async () => {
+    const { salesOf, stock, stockOf, redis, prefix } = setUp(server)
+    await stock.open(sku, 400)
+    await stock.level(sku)
+    let removals = 0
+    const readOnly = stockOf(
+      createSharded(
+        salesOf((sales, shard) => ({
+          async adjust(...args) {
+            const isRemoval = args[1][0]?.kind === 'remove'
+            if (shard === 2 && isRemoval && ++removals === 2) throw new NothingApplied(new Error('READONLY'))
+            return sales.adjust(...args)
+          },
+        })),
+      ),
+    )
+    expect(await appliedOf(readOnly.remove(sku))).toMatch(/^unknown: /)
+    const found = await Promise.all(redis.nodes('master').map((node) => node.keys(`${prefix}*`)))
+    expect(found.flat()).toEqual([])
+  })
+
+  it('a hold whose place was lost is cancelled, and said to be, although another shard is frozen', async () => {
+    const { stock, redis, key } = setUp(server)
+    await stock.open(sku, 400)
+    const [id, other] = [nameAt(1), nameAt(1, 'other')]
+    await stock.reserve({ ...order(id, { buyer: { id: nameAt(2, 'ann'), limit: 1 } }), holdMs: 600_000 })
+    await redis.del(key(1, 'placed'))
+    await redis.hset(key(3, 'stock'), 'frozen', 'nobody 0')
+    expect(await stock.cancel(id, sku)).toBe('done')
+    // What no shard knows may be known to the one that is frozen.
+    expect(await appliedOf(stock.cancel(other, sku))).toMatch(/^no: .* is frozen/)
+  })
+
+  it('a settlement is told applied unknown where the only shard that may know it gave no answer', async () => {
+    const { salesOf, stock, stockOf, redis, key } = setUp(server)
+    await stock.open(sku, 400)
+    const id = nameAt(1)
+    await stock.reserve({ ...order(id, { buyer: { id: nameAt(2, 'ann'), limit: 1 } }), holdMs: 600_000 })
+    await redis.del(key(1, 'placed'))
+    await redis.hset(key(3, 'stock'), 'frozen', 'nobody 0')
+    const lossy = stockOf(
+      createSharded(
+        salesOf((sales, shard) => ({
+          async settle(...args) {
+            const reply = await sales.settle(...args)
+            if (shard === 2) throw new Error('Connection is closed.')
+            return reply
+          },
+        })),
+      ),
+    )
+    expect(await appliedOf(lossy.cancel(id, sku))).toMatch(/^unknown: /)
+    expect(await stock.cancel(id, sku)).toBe('already')
   })
 
   it('open is not told of a damaged sale while another process removes it', async () => {

@@ -13,7 +13,7 @@ import {
   type StockState,
 } from '../driver.js'
 import type { BasketResult, RefusalReason, SaleResult } from '../types.js'
-import { shardLetter, type Elsewhere } from './messages.js'
+import { failedAlone, shardLetter, type Elsewhere } from './messages.js'
 import { askWherePlaced, groupBy, isElsewhere, unavailable, type Ask, type Placed } from './routing.js'
 import type { Sales, ShardState } from './sales.js'
 import { homeOf } from './shard-names.js'
@@ -50,11 +50,15 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
       // Rejects where a shard is lost, which may have had the order.
       if (!(await shards.read(sku, trip))) return answers
       const asked = unknown.map((index) => items[index] as Item)
-      const found = await Promise.all(sales.map((shard) => ask(shard, asked)))
+      const found = await Promise.allSettled(sales.map((shard) => ask(shard, asked)))
       for (const [i, index] of unknown.entries()) {
-        const known = found.map((replies) => replies[i] as Reply | Error | Elsewhere)
-        const best = known.find((reply) => !isElsewhere(reply) && !isUnknown(reply))
-        if (best !== undefined) answers[index] = best as Reply | Error
+        const known = found.map((replies) =>
+          replies.status === 'fulfilled'
+            ? (replies.value[i] as Reply | Error | Elsewhere)
+            : unavailable(replies.reason),
+        )
+        const best = surest(known.filter((reply) => !isElsewhere(reply) && !isUnknown(reply)) as (Reply | Error)[])
+        if (best !== undefined) answers[index] = best
       }
     } catch (error) {
       for (const index of unknown) answers[index] = unavailable(error)
@@ -318,11 +322,20 @@ function levelOf({ epoch, shards, between }: SkuState, below: number | undefined
   }
 }
 
-/** What an order is told whose shard had too few units while the others could not be asked: it was not sold. */
-function notCollected(error: unknown): Error {
-  if (error instanceof StoreUnavailableError) return error
-  return new StoreUnavailableError('stock: the shards could not be asked for units', { applied: 'no', cause: error })
+/** The answer of several shards to one call: what one of them knows; else that it is unknown, if one may have applied it. */
+function surest<Reply>(replies: readonly (Reply | Error)[]): Reply | Error | undefined {
+  const failures = replies.filter((reply) => reply instanceof StoreUnavailableError)
+  return (
+    replies.find((reply) => !(reply instanceof Error)) ??
+    replies.find((reply) => !(reply instanceof StoreUnavailableError)) ??
+    failures.find(({ applied }) => applied === 'unknown') ??
+    failures[0]
+  )
 }
+
+/** What an order is told whose shard had too few units while the others could not be asked: it was not sold. */
+const notCollected = (error: unknown): StoreUnavailableError =>
+  failedAlone('the shards could not be asked for units', error, 'no')
 
 const soldOut = (left: number | undefined): SaleResult =>
   left === undefined
