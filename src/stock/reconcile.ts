@@ -55,11 +55,17 @@ export function tellingOfFrozen(driver: StockDriver, noticed: (sku: string) => v
     adjust: (...args) => driver.adjust(...args),
     sell: (sku, ...args) => watch(sku, driver.sell(sku, ...args)),
     async sellTogether(baskets, trip) {
-      const replies = await driver.sellTogether(baskets, trip)
-      for (const [i, reply] of replies.entries()) {
-        if (reply instanceof StockFrozenError) for (const { sku } of baskets[i] as readonly SaleRequest[]) noticed(sku)
+      const tell = (reply: unknown, orders: readonly SaleRequest[]): void => {
+        if (reply instanceof StockFrozenError) for (const { sku } of orders) noticed(sku)
       }
-      return replies
+      try {
+        const replies = await driver.sellTogether(baskets, trip)
+        for (const [i, reply] of replies.entries()) tell(reply, baskets[i] as readonly SaleRequest[])
+        return replies
+      } catch (error) {
+        tell(error, baskets.flat())
+        throw error
+      }
     },
     ...(driver.lane ? { lane: (sku, orderId) => driver.lane?.(sku, orderId) ?? 0 } : {}),
     ...(driver.checkSku ? { checkSku: (sku) => driver.checkSku?.(sku) } : {}),

@@ -225,6 +225,17 @@ describeWithServices('a SKU over four shards of a Cluster', ['redis-cluster'], (
     await expect(stock.sell(order(nameAt(0)))).rejects.toMatchObject(refusal(1, 4))
   })
 
+  it('has the application called where a basket finds a shard frozen', async () => {
+    const called: string[] = []
+    const { stock, redis, prefix } = setUp({ onFrozen: (name) => called.push(name) })
+    await stock.open(sku, 10)
+    await stock.level(sku)
+    await redis.hset(`${prefix}${shardName('', sku, 2, shards)}:stock`, 'frozen', 'nobody 0')
+    await expect(stock.sellTogether([order(nameAt(2))])).rejects.toThrow('"shoe {1}" is frozen')
+    await until(() => called.length > 0)
+    expect(called).toEqual([sku])
+  })
+
   it('is in no basket with another', async () => {
     const { stock } = setUp()
     await stock.open(sku, 10)
