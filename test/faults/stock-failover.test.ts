@@ -111,6 +111,27 @@ describeWithServices(
       await Promise.all(stocks.map((each) => each.close()))
     })
 
+    it('lists every order, although a replica that lacks nothing takes over on the way', async () => {
+      const { open, cutLink, failOver } = await setUp()
+      const sku = 'shoe'
+      const database = new Map<string, SoldOrder>()
+      const stock = open()
+      await stock.open(sku, 5_000)
+      expect(await sellAll(stock, sku, 'sold', 5_000, database)).toBe(5_000)
+      await cutLink()
+      const listed: string[] = []
+      for await (const { orderId } of stock.orders(sku)) {
+        if (listed.length === 0) {
+          await failOver()
+          await until(() => stock.level(sku), 'the replica answers')
+        }
+        listed.push(orderId)
+      }
+      expect(new Set(listed).size).toBe(listed.length)
+      expect(listed.length).toBe(5_000)
+      await stock.close()
+    })
+
     it('stays frozen for every process until somebody reconciles it by hand', async () => {
       const { open, cutLink, failOver } = await setUp()
       const sku = 'shoe'

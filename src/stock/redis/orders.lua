@@ -13,5 +13,13 @@ if not epoch then
   if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
   return redis.error_reply('NOTASALE ' .. KEYS[1])
 end
-local page = redis.call('HSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
-return { epoch, page[1], page[2], math.floor(math.max(nowMs, tonumber(ended) or 0)) }
+if (shards or '1') ~= ARGV[3] then return redis.error_reply('SHARDS ' .. (shards or '1')) end
+-- HSCAN counts places in a hash table, which has another order in every process of Redis. So a cursor names the process, and
+-- in another one, after a failover or a restart, the pages begin anew. Without the right to INFO none is named.
+local info = redis.pcall('INFO', 'server')
+local process = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+local cursor, of = string.match(ARGV[1], '^(%d+)%.?(%x*)$')
+if of ~= process then cursor = '0' end
+local page = redis.call('HSCAN', KEYS[2], cursor, 'COUNT', ARGV[2])
+local follows = page[1] == '0' and '0' or page[1] .. '.' .. process
+return { epoch, follows, page[2], math.floor(math.max(nowMs, tonumber(ended) or 0)) }
