@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { NothingApplied } from '../../src/core/group-commit.js'
 import { homeOf } from '../../src/stock/redis/shard-names.js'
 import { createSharded } from '../../src/stock/redis/sharded.js'
 import { createShards } from '../../src/stock/redis/shards.js'
@@ -70,6 +71,41 @@ describeWithServices('units and ids of a SKU over four shards', ['redis-cluster'
     await new Promise((resolve) => setTimeout(resolve, 600))
     // Nobody holds any lease that matters now: the killed one's has ended, the second has given up.
     expect(await freeze('third', 60_000)).toBe('done')
+  })
+
+  it('a freeze that one shard refuses is told applied unknown, and leaves no lease at the others', async () => {
+    const { salesOf, stock } = setUp(server)
+    await stock.open(sku, 10)
+    await stock.level(sku)
+    const readOnly = createSharded(
+      salesOf((sales, shard) => ({
+        async adjust(...args) {
+          if (shard === 3) throw new NothingApplied(new Error('READONLY'))
+          return sales.adjust(...args)
+        },
+      })),
+    )
+    const freeze = (token: string) => ({ kind: 'freeze', token, quantity: 0, forMs: 60_000 }) as const
+    await expect(readOnly.adjust(sku, [freeze('one')], trip)).rejects.toMatchObject({ applied: 'unknown' })
+    expect(await createSharded(salesOf()).adjust(sku, [freeze('two')], trip)).toMatchObject([{ outcome: 'done' }])
+  })
+
+  it('two freezes of a trip are not told applied no because the second was refused', async () => {
+    const { salesOf, stock } = setUp(server)
+    await stock.open(sku, 10)
+    await stock.level(sku)
+    let freezes = 0
+    const readOnly = createSharded(
+      salesOf((sales, shard) => ({
+        async adjust(...args) {
+          if (shard === 0 && ++freezes > 1) throw new NothingApplied(new Error('READONLY'))
+          return sales.adjust(...args)
+        },
+      })),
+    )
+    const freeze = (token: string) => ({ kind: 'freeze', token, quantity: 0, forMs: 60_000 }) as const
+    const frozen = readOnly.adjust(sku, [freeze('one'), freeze('two')], trip)
+    await expect(frozen).rejects.toMatchObject({ applied: 'unknown' })
   })
 
   it('a correction applies once', async () => {

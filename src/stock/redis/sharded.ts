@@ -173,7 +173,7 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     const known = states[0] ?? states.find((state) => state && isUsed(state))
     if (!known) return undefined
     const rest = states.filter((state) => state?.epoch === known.epoch) as ShardState[]
-    return { ...levelOf({ epoch: known.epoch, shards: rest, left: 0, between: 0 }, undefined), frozen: true }
+    return { ...levelOf({ epoch: known.epoch, shards: rest, between: 0 }, undefined), frozen: true }
   }
 
   async function open(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]> {
@@ -189,15 +189,23 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     return changed
   }
 
+  /** Makes changes one after the other. A failure of one that is not the first is told to those that were applied as well. */
+  async function inTurn(
+    changes: readonly StockChange[],
+    make: (change: StockChange) => Promise<StockChanged>,
+  ): Promise<readonly StockChanged[]> {
+    const changed: StockChanged[] = []
+    for (const change of changes) {
+      const made = make(change)
+      changed.push(await (changed.length === 0 ? made : made.catch(perhapsApplied)))
+    }
+    return changed
+  }
+
   async function restock(sku: string, changes: readonly StockChange[], trip: Trip): Promise<readonly StockChanged[]> {
     const takesAway = (change: StockChange): boolean => change.kind === 'restock' && change.quantity < 0
     if (!changes.some(takesAway)) return first.adjust(sku, changes, trip)
-    const changed: StockChanged[] = []
-    for (const change of changes) {
-      const done = restockOne(sku, change, trip)
-      changed.push(await (changed.length === 0 ? done : done.catch(perhapsApplied)))
-    }
-    return changed
+    return inTurn(changes, (change) => restockOne(sku, change, trip))
   }
 
   /** The first shard has all restocks. Where units are to go, it may have to collect them. */
@@ -217,10 +225,10 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     if (frozen.outcome !== 'done') return frozen
     let isWhole = false
     try {
-      isWhole = await shards.mend(sku, token, forMs, trip)
+      isWhole = await shards.mend(sku, token, forMs, trip).catch(perhapsApplied)
     } finally {
       // A lease that is left at one shard would keep others from freezing all of them.
-      if (!isWhole) await changeEach(sku, { kind: 'keep-frozen', token, forMs: 0 }, trip).catch(() => undefined)
+      if (!isWhole) await keepFrozen(sku, { kind: 'keep-frozen', token, forMs: 0 }, trip).catch(() => undefined)
     }
     return isWhole ? frozen : { ...frozen, outcome: 'refused' }
   }
@@ -232,6 +240,34 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     return changed.flat().find(({ outcome }) => outcome === 'refused') ?? last
   }
 
+  /** As `changeEach`, also where a shard fails: the leases of the others are kept, or end. */
+  async function keepFrozen(sku: string, change: StockChange, trip: Trip): Promise<StockChanged> {
+    const kept = await Promise.allSettled(others.map((shard) => shard.adjust(sku, [change], trip)))
+    const [last] = (await first.adjust(sku, [change], trip).catch(perhapsApplied)) as [StockChanged]
+    const changed = kept.flatMap((one) => (one.status === 'fulfilled' ? one.value : perhapsApplied(one.reason)))
+    return changed.find(({ outcome }) => outcome === 'refused') ?? last
+  }
+
+  async function remove(sku: string, change: StockChange, trip: Trip): Promise<StockChanged> {
+    const removed = await changeEach(sku, change, trip)
+    // A shard that was being made meanwhile.
+    await Promise.all(others.map((shard) => shard.adjust(sku, [change], trip))).catch(perhapsApplied)
+    return removed
+  }
+
+  function changeOne(sku: string, change: StockChange, trip: Trip): Promise<StockChanged> {
+    switch (change.kind) {
+      case 'freeze':
+        return freeze(sku, change, trip)
+      case 'keep-frozen':
+        return keepFrozen(sku, change, trip)
+      case 'remove':
+        return remove(sku, change, trip)
+      default:
+        return changeEach(sku, change, trip)
+    }
+  }
+
   return {
     lane: (_, orderId) => homeOfId(orderId),
     async adjust(sku, changes, trip) {
@@ -240,15 +276,9 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
           return open(sku, changes, trip)
         case 'restock':
           return restock(sku, changes, trip)
+        default:
+          return inTurn(changes, (change) => changeOne(sku, change, trip))
       }
-      const changed: StockChanged[] = []
-      for (const change of changes) {
-        if (change.kind === 'freeze') changed.push(await freeze(sku, change, trip))
-        else changed.push(await changeEach(sku, change, trip))
-        // A shard that was being made meanwhile.
-        if (change.kind === 'remove') await Promise.all(others.map((shard) => shard.adjust(sku, [change], trip)))
-      }
-      return changed
     },
     sell,
     // A basket has one order: one SKU is in several slots, and shares none with others.
@@ -304,7 +334,7 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
 const isUsed = ({ total, recorded }: StockState): boolean => total > 0 || recorded > 0
 
 /** The shards as one sale. `below` as of a {@link CloseRequest} that all of them were sent. */
-function levelOf({ epoch, shards, between }: SkuState, below: number | undefined): StockState {
+function levelOf({ epoch, shards, between }: Omit<SkuState, 'left'>, below: number | undefined): StockState {
   const sum = (of: (state: StockState) => number): number => shards.reduce((total, state) => total + of(state), 0)
   const available = sum((state) => state.available) + between
   const closed = below !== undefined && available < below
