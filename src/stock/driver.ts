@@ -63,7 +63,7 @@ export interface CloseRequest {
 export interface StockState extends StockLevel {
   /** Random id of the sale, made when it was opened. */
   readonly epoch: string
-  /** How often it was put on sale again after a freeze. */
+  /** A number that grows each time the sale is put on sale again after a freeze. */
   readonly thaws: number
   /** How many order ids are recorded, spent ones included. It never falls between two thaws. */
   readonly recorded: number

@@ -108,6 +108,24 @@ describeWithServices('units and ids of a SKU over four shards', ['redis-cluster'
     await expect(frozen).rejects.toMatchObject({ applied: 'unknown' })
   })
 
+  it('a shard that was lost stays on sale once a process that had seen none of it has reconciled it', async () => {
+    const { salesOf, stock, stockOf, loseShard } = setUp(server)
+    await stock.open(sku, 400)
+    await stock.reconcile(sku, [])
+    const sold = Array.from({ length: 120 }, (_, i) => ({ orderId: `x${i}` }))
+    await Promise.all(sold.map(({ orderId }) => stock.sell(order(orderId))))
+    await loseShard(2)
+    const reconciling = stockOf(createSharded(salesOf()))
+    async function* orders() {
+      // What others have seen of the shard does not stop the reconciliation.
+      expect(await appliedOf(stock.sell(order(nameAt(2, 'late'))))).toMatch(/^no: .* is frozen/)
+      yield* sold
+    }
+    expect(await reconciling.reconcile(sku, orders())).toMatchObject({ unsold: [], unknown: [] })
+    expect(await stock.sell(order(nameAt(2, 'late')))).toEqual({ ok: true, replayed: false })
+    expect(await stock.level(sku)).toEqual({ total: 400, available: 279, held: 0, sold: 121 })
+  })
+
   it('a correction applies once', async () => {
     const { salesOf, stock, loseShard } = setUp(server)
     await stock.open(sku, 100)

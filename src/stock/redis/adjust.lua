@@ -5,13 +5,14 @@
 --          shard also placed: see sale.lua
 -- ARGV[1]  seen      what the caller knows the sale by, as `readSale` takes it
 -- ARGV[2]  kind      of all changes: 'open', 'restock', 'freeze', 'keep-frozen', 'thaw' or 'remove'
+-- ARGV[3]  thaws     of a freeze of a shard: the highest number of thaws that a shard of the SKU has; else 0
 -- ARGV[n]  id, quantity, milliseconds of each change. Id: the sale's epoch, a restock's own id, or the token of who
 --          reconciles. Quantity: units; below 0 they are taken away; of a freeze, what to open with where nothing is on sale,
 --          or 0. Milliseconds: how long a freeze is kept from others
 -- returns  { { outcome 'done' | 'refused' | 'not-open', available as text, ms until added units are on sale, … }, epoch,
 --          version }, three per change; or the error NOTASALE or SHARDS, and nothing was changed
 local stockKey, _, _, holdsKey, closedKey, restocksKey = unpack(KEYS)
-local kind = ARGV[2]
+local kind, thaws = ARGV[2], tonumber(ARGV[3])
 local sale, fault = readSale(KEYS, 1, ARGV[1])
 local parts = {}
 for i, name in ipairs(KEYS) do
@@ -59,15 +60,25 @@ local function restock(id, quantity)
   return 'done', sale.available, waitMs
 end
 
--- Keeps everybody else from selling until the thaw, and everybody else from freezing for a while.
+-- Versions begin anew in the next range of 2^32, above all that anybody has seen of a state that was lost.
+local function beginVersions()
+  local range = 2 ^ 32
+  sale.version = (math.floor(math.max(sale.version, sale.seen, thaws * range) / range) + 1) * range
+  redis.call('HSET', stockKey, 'version', sale.version)
+end
+
+-- Keeps everybody else from selling until the thaw, and everybody else from freezing for a while. Versions begin anew, so
+-- that a loss during the reconciliation shows, and what others have seen of a state that was lost before does not stop it.
+-- They need not where another's reconciliation has not ended: its versions are new, and no range is lost to each try.
 local function freeze(token, quantity, forMs)
   if not sale then
     if quantity == 0 then return 'not-open', 0, 0 end
     open(token, quantity)
   end
   local by, untilMs = frozenBy(sale)
-  if by and by ~= token and untilMs > nowMs then return 'refused', sale.available, 0 end
-  sale.frozen = token .. ' ' .. text(math.floor(nowMs + forMs))
+  if by and by ~= token and untilMs > sale.nowMs then return 'refused', sale.available, 0 end
+  if not by or sale.frozen == nobody or sale.version < thaws * 2 ^ 32 then beginVersions() end
+  sale.frozen = token .. ' ' .. text(math.floor(sale.nowMs + forMs))
   redis.call('HSET', stockKey, 'frozen', sale.frozen)
   return 'done', sale.available, 0
 end
@@ -77,15 +88,13 @@ local function keepFrozen(token, _, forMs)
   return freeze(token, 0, forMs)
 end
 
--- Versions begin anew in the next range of 2^40, above all that anybody has seen of the state that was lost.
 local function thaw(token)
   if not sale then return 'not-open', 0, 0 end
   if isFrozenFor(sale, token) then return 'refused', sale.available, 0 end
   if sale.frozen then
     sale.frozen = false
-    sale.version = (math.floor(math.max(sale.version, sale.seen) / 2 ^ 40) + 1) * 2 ^ 40
     redis.call('HDEL', stockKey, 'frozen')
-    redis.call('HSET', stockKey, 'version', sale.version)
+    beginVersions()
   end
   return 'done', sale.available, 0
 end
@@ -100,7 +109,7 @@ end
 
 local change = ({ open = open, restock = restock, freeze = freeze, thaw = thaw, remove = remove, ['keep-frozen'] = keepFrozen })[kind]
 local reply = {}
-for i = 3, #ARGV, 3 do
+for i = 4, #ARGV, 3 do
   local n = #reply
   reply[n + 1], reply[n + 2], reply[n + 3] = change(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
   -- As text: clients round integers that are as large as they may be.

@@ -52,8 +52,10 @@ local function closedForMs(sale)
 end
 
 -- keys: of stock, orders, buyers, holds and closed. seen: 'shards epoch version' that the caller knows the sale by, or
--- 'shards'. A sale that is older than that lost changes in a failover: it is frozen. Returns nil and, where something else
+-- 'shards'. A sale that is older than that lost changes in a failover: it is frozen, also for whoever reconciles it, who may
+-- have recorded some of what was lost. Returns nil and, where something else
 -- is stored, the error to answer: NOTASALE and its key, or SHARDS and how many there are.
+local nobody = 'nobody 0'
 local function readSale(keys, first, seen)
   local stockKey, ordersKey, buyersKey, holdsKey, closedKey = unpack(keys, first, first + 4)
   local stock = redis.call('HMGET', stockKey, 'epoch', 'total', 'available', 'held', 'sold', 'late', 'version', 'frozen',
@@ -90,8 +92,8 @@ local function readSale(keys, first, seen)
   end
   if sale.late > 0 and closedForMs(sale) == 0 then sale.late = 0 end
   sale.seen = epoch == sale.epoch and tonumber(version) or 0
-  if sale.version < sale.seen and not sale.frozen then
-    sale.frozen = 'nobody 0'
+  if sale.version < sale.seen and sale.frozen ~= nobody then
+    sale.frozen = nobody
     redis.pcall('HSET', stockKey, 'frozen', sale.frozen)
   end
   return sale

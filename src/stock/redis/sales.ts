@@ -10,6 +10,7 @@ import {
   type SaleRequest,
   type Settled,
   type Settlement,
+  type StockChange,
   type StockChanged,
   type StockDriver,
   type StockState,
@@ -59,7 +60,7 @@ const pageSize = 1_000
 /** SKUs whose last version is remembered. */
 const mostSeen = 10_000
 /** Versions between two thaws, as in adjust.lua. */
-const versionsPerThaw = 2 ** 40
+const versionsPerThaw = 2 ** 32
 /** What sale.lua reads of a sale. */
 const saleParts = ['stock', 'orders', 'buyers', 'holds', 'closed']
 
@@ -70,7 +71,9 @@ export type ShardState = StockState & Moves
  * The sales of one Redis or Cluster under the names that `nameOf` gives their keys. Of a SKU with more than one shard, one shard
  * of each: an order of such a SKU may be decided elsewhere.
  */
-export interface Sales extends Required<Pick<StockDriver, 'adjust' | 'sellTogether' | 'orders'>> {
+export interface Sales extends Required<Pick<StockDriver, 'sellTogether' | 'orders'>> {
+  /** `thaws` as adjust.lua takes them. */
+  adjust(sku: string, changes: readonly StockChange[], trip: Trip, thaws?: number): Promise<readonly StockChanged[]>
   /** `homes` and `epoch` as sell.lua takes them. */
   sell(
     sku: string,
@@ -152,10 +155,10 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
   }
 
   return {
-    async adjust(sku, changes, trip) {
+    async adjust(sku, changes, trip, thaws = 0) {
       const parts = [...saleParts, 'restocks', ...placed]
       const [first] = changes
-      const args = [seenOf(sku), first?.kind ?? '', ...changes.flatMap(changeArguments)]
+      const args = [seenOf(sku), first?.kind ?? '', thaws, ...changes.flatMap(changeArguments)]
       const [answers, epoch, version] = list(await run(adjustScript, sku, parts, args, trip), 3)
       note(sku, epoch, version)
       const reply = list(answers, 3 * changes.length)

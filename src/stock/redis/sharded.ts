@@ -221,16 +221,20 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
 
   async function freeze(sku: string, change: StockChange & { kind: 'freeze' }, trip: Trip): Promise<StockChanged> {
     const { token, forMs } = change
-    const [frozen] = (await first.adjust(sku, [change], trip)) as [StockChanged]
+    const states = await Promise.all(sales.map((shard) => shard.level(sku, undefined, trip)))
+    const thaws = Math.max(...states.map((state) => state?.thaws ?? 0))
+    const [frozen] = (await first.adjust(sku, [change], trip, thaws)) as [StockChanged]
     if (frozen.outcome !== 'done') return frozen
-    let isWhole = false
+    let onSaleInMs: number | undefined
     try {
-      isWhole = await shards.mend(sku, token, forMs, trip).catch(perhapsApplied)
+      onSaleInMs = await shards.mend(sku, token, forMs, thaws, trip).catch(perhapsApplied)
     } finally {
       // A lease that is left at one shard would keep others from freezing all of them.
-      if (!isWhole) await keepFrozen(sku, { kind: 'keep-frozen', token, forMs: 0 }, trip).catch(() => undefined)
+      if (onSaleInMs === undefined)
+        await keepFrozen(sku, { kind: 'keep-frozen', token, forMs: 0 }, trip).catch(() => undefined)
     }
-    return isWhole ? frozen : { ...frozen, outcome: 'refused' }
+    if (onSaleInMs === undefined) return { ...frozen, outcome: 'refused' }
+    return { ...frozen, onSaleInMs: Math.max(frozen.onSaleInMs, onSaleInMs) }
   }
 
   /** A change of every shard, the first one last. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { sleep, systemClock } from '../../core/clock.js'
 import type { Trip } from '../../core/group-commit.js'
-import { damagedSale, frozenSale, type CloseRequest } from '../driver.js'
+import { damagedSale, frozenSale, type CloseRequest, type StockChanged } from '../driver.js'
 import type { Sales, ShardState } from './sales.js'
 
 /** For how long nobody else collects units of a SKU when the process that does was killed. */
@@ -44,8 +44,12 @@ export interface Shards {
     trip: Trip,
     token?: string,
   ): Promise<number | undefined>
-  /** Makes a frozen SKU whole: every shard there, no transfer under way, and as many units as were opened and restocked. */
-  mend(sku: string, token: string, forMs: number, trip: Trip): Promise<boolean>
+  /**
+   * Makes a frozen SKU whole: every shard there, no transfer under way, and as many units as were opened and restocked. Answers
+   * for how many ms some process may still say sold out by itself; `undefined` where another one has frozen a shard. `thaws`
+   * as of {@link Sales}.
+   */
+  mend(sku: string, token: string, forMs: number, thaws: number, trip: Trip): Promise<number | undefined>
 }
 
 export function createShards(sales: readonly Sales[]): Shards {
@@ -104,8 +108,8 @@ export function createShards(sales: readonly Sales[]): Shards {
     return again
   }
 
-  async function readExactly(sku: string, close: CloseRequest | undefined, trip: Trip, first?: SkuState) {
-    let before = first ?? (await read(sku, trip))
+  async function readExactly(sku: string, close: CloseRequest | undefined, trip: Trip, known?: SkuState) {
+    let before = known ?? (await read(sku, trip))
     for (let reads = 1; before && !trip.signal.aborted; reads++) {
       const now: SkuState | undefined = await read(sku, trip, close && before.left < close.below ? close : undefined)
       if (!now) return undefined
@@ -208,34 +212,42 @@ export function createShards(sales: readonly Sales[]): Shards {
   }
 
   /** Of a SKU whose first shard is frozen: makes the others that are lost, takes over those that it lost, and freezes all. */
-  async function freezeOthers(sku: string, epoch: string, token: string, forMs: number, trip: Trip): Promise<boolean> {
-    const frozen = await Promise.all(
+  async function freezeOthers(
+    sku: string,
+    epoch: string,
+    token: string,
+    forMs: number,
+    thaws: number,
+    trip: Trip,
+  ): Promise<readonly StockChanged[]> {
+    return Promise.all(
       others.map(async (shard) => {
         const state = await shard.level(sku, undefined, trip)
         if (!state) await shard.adjust(sku, [{ kind: 'open', epoch, quantity: 0 }], trip)
         else if (state.epoch !== epoch) await shard.move(sku, state.epoch, ['adopt', epoch], trip)
-        const [changed] = await shard.adjust(sku, [{ kind: 'freeze', token, quantity: 0, forMs }], trip)
-        return changed?.outcome === 'done'
+        const [changed] = await shard.adjust(sku, [{ kind: 'freeze', token, quantity: 0, forMs }], trip, thaws)
+        return changed as StockChanged
       }),
     )
-    return frozen.every(Boolean)
   }
 
-  async function mend(sku: string, token: string, forMs: number, trip: Trip): Promise<boolean> {
+  async function mend(sku: string, token: string, forMs: number, thaws: number, trip: Trip) {
     const head = await first.level(sku, undefined, trip)
-    if (!head || !(await freezeOthers(sku, head.epoch, token, forMs, trip))) return false
+    if (!head) return undefined
     const { epoch } = head
+    const frozen = await freezeOthers(sku, epoch, token, forMs, thaws, trip)
+    if (frozen.some(({ outcome }) => outcome !== 'done')) return undefined
     const begun = await read(sku, trip)
     if (begun) await finish(sku, begun, trip)
     const state = await read(sku, trip)
-    if (!state) return false
+    if (!state) return undefined
     const [{ moved }, ...rest] = state.shards as [ShardState, ...ShardState[]]
     const missing = -(moved + rest.reduce((sum, { total }) => sum + total, state.between))
     if (missing < 0) await moveUnits(sku, state, 0, Math.min(-missing, state.left), trip, token)
     const now = await first.level(sku, undefined, trip)
     if (now && missing !== 0) await first.move(sku, epoch, ['correct', now.moved, missing, token], trip)
     await first.move(sku, epoch, ['ready'], trip)
-    return true
+    return Math.max(...frozen.map(({ onSaleInMs }) => onSaleInMs))
   }
 
   return { read: (sku, trip) => read(sku, trip), readExactly, collect, mend }
