@@ -110,6 +110,21 @@ export function stockReconcileCases(check: Check): void {
     )
   })
 
+  check('driver: a freeze says for how long some process may say sold out', async ({ driver, stock }) => {
+    await stock.open(sku, 1)
+    await stock.sell({ sku, orderId: 'a' })
+    const freezeFor = async (token: string) => {
+      const [changed] = await driver.adjust(sku, [{ kind: 'freeze', token, quantity: 0, forMs }], trip)
+      assert.equal(changed?.outcome, 'done')
+      await thaw(driver, token)
+      return changed.onSaleInMs
+    }
+    assert.equal(await freezeFor('a'), 0)
+    assert.equal((await driver.level(sku, { below: 1, forMs }, trip))?.closedForMs, forMs)
+    const waited = await freezeFor('b')
+    assert.ok(waited > 0 && waited <= forMs, `${waited} ms`)
+  })
+
   check('driver: a freeze is one process’ own until it lapses or is kept', async ({ driver, stock }) => {
     await stock.open(sku, 5)
     const change = async (kind: 'freeze' | 'keep-frozen' | 'thaw', token: string) => {

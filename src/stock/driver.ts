@@ -19,7 +19,7 @@ export type StockChange =
   | { readonly kind: 'restock'; readonly id: string; readonly quantity: number }
   /**
    * Lets nobody sell but the holder of the token, until the thaw, and nobody else freeze for `forMs`. Where the SKU is not on
-   * sale it is opened frozen with `quantity`, unless that is 0.
+   * sale it is opened frozen with `quantity`, unless that is 0. Its `onSaleInMs` is 0 when no process may say sold out by itself.
    */
   | { readonly kind: 'freeze'; readonly token: string; readonly quantity: number; readonly forMs: number }
   /** Keeps a freeze of one's own for longer. */

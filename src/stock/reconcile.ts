@@ -4,6 +4,7 @@ import { sleep, type Clock } from '../core/clock.js'
 import { outsideRequests } from '../core/context.js'
 import { ClosedError, StockFrozenError, StoreUnavailableError } from '../core/errors.js'
 import { frozenSale, type SaleRequest, type StockChange, type StockChanged, type StockDriver } from './driver.js'
+import { closedMs } from './gate.js'
 import type { Reconcile, Reconciliation, RecordedOrder, SaleResult, SoldOrder, SoldOrders } from './types.js'
 
 /** How long a SKU is kept for a process that has frozen it and says nothing more. */
@@ -101,7 +102,7 @@ export function createReconciler(
     work: (freeze: Freeze) => Promise<T>,
   ): Promise<T | Refused> {
     const token = randomUUID()
-    const { outcome } = await ledger.change(sku, { kind: 'freeze', token, quantity: total, forMs: leaseMs })
+    const { outcome, onSaleInMs } = await ledger.change(sku, { kind: 'freeze', token, quantity: total, forMs: leaseMs })
     if (outcome !== 'done') return outcome
     const ended = new AbortController()
     const kept = keep(sku, token, ended.signal)
@@ -114,6 +115,9 @@ export function createReconciler(
       if (!thawed) throw frozenSale(sku)
     }
     try {
+      // A process that may say sold out by itself does not know the orders that are about to be recorded. It asked for no
+      // more than `closedMs`; a server whose clock was set back may say more.
+      if (onSaleInMs > 0) await sleep(Math.min(onSaleInMs, closedMs), { clock })
       return await work({ token, thaw })
     } finally {
       ended.abort()

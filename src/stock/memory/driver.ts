@@ -132,7 +132,7 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
       const { frozen } = opened
       if (frozen && frozen.token !== token && frozen.untilMs > clock.nowMs()) return answer('refused')
       opened.frozen = { token, untilMs: clock.nowMs() + forMs }
-      return answer('done')
+      return answer('done', closedForMs(sku))
     }
     if (change.kind === 'keep-frozen') {
       if (sale?.frozen?.token !== change.token) return answer('refused')

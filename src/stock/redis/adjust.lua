@@ -9,8 +9,9 @@
 -- ARGV[n]  id, quantity, milliseconds of each change. Id: the sale's epoch, a restock's own id, or the token of who
 --          reconciles. Quantity: units; below 0 they are taken away; of a freeze, what to open with where nothing is on sale,
 --          or 0. Milliseconds: how long a freeze is kept from others
--- returns  { { outcome 'done' | 'refused' | 'not-open', available as text, ms until added units are on sale, … }, epoch,
---          version }, three per change; or the error NOTASALE or SHARDS, and nothing was changed
+-- returns  { { outcome 'done' | 'refused' | 'not-open', available as text, ms until added units are on sale (of a freeze:
+--          until no process may say sold out by itself), … }, epoch, version }, three per change; or the error NOTASALE or
+--          SHARDS, and nothing was changed
 local stockKey, _, _, holdsKey, closedKey, restocksKey = unpack(KEYS)
 local kind, thaws = ARGV[2], tonumber(ARGV[3])
 local sale, fault = readSale(KEYS, 1, ARGV[1])
@@ -80,7 +81,7 @@ local function freeze(token, quantity, forMs)
   if not by or sale.frozen == nobody or sale.version < thaws * 2 ^ 32 then beginVersions() end
   sale.frozen = token .. ' ' .. text(math.floor(sale.nowMs + forMs))
   redis.call('HSET', stockKey, 'frozen', sale.frozen)
-  return 'done', sale.available, 0
+  return 'done', sale.available, closedForMs(sale)
 end
 
 local function keepFrozen(token, _, forMs)

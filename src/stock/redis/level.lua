@@ -13,7 +13,7 @@
 local sale, fault = readSale(KEYS, 1, ARGV[1])
 if fault then return redis.error_reply(fault) end
 if not sale then return {} end
--- As in sell.lua: who reconciles waits for no gate.
+-- As in sell.lua: what the application knows to be sold needs no unit that is for sale to others.
 if sale.frozen then sale.late = 0 end
 
 local function isDone(...)

@@ -116,6 +116,30 @@ describe('onFrozen', () => {
 })
 
 describe('reconcile', () => {
+  it('records no order while a gate may refuse it', async () => {
+    const { clock, driver, stock: reconciling } = setUp()
+    const stock = createStock(driver, { clock, local: { mode: 'gate', units: 3 } })
+    await stock.open(sku, 1)
+    await stock.sell({ sku, orderId: 'a' })
+    for (const orderId of ['b', 'c']) {
+      expect(await stock.sell({ sku, orderId })).toMatchObject({ reason: 'sold-out' })
+      await settle()
+    }
+    await reconciling.remove(sku)
+    const done = reconciling.reconcile(sku, [{ orderId: 'own' }], { total: 10 })
+    let refused = 0
+    for (let i = 0; i < 30; i++) {
+      await clock.advance(10)
+      const answer = await stock.sell({ sku, orderId: 'own' }).catch(() => undefined)
+      if (answer?.ok !== false) continue
+      refused++
+      expect(await driver.find(sku, ['own'], trip)).toEqual([undefined])
+    }
+    expect(refused).toBeGreaterThan(10)
+    expect(await done).toEqual({ recorded: 1, unsold: [], unknown: [] })
+    expect(await stock.sell({ sku, orderId: 'own' })).toEqual({ ok: true, replayed: true })
+  })
+
   it.each<[unknown, unknown, string]>([
     [undefined, undefined, 'orders must be iterable, got undefined'],
     [new Set([1]).size, undefined, 'orders must be iterable, got 1'],
