@@ -92,18 +92,19 @@ export function tickReader(clock: Clock): () => number {
   }
 }
 
-/** Sleeps `delayMs`; an abort of `signal` rejects with its reason itself. */
+/** Sleeps `delayMs`; an abort of `signal` rejects with its reason itself. With `unref` it does not keep the process alive. */
 export function sleep(
   delayMs: number,
-  options: { readonly clock?: Clock; readonly signal?: AbortSignal | undefined } = {},
+  options: { readonly clock?: Clock; readonly signal?: AbortSignal | undefined; readonly unref?: boolean } = {},
 ): Promise<void> {
-  const { clock = systemClock, signal } = options
+  const { clock = systemClock, signal, unref } = options
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason as Error)
-    const cancel = clock.after(delayMs, () => {
+    const done = (): void => {
       unwatch?.()
       resolve()
-    })
+    }
+    const cancel = clock.after(delayMs, done, unref)
     const unwatch =
       signal &&
       onAbort(signal, () => {

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { onAbort } from '../core/abort.js'
 import type { BackgroundReport } from '../core/background.js'
 import { sleep, type Clock } from '../core/clock.js'
 import { outsideRequests } from '../core/context.js'
-import { ClosedError, StockFrozenError, StoreUnavailableError } from '../core/errors.js'
+import { ClosedError, OrderConflictError, StockFrozenError } from '../core/errors.js'
 import { frozenSale, type SaleRequest, type StockChange, type StockChanged, type StockDriver } from './driver.js'
 import { closedMs } from './gate.js'
 import type { Reconcile, Reconciliation, RecordedOrder, SaleResult, SoldOrder, SoldOrders } from './types.js'
@@ -38,6 +39,8 @@ export interface Reconciler {
   noticed(sku: string): void
   /** Freezes the SKU, for a call by hand. */
   reconcile(sku: string, total: number, orders: SoldOrders): Promise<Reconciliation>
+  /** Waits for the calls by hand, and leaves the SKUs that the application was called for to other processes. */
+  close(): Promise<void>
 }
 
 /** The driver, with the calls that find a SKU frozen told of. */
@@ -94,6 +97,16 @@ export function createReconciler(
 ): Reconciler {
   /** SKUs that this process is busy with, or has left to others for a moment. */
   const busy = new Set<string>()
+  /** Reconciliations under way. */
+  const running = new Set<Promise<unknown>>()
+  const closing = new AbortController()
+
+  function tracked<T>(work: Promise<T>): Promise<T> {
+    running.add(work)
+    const end = (): void => void running.delete(work)
+    work.then(end, end)
+    return work
+  }
 
   /** Freezes a SKU if no other process has, and runs `work`. It stays frozen unless `work` settles it. */
   async function whileFrozen<T>(
@@ -102,7 +115,14 @@ export function createReconciler(
     work: (freeze: Freeze) => Promise<T>,
   ): Promise<T | Refused> {
     const token = randomUUID()
-    const { outcome, onSaleInMs } = await ledger.change(sku, { kind: 'freeze', token, quantity: total, forMs: leaseMs })
+    const release = (): Promise<unknown> =>
+      ledger.change(sku, { kind: 'keep-frozen', token, forMs: 0 }).catch(() => undefined)
+    const freeze = { kind: 'freeze', token, quantity: total, forMs: leaseMs } as const
+    const { outcome, onSaleInMs } = await ledger.change(sku, freeze).catch((error: unknown) => {
+      // It may have been applied, and only its answer is lost.
+      void release()
+      throw error
+    })
     if (outcome !== 'done') return outcome
     const ended = new AbortController()
     const kept = keep(sku, token, ended.signal)
@@ -123,14 +143,14 @@ export function createReconciler(
       ended.abort()
       await kept
       // The next who reconciles need not wait for the lease to run out.
-      if (!thawed) await ledger.change(sku, { kind: 'keep-frozen', token, forMs: 0 }).catch(() => undefined)
+      if (!thawed) await release()
     }
   }
 
   /** That it could not be kept shows when the next order is recorded. */
   async function keep(sku: string, token: string, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await sleep(leaseMs / 3, { clock, signal }).catch(() => undefined)
+      await sleep(leaseMs / 3, { clock, signal, unref: true }).catch(() => undefined)
       if (!signal.aborted) {
         await ledger.change(sku, { kind: 'keep-frozen', token, forMs: leaseMs }).catch(() => undefined)
       }
@@ -146,7 +166,7 @@ export function createReconciler(
       const results = await Promise.allSettled(batch.map((order) => ledger.record(check(order, sku), token)))
       for (const [i, result] of results.entries()) {
         if (result.status === 'rejected') {
-          if (result.reason instanceof StoreUnavailableError) throw result.reason
+          if (!(result.reason instanceof OrderConflictError)) throw result.reason
           unsold.push(batch[i] as SoldOrder)
         } else if (!result.value.ok) unsold.push(batch[i] as SoldOrder)
         else if (!result.value.replayed) recorded++
@@ -166,11 +186,23 @@ export function createReconciler(
     return { recorded, unsold, unknown }
   }
 
+  /** The application may take as long as it likes, and never end: `close` does not wait for it. */
+  function untilClosed<T>(work: () => Promise<T>): Promise<T> {
+    const { signal } = closing
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason as Error)
+      const unwatch = onAbort(signal, () => reject(signal.reason as Error))
+      work().finally(unwatch).then(resolve, reject)
+    })
+  }
+
   async function callApplication(sku: string): Promise<void> {
     try {
       // Of a basket that was refused only one SKU may be frozen.
       if (!(await ledger.isFrozen(sku))) return
-      await whileFrozen(sku, 0, async (freeze) => onFrozen?.(sku, (orders) => settle(sku, freeze, orders)))
+      await whileFrozen(sku, 0, (freeze) =>
+        untilClosed(async () => onFrozen?.(sku, (orders) => settle(sku, freeze, orders))),
+      )
     } catch (error) {
       if (!(error instanceof ClosedError)) report(error)
     } finally {
@@ -180,15 +212,20 @@ export function createReconciler(
 
   return {
     noticed(sku) {
-      if (!onFrozen || busy.has(sku)) return
+      if (!onFrozen || closing.signal.aborted || busy.has(sku)) return
       busy.add(sku)
-      outsideRequests(() => void callApplication(sku))
+      outsideRequests(() => void tracked(callApplication(sku)))
     },
     async reconcile(sku, total, orders) {
-      const done = await whileFrozen(sku, total, (freeze) => settle(sku, freeze, orders))
+      if (closing.signal.aborted) throw new ClosedError('stock: reconcile after close')
+      const done = await tracked(whileFrozen(sku, total, (freeze) => settle(sku, freeze, orders)))
       if (done === 'not-open') throw new RangeError(`sku ${JSON.stringify(sku)} is not on sale: give its total`)
       if (done === 'refused') throw frozenSale(sku)
       return done
+    },
+    async close() {
+      closing.abort(new ClosedError('stock: closed while onFrozen was under way'))
+      await Promise.allSettled(running)
     },
   }
 }

@@ -64,6 +64,11 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     return sku
   }
 
+  /** Reconciliations that run use the same round trips as callers do, and end only after `close` was called. */
+  function checkOpen(call: string): void {
+    if (closed) throw new ClosedError(`stock: ${call} after close`)
+  }
+
   const laneWithin = (sku: string, orderId: string): string =>
     backend.lane ? `${backend.lane(sku, orderId)} ${sku}` : sku
 
@@ -182,7 +187,8 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     } while (cursor !== undefined)
   }
 
-  async function* ordersOf(sku: string): AsyncGenerator<RecordedOrder> {
+  async function* ordersOf(sku: string, check?: () => void): AsyncGenerator<RecordedOrder> {
+    check?.()
     const seen = new Set<string>()
     for await (const { orders } of pagesOf(sku)) {
       for (const order of orders) {
@@ -270,7 +276,9 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
 
   const close = async (): Promise<void> => {
     closed = true
-    await Promise.all([sales, baskets, settlements, levels, changes, pages, finds, records].map((one) => one.close()))
+    const unneeded = [sales, baskets, settlements, finds].map((one) => one.close())
+    await reconciler.close()
+    await Promise.all([...unneeded, ...[levels, changes, pages, records].map((one) => one.close())])
     gatekeeper?.close()
   }
 
@@ -278,6 +286,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     async open(sku, quantity) {
       keyString('sku', sku)
       positiveInteger('quantity', quantity)
+      checkOpen('open')
       const startedMs = clock.nowMs()
       const changed = await changes.call({ sku, kind: 'open', epoch: randomUUID(), quantity })
       await whenOnSale(changed, startedMs)
@@ -287,6 +296,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
       keyString('sku', sku)
       const id = restockId(options) ?? randomUUID()
       unitsChange(quantity)
+      checkOpen('restock')
       const startedMs = clock.nowMs()
       const changed = await changes.call({ sku, kind: 'restock', id, quantity })
       if (changed.outcome === 'not-open') throw notOnSale(sku)
@@ -298,7 +308,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     sell(order) {
       try {
         const quantity = checkedQuantity(order)
-        if (closed) throw new ClosedError('stock: sell after close')
+        checkOpen('sell')
         if (!channels.stockOrder.hasSubscribers) return answerTo(order, quantity)
         const request = saleRequest(order, quantity)
         return observed([request], () => answerTo(request, quantity))
@@ -308,7 +318,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     },
     async reserve(order) {
       const request = holdRequest(order)
-      if (closed) throw new ClosedError('stock: reserve after close')
+      checkOpen('reserve')
       return observed([request], () => answerTo(request, request.quantity, request.holdMs))
     },
     async confirm(orderId, sku, options) {
@@ -322,11 +332,12 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     },
     async sellTogether(orders, options) {
       const basket = checkedBasket(orders, options)
-      if (closed) throw new ClosedError('stock: sellTogether after close')
+      checkOpen('sellTogether')
       return sellBasket(basket)
     },
     async level(sku) {
       keyString('sku', sku)
+      checkOpen('level')
       const state = await levels.call(sku)
       if (!state) throw notOnSale(sku)
       const { total, available, held, sold } = state
@@ -334,7 +345,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     },
     orders(sku) {
       keyString('sku', sku)
-      return ordersOf(sku)
+      return ordersOf(sku, () => checkOpen('orders'))
     },
     async find(orderId, sku) {
       keyString('orderId', orderId)
@@ -348,6 +359,7 @@ export function createStock(driver: StockDriver, options?: StockOptions): Stock 
     },
     async remove(sku) {
       keyString('sku', sku)
+      checkOpen('remove')
       await changes.call({ sku, kind: 'remove' })
     },
     close,

@@ -189,7 +189,10 @@ export interface Stock extends AsyncDisposable {
   reconcile(sku: string, orders: SoldOrders, options?: { readonly total?: number | undefined }): Promise<Reconciliation>
   /** Ends the sale and removes its keys. Nothing happens if the SKU is not on sale. */
   remove(sku: string): Promise<void>
-  /** Turns new calls away and waits for those under way. The client stays yours, and open. */
+  /**
+   * Turns new calls away and waits for those under way, also for each `reconcile` until its orders have ended. A SKU that
+   * `onFrozen` was called for is left to other processes. The client stays yours, and open.
+   */
   close(): Promise<void>
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { ClosedError } from '../../../src/index.js'
 import { createStock, memoryStock, type StockOptions } from '../../../src/stock/index.js'
 import { settle, virtualClock } from '../../support/virtual-clock.js'
 
@@ -115,6 +116,112 @@ describe('onFrozen', () => {
   })
 })
 
+describe('close', () => {
+  /** Orders of which the last comes when the test says so. */
+  const slowOrders = () => {
+    let go: () => void = () => undefined
+    const wait = new Promise<void>((resolve) => (go = resolve))
+    let taken = 0
+    async function* orders() {
+      for (const orderId of ['a', 'b']) {
+        taken++
+        yield { orderId }
+        await wait
+      }
+    }
+    return { orders: orders(), go: () => go(), taken: () => taken }
+  }
+
+  it('waits for a reconciliation by hand, and turns other calls away meanwhile', async () => {
+    const { stock, driver } = setUp()
+    await stock.open(sku, 5)
+    const { orders, go } = slowOrders()
+    const reconciling = stock.reconcile(sku, orders)
+    await settle()
+    let isClosed = false
+    const closing = stock.close().then(() => (isClosed = true))
+    await settle()
+    const calls = [
+      () => stock.sell({ sku, orderId: 'x' }),
+      () => stock.open(sku, 1),
+      () => stock.restock(sku, 1),
+      () => stock.level(sku),
+      () => stock.find('a', sku),
+      () => stock.confirm('a', sku),
+      () => stock.remove(sku),
+      () => stock.reconcile(sku, []),
+      () => stock.orders(sku)[Symbol.asyncIterator]().next(),
+    ]
+    for (const call of calls) await expect(call).rejects.toThrow(ClosedError)
+    expect(isClosed).toBe(false)
+    go()
+    expect(await reconciling).toEqual({ recorded: 2, unsold: [], unknown: [] })
+    await closing
+    expect((await driver.level(sku, undefined, trip))?.frozen).toBe(false)
+  })
+
+  it('leaves the SKU of an onFrozen that does not end to other processes at once', async () => {
+    const errors: unknown[] = []
+    const reconciled: Promise<unknown>[] = []
+    const { orders, go, taken } = slowOrders()
+    const { stock, driver, freeze, sell, clock } = setUp({
+      onBackgroundError: (error) => errors.push(error),
+      onFrozen(_name, reconcile) {
+        reconciled.push(reconcile(orders).catch((error: unknown) => error))
+        return new Promise(() => undefined)
+      },
+    })
+    await stock.open(sku, 5)
+    await freeze()
+    await sell('x')
+    await settle()
+    expect(reconciled).toHaveLength(1)
+    await stock.close()
+    const [other] = await driver.adjust(sku, [{ kind: 'freeze', token: 'b', quantity: 0, forMs: 1 }], trip)
+    expect(other?.outcome).toBe('done')
+    go()
+    expect(await reconciled[0]).toBeInstanceOf(ClosedError)
+    expect(taken()).toBe(2)
+    expect(errors).toEqual([])
+    await clock.advance(60_000)
+    expect(clock.pending).toBe(0)
+  })
+
+  it('is not needed for the process to end while onFrozen is under way', async () => {
+    const { clock, ...bench } = setUp()
+    const referenced = new Set<object>()
+    const watched = {
+      ...clock,
+      after(delayMs: number, run: () => void, unref?: boolean) {
+        const timer = {}
+        if (!unref) referenced.add(timer)
+        const cancel = clock.after(delayMs, () => {
+          referenced.delete(timer)
+          run()
+        })
+        return () => {
+          referenced.delete(timer)
+          cancel()
+        }
+      },
+    }
+    let called = false
+    const onFrozen = (): Promise<void> => {
+      called = true
+      return new Promise(() => undefined)
+    }
+    const stock = createStock(bench.driver, { clock: watched, onFrozen })
+    await stock.open(sku, 5)
+    await bench.freeze()
+    await stock.sell({ sku, orderId: 'x' }).catch(() => undefined)
+    await settle()
+    expect(called).toBe(true)
+    expect(referenced.size).toBe(0)
+    await clock.advance(10_000)
+    expect(referenced.size).toBe(0)
+  })
+})
+
 describe('reconcile', () => {
   it('records no order while a gate may refuse it', async () => {
     const { clock, driver, stock: reconciling } = setUp()
@@ -138,6 +245,25 @@ describe('reconcile', () => {
     expect(refused).toBeGreaterThan(10)
     expect(await done).toEqual({ recorded: 1, unsold: [], unknown: [] })
     expect(await stock.sell({ sku, orderId: 'own' })).toEqual({ ok: true, replayed: true })
+  })
+
+  it('that had no answer to its freeze keeps the SKU from nobody', async () => {
+    const { clock, driver, stock: other } = setUp()
+    const lossy = {
+      ...driver,
+      async adjust(...args: Parameters<typeof driver.adjust>) {
+        const [, [change], trip] = args
+        const reply = await driver.adjust(...args)
+        trip.sending()
+        return change?.kind === 'freeze' ? new Promise<never>(() => undefined) : reply
+      },
+    }
+    const stock = createStock(lossy, { clock })
+    await stock.open(sku, 5)
+    const reconciling = stock.reconcile(sku, []).catch((error: unknown) => error)
+    await clock.advance(1_000)
+    expect(await reconciling).toMatchObject({ applied: 'unknown' })
+    expect(await other.reconcile(sku, [])).toEqual({ recorded: 0, unsold: [], unknown: [] })
   })
 
   it.each<[unknown, unknown, string]>([
