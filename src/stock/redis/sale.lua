@@ -27,8 +27,8 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
--- When a hold of that length ends, by the time of its sale. Holds of 2,048 ms and more end together with those near them, at most a thousandth later, so
--- that a SKU has few such moments.
+-- When a hold of that length ends, by the time of its sale. Holds of 2,048 ms and more end together with those near them,
+-- at most a thousandth later, so that a SKU has few such moments.
 local never = 9007199254740991
 local function endOf(sale, holdMs)
   local found = sale.ends[holdMs]
@@ -52,9 +52,9 @@ local function closedForMs(sale)
 end
 
 -- keys: of stock, orders, buyers, holds and closed. seen: 'shards epoch version' that the caller knows the sale by, or
--- 'shards'. A sale that is older than that lost changes in a failover: it is frozen, also for whoever reconciles it, who may
--- have recorded some of what was lost. Returns nil and, where something else
--- is stored, the error to answer: NOTASALE and its key, or SHARDS and how many there are.
+-- 'shards'. A sale that is older than that lost changes in a failover: it is frozen, also for whoever reconciles it, who
+-- may have recorded some of what was lost. Returns nil and, where something else is stored, the error to answer: NOTASALE
+-- and its key, or SHARDS and how many there are.
 local nobody = 'nobody 0'
 local function readSale(keys, first, seen)
   local stockKey, ordersKey, buyersKey, holdsKey, closedKey = unpack(keys, first, first + 4)
