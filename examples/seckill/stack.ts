@@ -13,8 +13,9 @@ export async function openSeckillStack(
   const selling = await sellOnServers(options, { redis, db, prefix: names.redisPrefix })
   return {
     ...stores,
+    strategy: options.strategy,
     seller: selling.seller,
-    retire: (sku) => selling.retire(sku),
+    retire: (sale) => selling.retire(sale),
     async prepare() {
       await stores.prepare()
       await selling.prepare()

@@ -13,8 +13,9 @@ function embedded({ data, name, strategy }: Options): Stores {
   const stores = embeddedStores(db, name)
   return {
     ...stores,
+    strategy,
     seller: selling.seller,
-    retire: (sku) => selling.retire(sku),
+    retire: (sale) => selling.retire(sale),
     async prepare() {
       await stores.prepare()
       await selling.prepare()

@@ -150,7 +150,7 @@ interface OfShow {
   Params: { id: string }
 }
 
-const shown = ({ door, generation: _generation, ...sale }: SaleView<Door>) => ({ ...sale, ...door })
+const shown = ({ door, generation: _generation, soldBy: _soldBy, ...sale }: SaleView<Door>) => ({ ...sale, ...door })
 
 function addShows(app: FastifyInstance, { service }: TicketWeb): void {
   app.post<OpenShow>('/shows', { schema: schemas.openShow }, async (request, reply) => {

@@ -17,6 +17,7 @@ export function openTicketStack(stack: StackOptions, name: string): TicketStores
   const nowMs = (): number => clock.nowMs()
   return {
     ...stores,
+    strategy: 'stock',
     seller,
     nowMs,
     retire: async () => undefined,

@@ -23,6 +23,7 @@ function embedded({ data, name }: Options): TicketStores {
   const books = seller()
   return {
     ...stores,
+    strategy: 'stock',
     seller,
     nowMs,
     retire: async () => undefined,

@@ -1,5 +1,6 @@
 import { OrderConflictError } from 'spillway'
 import type { Order, SoldOrder } from 'spillway/stock'
+import type { Sale } from '../../shared/selling/sales.js'
 import type { OpenSeller, Seller, Verdict } from '../../shared/selling/seller.js'
 
 /** The ways to decide an order that the service knows. */
@@ -12,7 +13,7 @@ export interface Selling {
   /** Makes its tables where they are missing. */
   prepare(): Promise<void>
   /** Ends a sale under all other strategies, so that a service with one of them sells no more of it. */
-  retire(sku: string): Promise<void>
+  retire(sale: Sale): Promise<void>
   /** Asks the server that it needs beside those of the stack. Rejects if that is away. */
   readonly check?: { readonly zookeeper: () => Promise<unknown> }
   close(): Promise<void>

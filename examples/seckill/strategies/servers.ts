@@ -3,6 +3,7 @@ import { createLock, type Lock } from 'spillway/lock'
 import { redisLock } from 'spillway/lock/redis'
 import { redisStock } from 'spillway/stock/redis'
 import type { Options } from '../options.js'
+import { skuOf, type Sale } from '../../shared/selling/sales.js'
 import type { Database } from '../../shared/selling/tables.js'
 import { lockedSeller } from './locked.js'
 import { migrateOptimistic, optimisticSeller } from './optimistic.js'
@@ -33,8 +34,10 @@ export async function sellOnServers(
   const lockedBy = (lock: Lock): Seller => lockedSeller(lock, countsOf(strategy), lockedNames(strategy, prefix).lockKey)
   const common = {
     prepare: () => migrateOptimistic(db, 'mysql'),
-    async retire(sku: string): Promise<void> {
-      for (const [name, place] of Object.entries(places)) if (name !== strategy) await place.remove(sku)
+    async retire(sale: Sale): Promise<void> {
+      for (const [name, place] of Object.entries(places)) {
+        if (name !== strategy) await place.remove(skuOf({ ...sale, soldBy: name }))
+      }
     },
     close: async (): Promise<void> => undefined,
   }

@@ -137,6 +137,8 @@ export async function startOffice<Message = OrderMessage>(
   }
 
   async function checkSale(sale: Sale, { recordedUnits, rejectedOrders, recordedOrders }: SaleBooks): Promise<void> {
+    // Those who took it over with another strategy look after it.
+    if (sale.soldBy !== stores.strategy) return
     const level = await levelOf(sale)
     if (!level) {
       // One that has no stock yet is just being opened.
@@ -179,7 +181,11 @@ export async function startOffice<Message = OrderMessage>(
     },
     async revive() {
       for (const { sale } of await listSales(stores.db, mostRevived)) {
-        if (!(await levelOf(sale))) await bringBack(sale)
+        // Another office may change the sale at that moment: until it has a stock that this strategy sells.
+        for (let now: Sale | undefined = sale; now && !(await levelOf(now));) {
+          await bringBack(now)
+          now = (await findSale(stores.db, now.id))?.sale
+        }
       }
     },
     async check() {

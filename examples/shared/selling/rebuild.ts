@@ -45,12 +45,12 @@ async function* recordedOrders(db: Database, sale: Sale): AsyncGenerator<SoldOrd
 }
 
 /**
- * Opens the next life of a sale's stock under a name that nobody sells under yet, brings back what the database knows, and
+ * Opens the next life of the stock of a sale that this strategy sells, under a name that nobody sells under yet, brings back what the database knows, and
  * only then lets the buyers in. Safe to repeat and to run twice at once: ids sell once, the stock is reconciled by one at a
  * time, and the last step is a comparison. Returns how many recorded orders it brought back.
  */
 export async function openStock(stores: Stores, stock: Seller, sale: Sale): Promise<number> {
-  const sku = skuOf({ id: sale.id, generation: sale.generation + 1 })
+  const sku = skuOf({ ...sale, generation: sale.generation + 1 })
   await stock.open(sku, sale.quantity)
   let orders = 0
   // Nothing was sold before the first life.

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { NoAnswer } from '../processes.js'
 import type { Books } from './audit.js'
 import { isOnSale, openStock } from './rebuild.js'
-import { findSale, skuOf, type Sale } from './sales.js'
+import { findSale, skuOf, takeOver, type Sale } from './sales.js'
 import { compare, heal } from './sweep.js'
 
 /** What a reconciliation found and did. */
@@ -20,13 +20,17 @@ const graceMs = 5_000
 const patienceMs = 60_000
 
 /**
- * Brings stock and database together. A stock that has everything the database has stays. One that is frozen, that has lost
- * orders or is gone ends, and the sale gets a new one from the database once every message is written. What the stock has
- * and the database has not is published.
+ * Brings stock and database together, and takes the sale over if another strategy sells it. A stock that has everything
+ * the database has stays. One that is frozen, that has lost orders or is gone ends, and the sale gets a new one from the
+ * database once every message is written. What the stock has and the database has not is published.
  */
-export async function reconcile(books: Books, sale: Sale, frozen = false): Promise<Reconciliation> {
+export async function reconcile(books: Books, before: Sale, frozen = false): Promise<Reconciliation> {
   const { stores, stock, publisher, lag } = books
+  const sale = { ...before, soldBy: stores.strategy }
   let published = 0
+  if (before.soldBy !== stores.strategy && !(await takeOver(stores.db, before, stores.strategy))) {
+    return { rebuilt: false, orders: 0, published }
+  }
   if (sale.generation > 0) {
     if (await isOnSale(stock, skuOf(sale))) {
       const { extraRows, missing } = await compare(stores.db, stock, sale)
@@ -35,7 +39,7 @@ export async function reconcile(books: Books, sale: Sale, frozen = false): Promi
       if (extraRows === 0 && !frozen) return { rebuilt: false, orders: 0, published }
       await stock.remove(skuOf(sale))
     }
-    await stores.retire(skuOf(sale))
+    await stores.retire(sale)
     // Nobody can sell from here on; who has sold a moment ago is still publishing.
     if (!stores.embedded) await sleep(graceMs)
   }
@@ -47,7 +51,7 @@ export async function reconcile(books: Books, sale: Sale, frozen = false): Promi
   const current = (await findSale(stores.db, sale.id))?.sale
   // Another office may have been faster, or the server may be back that has the stock.
   const isOver =
-    current?.generation !== sale.generation || (sale.generation > 0 && (await isOnSale(stock, skuOf(sale))))
+    !current || skuOf(current) !== skuOf(sale) || (sale.generation > 0 && (await isOnSale(stock, skuOf(sale))))
   return isOver
     ? { rebuilt: false, orders: 0, published }
     : { rebuilt: true, orders: await openStock(stores, stock, sale), published }

@@ -13,6 +13,8 @@ export interface Sale<Door = unknown> {
   readonly door: Door
   /** Which life of its stock the sale is in: 0 before the first, one more each time the stock was rebuilt. */
   readonly generation: number
+  /** The strategy that sells it. Processes with another one leave it alone until they take it over. */
+  readonly soldBy: string
 }
 
 /** What the database knows of a sale's orders. */
@@ -31,12 +33,13 @@ type Row = Selectable<Tables['sales']>
 
 /**
  * The name under which the stock knows a sale. A rebuilt stock gets a name of its own, so that an order on its way to the
- * old one cannot slip into the new one before the recorded orders are back in it.
+ * old one cannot slip into the new one before the recorded orders are back in it. No other strategy has a stock of that name.
  */
-export const skuOf = ({ id, generation }: Pick<Sale, 'id' | 'generation'>): string => `${id}.${generation}`
+export const skuOf = ({ id, generation, soldBy }: Pick<Sale, 'id' | 'generation' | 'soldBy'>): string =>
+  `${id}.${generation}.${soldBy}`
 
 /** The sale that a name of {@link skuOf} is of. */
-export const saleIdOf = (sku: string): string => sku.slice(0, sku.lastIndexOf('.'))
+export const saleIdOf = (sku: string): string => sku.slice(0, sku.indexOf('.'))
 
 const saleOf = <Door>(row: Row): Sale<Door> => ({
   id: row.id,
@@ -47,6 +50,7 @@ const saleOf = <Door>(row: Row): Sale<Door> => ({
   limitPerBuyer: row.limit_per_buyer,
   door: JSON.parse(row.door) as Door,
   generation: row.generation,
+  soldBy: row.sold_by,
 })
 
 const booksOf = (row: Row): SaleBooks => ({
@@ -67,6 +71,7 @@ export async function insertSale(db: Database, sale: Sale): Promise<boolean> {
     limit_per_buyer: sale.limitPerBuyer,
     door: JSON.stringify(sale.door),
     generation: sale.generation,
+    sold_by: sale.soldBy,
     created_at_ms: Date.now(),
   }
   try {
@@ -97,15 +102,21 @@ export async function listSales<Door = unknown>(
   return (await inTime(newest.execute())).map((row) => ({ sale: saleOf<Door>(row), books: booksOf(row) }))
 }
 
-/** Moves a sale on to the next life of its stock; `false` if somebody else has. */
-export async function advanceGeneration(db: Database, { id, generation }: Sale): Promise<boolean> {
-  const result = await inTime(
-    db
-      .updateTable('sales')
-      .set({ generation: generation + 1 })
-      .where('id', '=', id)
-      .where('generation', '=', generation)
-      .executeTakeFirst(),
-  )
+/** Changes a sale that is still the one that was read; `false` if somebody else was faster. */
+async function changeSale(
+  db: Database,
+  { id, generation, soldBy }: Sale,
+  changes: { readonly generation: number } | { readonly sold_by: string },
+): Promise<boolean> {
+  const same = db.updateTable('sales').set(changes).where('id', '=', id).where('generation', '=', generation)
+  const result = await inTime(same.where('sold_by', '=', soldBy).executeTakeFirst())
   return result.numUpdatedRows > 0n
 }
+
+/** Moves a sale on to the next life of its stock. */
+export const advanceGeneration = (db: Database, sale: Sale): Promise<boolean> =>
+  changeSale(db, sale, { generation: sale.generation + 1 })
+
+/** Takes a sale over: who sold it by another strategy leaves it alone from now on. */
+export const takeOver = (db: Database, sale: Sale, strategy: string): Promise<boolean> =>
+  changeSale(db, sale, { sold_by: strategy })

@@ -21,7 +21,7 @@ export interface SaleView<Door> extends Sale<Door> {
   readonly state: SaleState
   readonly available: number
 }
-export type SaleDraft<Door> = Omit<Sale<Door>, 'id' | 'generation'> & { readonly id?: string }
+export type SaleDraft<Door> = Omit<Sale<Door>, 'id' | 'generation' | 'soldBy'> & { readonly id?: string }
 
 /** The sales of a service, as one process sells them. */
 export interface Shelf<S extends Seller, Door, Entrance> {
@@ -78,7 +78,7 @@ export function createShelf<S extends Seller, Door, Entrance>(
     }
     const { sale } = found
     const known = stalls.get(saleId)
-    if (known?.sale.generation === sale.generation) return known
+    if (known?.sku === skuOf(sale)) return known
     const suspendedUntilMs = sale.generation === 0 ? Date.now() + recheckMs : 0
     const stall = { sale, sku: skuOf(sale), stock: stockFor(sale), entrance: entranceOf(sale), suspendedUntilMs }
     stalls.set(saleId, stall)
@@ -116,11 +116,12 @@ export function createShelf<S extends Seller, Door, Entrance>(
     },
     async open(draft) {
       const { id = randomUUID(), ...rest } = draft
-      const sale: Sale<Door> = { ...rest, id, generation: 0 }
+      const sale: Sale<Door> = { ...rest, id, generation: 0, soldBy: stores.strategy }
       if (!(await insertSale(stores.db, sale))) {
         // A sale whose stock could not be opened when it was written is finished by asking again.
         const found = await findSale(stores.db, id)
-        if (found?.sale.generation !== 0 || found.sale.quantity !== sale.quantity) return undefined
+        const isSame = found?.sale.quantity === sale.quantity && found.sale.soldBy === sale.soldBy
+        if (found?.sale.generation !== 0 || !isSame) return undefined
       }
       unknownUntilMs.delete(id)
       await openStock(stores, books, sale)

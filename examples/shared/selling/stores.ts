@@ -11,14 +11,16 @@ import { migrate, type Database, type Tables } from './tables.js'
 export interface Stores<S extends Seller = Seller> {
   readonly embedded: boolean
   readonly db: Database
+  /** What decides orders. A sale is sold by one strategy at a time, the last that took it over. */
+  readonly strategy: string
   readonly seller: OpenSeller<S>
   readonly buckets: RateLimitDriver
   readonly queue: QueueDriver
   readonly names: Names
   /** Which of them answer now. */
   check(): Promise<Record<string, boolean>>
-  /** Ends what others than `seller` sell of a SKU. */
-  retire(sku: string): Promise<void>
+  /** Ends what other strategies sell of this life of a sale. */
+  retire(sale: Sale): Promise<void>
   /** Puts into a rebuilt stock what the database knows beside the recorded orders, before anybody buys in it. */
   readonly restore?: Restore
   /** Makes tables and topics where they are missing. */

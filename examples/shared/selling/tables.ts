@@ -21,6 +21,8 @@ export interface Tables {
     door: string
     /** Which life of its stock the sale is in; 0 before the first. */
     generation: Generated<number>
+    /** The strategy that sells it. */
+    sold_by: string
     recorded_orders: Generated<number>
     rejected_orders: Generated<number>
     created_at_ms: number
@@ -57,6 +59,7 @@ export async function migrate(db: Database, kind: 'mysql' | 'sqlite'): Promise<v
     .addColumn('limit_per_buyer', 'integer', (column) => column.notNull())
     .addColumn('door', text, (column) => column.notNull())
     .addColumn('generation', 'integer', (column) => column.notNull().defaultTo(0))
+    .addColumn('sold_by', id, (column) => column.notNull())
     .addColumn('recorded_orders', 'integer', (column) => column.notNull().defaultTo(0))
     .addColumn('rejected_orders', 'integer', (column) => column.notNull().defaultTo(0))
     .addColumn('created_at_ms', 'bigint', (column) => column.notNull())

@@ -56,6 +56,7 @@ const sale: Sale = {
   limitPerBuyer: 1,
   door: { capacity: 1, refill: 1, perMs: 1, initial: 1 },
   generation: 0,
+  soldBy: 'stock',
 }
 
 function tellsThemApart(kind: 'mysql' | 'sqlite', open: () => Promise<Database> | Database): void {

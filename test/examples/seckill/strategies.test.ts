@@ -181,6 +181,8 @@ describeWithServices('on the full stack', ['redis', 'kafka', 'mysql'], (servers)
     expect(await old.settled(id)).toMatchObject({ ok: true, sold: 1 })
     await using next = await startService(...args, '--strategy', after)
     await revived(next, id)
+    // Long enough for the old server's office to take it back, if it would.
+    if (before === 'stock') await sleep(10_000)
     const behind = await patiently(() => old.buy(id, 'behind'))
     expect(behind).toMatchObject({ status: 503, body: { error: 'suspended' } })
     const answers = await each(4, (n) => insist(next, id, `k${n}`))
