@@ -4,11 +4,15 @@ import { createConnection } from 'mysql2/promise'
 import { createStock } from 'spillway/stock'
 import { redisStock } from 'spillway/stock/redis'
 import { expect, it } from 'vitest'
+import { skuOf } from '../../../examples/shared/selling/sales.js'
 import { describeWithServices } from '../../services/vitest.js'
 import { startProxy } from '../../support/proxy.js'
 import { redisState } from '../redis-state.js'
 import { counted, insist, patiently, wideOpen, type Answer } from './service.js'
 import { stackArguments, startService, type Service } from './stack.js'
+
+/** What the stock calls a sale in its first life. */
+const firstSku = (id: string): string => skuOf({ id, generation: 1, soldBy: 'stock' })
 
 /** Looks again until `look` holds; the test's own time-out is the limit. */
 async function until(look: () => Promise<boolean>): Promise<void> {
@@ -83,7 +87,7 @@ describeWithServices('the books of the full stack', ['redis', 'kafka', 'mysql'],
     await using stack = await prepare()
     const { service, stock, db } = stack
     const id = await service.open({ quantity: 10 })
-    const orphan = { orderId: 'orphan', sku: `${id}.1`, quantity: 2, buyer: { id: 'ann', limit: 2 } }
+    const orphan = { orderId: 'orphan', sku: firstSku(id), quantity: 2, buyer: { id: 'ann', limit: 2 } }
     expect(await stock.sell(orphan)).toMatchObject({ ok: true })
     // Nobody asks for an audit: the office looks by itself.
     await until(async () => (await service.request('GET', `/sales/${id}/orders/orphan`)).body['state'] === 'recorded')
@@ -96,7 +100,7 @@ describeWithServices('the books of the full stack', ['redis', 'kafka', 'mysql'],
     await using stack = await prepare()
     const { service, stock, db } = stack
     const id = await service.open({ quantity: 3, limitPerBuyer: 5 })
-    await stock.restock(`${id}.1`, 2)
+    await stock.restock(firstSku(id), 2)
     await sell(service, id, 5)
     const audit = await service.settled(id)
     expect(audit).toMatchObject({ ok: false, sold: 5, rows: 3, rowUnits: 3, rejected: 2, databaseDifference: 3 })
@@ -130,7 +134,7 @@ describeWithServices('the books of the full stack', ['redis', 'kafka', 'mysql'],
     const id = await service.open({ quantity: 10, door: wideOpen })
     await sell(service, id, 3)
     // The service may come to publish it only when its stock has fallen back.
-    const orphan = { orderId: 'orphan', sku: `${id}.1`, buyer: { id: 'ann', limit: 1 } }
+    const orphan = { orderId: 'orphan', sku: firstSku(id), buyer: { id: 'ann', limit: 1 } }
     expect(await stock.sell(orphan)).toMatchObject({ ok: true })
     await state.save()
     await sell(service, id, 7)

@@ -7,6 +7,7 @@ import { Redis } from 'ioredis'
 import { build } from 'tsup'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { projectPath } from '../../../examples/shared/files.js'
+import { skuOf } from '../../../examples/shared/selling/sales.js'
 import { lockedNames } from '../../../examples/seckill/strategies/servers.js'
 import { fileURLToPath } from 'node:url'
 import { describeWithServices } from '../../services/vitest.js'
@@ -72,7 +73,7 @@ describeWithServices('a lock that ends under its holder', ['redis', 'kafka', 'my
     const service = await startService(...args, '--strategy', 'redis-lock')
     const redis = new Redis(servers.redis.url)
     const id = await service.open({ quantity: 1 })
-    const sku = `${id}.1`
+    const sku = skuOf({ id, generation: 1, soldBy: 'redis-lock' })
     const hold = (order: string) => startHolder(servers.redis.url, `${name}:`, sku, order, `${ttlMs}`, fencing)
     const lockKey = lockedNames('redis-lock', `${name}:`).lockKey(sku)
 
