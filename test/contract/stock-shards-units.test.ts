@@ -16,6 +16,21 @@ import {
   trip,
 } from './stock-shards-steps.js'
 
+/** Reconciles with a client that sends each correction twice. */
+async function reconcileResending(salesOf: ReturnType<typeof setUp>['salesOf']): Promise<void> {
+  const resending = createSharded(
+    salesOf((sales) => ({
+      async move(...args) {
+        const reply = await sales.move(...args)
+        if (args[2][0] === 'correct') await sales.move(...args)
+        return reply
+      },
+    })),
+  )
+  await resending.adjust(sku, [{ kind: 'freeze', token: 'one', quantity: 0, forMs: 10_000 }], trip)
+  await resending.adjust(sku, [{ kind: 'thaw', token: 'one' }], trip)
+}
+
 describeWithServices('units and ids of a SKU over four shards', ['redis-cluster'], ({ 'redis-cluster': server }) => {
   it('counts a transfer that was received and noted while it read', async () => {
     const { salesOf, stock } = setUp(server)
@@ -131,17 +146,7 @@ describeWithServices('units and ids of a SKU over four shards', ['redis-cluster'
     await stock.open(sku, 100)
     await stock.sell(order(nameAt(2)))
     await loseShard(2)
-    const resent = createSharded(
-      salesOf((sales) => ({
-        async move(...args) {
-          const reply = await sales.move(...args)
-          if (args[2][0] === 'correct') await sales.move(...args) // the client resends it
-          return reply
-        },
-      })),
-    )
-    await resent.adjust(sku, [{ kind: 'freeze', token: 'one', quantity: 0, forMs: 10_000 }], trip)
-    await resent.adjust(sku, [{ kind: 'thaw', token: 'one' }], trip)
+    await reconcileResending(salesOf)
     expect((await stock.level(sku)).total).toBe(100)
   })
 
@@ -153,17 +158,7 @@ describeWithServices('units and ids of a SKU over four shards', ['redis-cluster'
     await stock.sell(order(nameAt(3)))
     // The first shard falls back to before it gave units to the last.
     await redis.restore(key(0, 'stock'), 0, old, 'REPLACE')
-    const resent = createSharded(
-      salesOf((sales) => ({
-        async move(...args) {
-          const reply = await sales.move(...args)
-          if (args[2][0] === 'correct') await sales.move(...args) // the client resends it
-          return reply
-        },
-      })),
-    )
-    await resent.adjust(sku, [{ kind: 'freeze', token: 'one', quantity: 0, forMs: 10_000 }], trip)
-    await resent.adjust(sku, [{ kind: 'thaw', token: 'one' }], trip)
+    await reconcileResending(salesOf)
     expect(await stock.level(sku)).toEqual({ total: 100, available: 99, held: 0, sold: 1 })
   })
 

@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +7,7 @@ import { projectPath } from '../../../examples/shared/files.js'
 import { requireProgram } from '../../services/apt.js'
 import { freePort } from '../../services/net.js'
 import { describeWithServices } from '../../services/vitest.js'
+import { startBalancer } from '../balancer.js'
 import { counted, createClient, patiently, readEvents, wideOpen } from './service.js'
 import { stackArguments, startService } from './stack.js'
 
@@ -17,7 +16,7 @@ interface Proxy extends AsyncDisposable {
 }
 
 /** Starts a proxy with the configuration that ships, on other ports and in a folder of its own. */
-async function startBalancer(command: string, config: string, args: (file: string) => string[], ports: string[]) {
+async function startProxy(command: string, config: string, args: (file: string) => string[], ports: string[]) {
   const folder = await mkdtemp(join(tmpdir(), 'spillway-proxy-'))
   const port = `${await freePort()}`
   const shipped = await readFile(projectPath('examples', 'seckill', config), 'utf8')
@@ -29,22 +28,12 @@ async function startBalancer(command: string, config: string, args: (file: strin
   expect(own).not.toBe(shipped)
   const file = join(folder, config)
   await writeFile(file, own)
-  const proxy = spawn(command, args(file), { stdio: ['ignore', 'ignore', 'pipe'] })
-  let complaints = ''
-  proxy.stderr.on('data', (data: Buffer) => (complaints += data.toString()))
-  const ended = once(proxy, 'exit')
   const url = `http://127.0.0.1:${port}`
-  while (
-    (await fetch(`${url}/health`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined))?.status !== 200
-  ) {
-    if (proxy.exitCode !== null) throw new Error(`${command} ended: ${complaints}`)
-    await sleep(100)
-  }
+  const balancer = await startBalancer(command, args(file), new URL('/health', url))
   return {
     url,
     async [Symbol.asyncDispose]() {
-      proxy.kill('SIGTERM')
-      await ended
+      await balancer[Symbol.asyncDispose]()
       await rm(folder, { recursive: true, force: true })
     },
   } satisfies Proxy
@@ -68,7 +57,7 @@ describeWithServices('two servers behind a balancer', ['redis', 'kafka', 'mysql'
       await using one = await startService(...stack, '--workers', '1')
       await using two = await startService(...stack, '--workers', '1')
       const ports = [one, two].map(({ url }) => new URL(url).port)
-      await using proxy = await startBalancer(command, config, args, ports)
+      await using proxy = await startProxy(command, config, args, ports)
       const service = createClient(proxy.url, one)
       let over = false
       let wasUnable = false
