@@ -14,6 +14,27 @@ describeWithServices('answers about a SKU over four shards', ['redis-cluster'], 
     expect(await appliedOf(stock.refund(id, sku))).toMatch(/frozen/)
   })
 
+  it('a shard that is lost is not made anew, although nobody could say that all of them were there', async () => {
+    const { salesOf, stock, stockOf, loseShard } = setUp(server)
+    const killed = stockOf(
+      createSharded(
+        salesOf((sales) => ({
+          async move(...args) {
+            if (args[2][0] === 'ready') throw new Error('killed')
+            return sales.move(...args)
+          },
+        })),
+      ),
+    )
+    await killed.open(sku, 40)
+    const id = nameAt(2)
+    await stock.sell(order(id))
+    await loseShard(2)
+    for (const process of [stock, stockOf(createSharded(salesOf()))]) {
+      expect(await appliedOf(process.sell(order(id)))).toMatch(/^no: .*frozen/)
+    }
+  })
+
   it('orders() says so when the sale ends on the way', async () => {
     const { stock } = setUp(server)
     await stock.open(sku, 100)

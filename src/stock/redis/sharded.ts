@@ -66,17 +66,22 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     return answers
   }
 
-  /** Decides orders in one shard, for as long as it can get the units that they want. `homes` and `epoch` as of {@link Sales}. */
+  /**
+   * Decides orders in one shard, for as long as it can get the units that they want. `homes` and `epoch` as of {@link Sales};
+   * `held` are the units that an order of a reconciliation holds already, and needs no more.
+   */
   async function decide(
     sku: string,
     shard: number,
     orders: readonly SaleRequest[],
     homes: readonly string[],
+    held: readonly number[],
     epoch: string | undefined,
     trip: Trip,
     token: string,
   ): Promise<(SaleResult | Error | Elsewhere)[]> {
     const orderAt = (i: number): SaleRequest => orders[i] as SaleRequest
+    const neededBy = (i: number): number => orderAt(i).quantity - (held[i] as number)
     const ask = (some: readonly number[]): Promise<readonly (SaleResult | Error | Elsewhere)[]> => {
       const marks = some.map((i) => homes[i]).join('')
       return shardAt(shard).sell(sku, some.map(orderAt), trip, token, marks, epoch)
@@ -90,10 +95,10 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     // A shard that is not open may not be there yet; to collect units makes it.
     let short = refusedFor('sold-out', 'not-open')
     while (short.length > 0 && !trip.signal.aborted) {
-      const wanted = short.map((i) => orderAt(i).quantity)
+      const wanted = short.map(neededBy)
       const left = await shards.collect(sku, shard, wanted, trip, token).catch(notCollected)
       for (const i of short) replies[i] = left instanceof Error ? left : soldOut(left)
-      const enough = short.filter((i) => typeof left === 'number' && orderAt(i).quantity <= left)
+      const enough = short.filter((i) => typeof left === 'number' && neededBy(i) <= left)
       if (enough.length === 0) break
       // What others of the trip were told holds, so a failure is told to these alone.
       const again = await ask(enough).catch((error: unknown) => enough.map(() => unavailable(error)))
@@ -129,14 +134,15 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     }
   }
 
-  /** The shards where orders are recorded, which the shards of their ids may not know any more. */
-  async function recordedAt(sku: string, orders: readonly SaleRequest[], trip: Trip): Promise<Map<string, number>> {
+  /** The shards where orders are recorded, which the shards of their ids may not know any more, and the units that they hold. */
+  async function recordedAt(sku: string, orders: readonly SaleRequest[], trip: Trip) {
     const ids = orders.map(({ orderId }) => orderId)
-    const found = new Map<string, number>()
+    const found = new Map<string, { readonly shard: number; readonly held: number }>()
     await Promise.all(
       sales.map(async (shard, index) => {
         for (const [i, record] of (await shard.find(sku, ids, trip)).entries()) {
-          if (record && 'state' in record && record.state !== 'spent') found.set(ids[i] as string, index)
+          if (!record || !('state' in record) || record.state === 'spent') continue
+          found.set(ids[i] as string, { shard: index, held: record.state === 'held' ? record.quantity : 0 })
         }
       }),
     )
@@ -152,11 +158,12 @@ export function createSharded(sales: readonly Sales[]): StockDriver {
     const recorded = token === '' ? undefined : await recordedAt(sku, orders, trip)
     const ask: Ask<SaleRequest, SaleResult> = (shard, some, placed) => {
       const homes = some.map(({ orderId, buyer }) => {
-        const home = recorded?.get(orderId) ?? (buyer ? homeOf(buyer.id, sales.length) : shard)
+        const home = recorded?.get(orderId)?.shard ?? (buyer ? homeOf(buyer.id, sales.length) : shard)
         if (home === shard) return '.'
         return placed ? '!' : shardLetter(home)
       })
-      return decide(sku, shard, some, homes, placed?.[0]?.epoch, trip, token)
+      const held = some.map(({ orderId }) => recorded?.get(orderId)?.held ?? 0)
+      return decide(sku, shard, some, homes, held, placed?.[0]?.epoch, trip, token)
     }
     const { answers, placed } = await askWherePlaced<SaleRequest, SaleResult>(orders, sales.length, ask)
     const refused = placed.filter(({ index }) => {

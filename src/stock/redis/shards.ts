@@ -99,7 +99,11 @@ export function createShards(sales: readonly Sales[]): Shards {
   async function read(sku: string, trip: Trip, close?: CloseRequest): Promise<SkuState | undefined> {
     const states = await readEach(sku, close, trip)
     const state = stateOf(states)
-    if (state !== null) return state
+    if (state !== null) {
+      // Whoever opened the shards may have been killed before it could say so. Without that, one that is lost would be made anew.
+      if (state && !state.shards[0]?.ready) await first.move(sku, state.epoch, ['ready'], trip).catch(() => undefined)
+      return state
+    }
     const [head] = states as readonly [ShardState]
     if (!head.ready) await prepare(sku, head.epoch, trip)
     const again = stateOf(await readEach(sku, close, trip))
@@ -220,7 +224,7 @@ export function createShards(sales: readonly Sales[]): Shards {
     thaws: number,
     trip: Trip,
   ): Promise<readonly StockChanged[]> {
-    return Promise.all(
+    const frozen = await Promise.allSettled(
       others.map(async (shard) => {
         const state = await shard.level(sku, undefined, trip)
         if (!state) await shard.adjust(sku, [{ kind: 'open', epoch, quantity: 0 }], trip)
@@ -229,6 +233,11 @@ export function createShards(sales: readonly Sales[]): Shards {
         return changed as StockChanged
       }),
     )
+    // Not before all have ended: a freeze that came after its own release would last.
+    return frozen.map((one) => {
+      if (one.status === 'rejected') throw one.reason
+      return one.value
+    })
   }
 
   async function mend(sku: string, token: string, forMs: number, thaws: number, trip: Trip) {
