@@ -75,6 +75,29 @@ export function stockReconcileCases(check: Check): void {
     assert.equal(await stock.confirm('held by a stranger', sku), 'done')
   })
 
+  check('leaves what it had of an order for which there are too few units', async ({ stock }) => {
+    await stock.open(sku, 20)
+    await stock.sell({ sku, orderId: 'refunded' })
+    await stock.refund('refunded', sku)
+    await stock.reserve({ sku, orderId: 'held', quantity: 2, holdMs: forMs })
+    await stock.sell({ sku, orderId: 'a', quantity: 18 })
+    const own = [{ orderId: 'a', quantity: 18 }, { orderId: 'refunded' }, { orderId: 'held', quantity: 3 }]
+    const { recorded, unsold } = await stock.reconcile(sku, own)
+    assert.deepEqual([recorded, unsold], [0, own.slice(1)])
+    assert.deepEqual(await stock.level(sku), { total: 20, available: 0, held: 2, sold: 18 })
+    assert.equal(await stock.confirm('held', sku), 'done')
+    assert.deepEqual(await stock.sell({ sku, orderId: 'refunded' }), refused('spent', 0), 'a late duplicate')
+  })
+
+  check('counts what an order holds to what it needs', async ({ stock }) => {
+    await stock.open(sku, 6)
+    for (const orderId of ['a', 'b', 'c']) await stock.sell({ sku, orderId })
+    await stock.reserve({ sku, orderId: 'held', quantity: 2, holdMs: forMs })
+    const own = [{ orderId: 'held', quantity: 3 }]
+    assert.deepEqual((await stock.reconcile(sku, own)).unsold, [])
+    assert.deepEqual(await stock.level(sku), { total: 6, available: 0, held: 0, sold: 6 })
+  })
+
   check('takes orders from any iterable, in any number', async ({ stock }) => {
     await stock.open(sku, 3_000)
     async function* own() {

@@ -138,19 +138,25 @@ export function createGatekeeper(units: number, backend: Backend, report: Backgr
     return undefined
   }
 
-  /** Asks what is left of those SKUs whose gates want to know. */
-  async function askAbout(orders: readonly SaleRequest[], trip: Trip): Promise<void> {
+  /** Asks what is left of those SKUs whose gates want to know. Answers why some could not be asked about. */
+  async function askAbout(orders: readonly SaleRequest[], trip: Trip): Promise<ReadonlyMap<string, Error>> {
     const atMs = clock.nowMs()
     const asked = new Map<string, Kept>()
     for (const { sku, orderId, quantity } of orders) {
       const kept = gates.get(sku)
       if (kept?.gate.judge(orderId, quantity, atMs) === 'ask') asked.set(sku, kept)
     }
+    const failed = new Map<string, Error>()
     const asking = async ([sku, kept]: [string, Kept]): Promise<void> => {
-      if (await ask(sku, kept, trip)) keep(sku, kept)
-      else gates.delete(sku)
+      try {
+        if (await ask(sku, kept, trip)) keep(sku, kept)
+        else gates.delete(sku)
+      } catch (error) {
+        failed.set(sku, error as Error)
+      }
     }
     await Promise.all(Array.from(asked, asking))
+    return failed
   }
 
   /** What the backend's answer to a basket says about the gates. */
@@ -168,9 +174,11 @@ export function createGatekeeper(units: number, backend: Backend, report: Backgr
     refusal: (sku, orderId, quantity) => refusal(sku, orderId, quantity, nowMs()),
     basketRefusal: (basket) => basketRefusal(basket, nowMs()),
     async sellTogether(baskets, trip) {
-      await askAbout(baskets.flat(), trip)
+      const failed = await askAbout(baskets.flat(), trip)
       const atMs = clock.nowMs()
-      const refusals = baskets.map((basket) => basketRefusal(basket, atMs))
+      const failureOf = (basket: readonly SaleRequest[]): Error | undefined =>
+        basket.map(({ sku }) => failed.get(sku)).find((error) => error !== undefined)
+      const refusals = baskets.map((basket) => basketRefusal(basket, atMs) ?? failureOf(basket))
       const passed = baskets.filter((_, i) => !refusals[i])
       const replies = passed.length === 0 ? [] : await backend.sellTogether(passed, trip)
       for (const [i, reply] of replies.entries()) learnFrom(passed[i] as readonly SaleRequest[], reply)

@@ -161,22 +161,26 @@ export function createReconciler(
     const own = new Set<string>()
     const unsold: SoldOrder[] = []
     let recorded = 0
-    let batch: SoldOrder[] = []
+    let batch: { readonly order: SoldOrder; readonly request: SaleRequest }[] = []
     const flush = async (): Promise<void> => {
-      const results = await Promise.allSettled(batch.map((order) => ledger.record(check(order, sku), token)))
-      for (const [i, result] of results.entries()) {
+      const results = await Promise.allSettled(batch.map(({ request }) => ledger.record(request, token)))
+      for (const [i, { order }] of batch.entries()) {
+        const result = results[i] as PromiseSettledResult<SaleResult>
         if (result.status === 'rejected') {
           if (!(result.reason instanceof OrderConflictError)) throw result.reason
-          unsold.push(batch[i] as SoldOrder)
-        } else if (!result.value.ok) unsold.push(batch[i] as SoldOrder)
+          unsold.push(order)
+        } else if (!result.value.ok) unsold.push(order)
         else if (!result.value.replayed) recorded++
       }
       batch = []
     }
     for await (const order of orders) {
-      check(order, sku)
-      own.add(order.orderId)
-      batch.push(order)
+      const request = check(order, sku)
+      const { orderId, quantity, buyerId } = order
+      own.add(orderId)
+      // A cursor may use one object for all of its rows.
+      const copy = { orderId, ...(quantity !== undefined && { quantity }), ...(buyerId !== undefined && { buyerId }) }
+      batch.push({ order: copy, request })
       if (batch.length === together) await flush()
     }
     await flush()

@@ -18,12 +18,15 @@ describeWithServices('a sale that falls back to an older state', ['redis'], ({ r
     const driver = redisStock(redis, { prefix })
     /** The stock of one process, which has seen nothing yet. */
     const open = (): Stock => createStock(redisStock(redis, { prefix }), { timeoutMs: 30_000 })
+    async function loseState(): Promise<void> {
+      for (const key of await redis.keys(`${prefix}*`)) await redis.del(key)
+    }
     /** Keeps the present state; the function that it answers goes back to it. */
     async function keepState(): Promise<() => Promise<void>> {
       const keys = await redis.keys(`${prefix}*`)
       const kept = await Promise.all(keys.map(async (key) => [key, await redis.dumpBuffer(key)] as const))
       return async () => {
-        for (const key of await redis.keys(`${prefix}*`)) await redis.del(key)
+        await loseState()
         for (const [key, state] of kept) await redis.restore(key, 0, state)
       }
     }
@@ -32,7 +35,7 @@ describeWithServices('a sale that falls back to an older state', ['redis'], ({ r
         expect(ok).toBe(true)
       }
     }
-    return { redis, driver, open, keepState, sell }
+    return { driver, open, loseState, keepState, sell }
   }
   const frozen = { name: 'StockFrozenError' }
 
@@ -85,6 +88,19 @@ describeWithServices('a sale that falls back to an older state', ['redis'], ({ r
     expect(await reconciling.reconcile(sku, orders())).toEqual({ recorded: 50, unsold: [], unknown: [] })
     expect(await stock.sell({ sku, orderId: 'late' })).toEqual({ ok: true, replayed: false })
     expect(await stock.sell({ sku, orderId: 'own-1' })).toEqual({ ok: true, replayed: true })
+  })
+
+  it('is frozen also for who has met it gone in between', async () => {
+    const { open, loseState, keepState, sell } = setUp()
+    const stock = open()
+    await stock.open(sku, 5)
+    const goBack = await keepState()
+    await sell(stock, named('own', 5))
+    // As it is between a master that lost everything and the replica that takes over.
+    await loseState()
+    expect(await stock.sell({ sku, orderId: 'b' })).toMatchObject({ reason: 'not-open' })
+    await goBack()
+    await expect(stock.sell({ sku, orderId: 'own-0' })).rejects.toMatchObject(frozen)
   })
 
   it('is reconciled as often as need be', async () => {

@@ -131,6 +131,42 @@ describeWithServices(
       expect(await stock.level(sku)).toMatchObject({ total: 5, sold: 1 })
     })
 
+    it('sells no part of a basket whose last SKU needs a right that the user lacks', async () => {
+      const prefix = `${uniqueName('rights')}:`
+      const redis = await connect('~*', ...needed.filter((right) => right !== '+zremrangebyscore'))
+      await using stock = createStock(redisStock(redis, { prefix }), { timeoutMs: 30_000 })
+      const all = createStock(redisStock(admin, { prefix }), { timeoutMs: 30_000 })
+      for (const name of ['hat', sku]) await all.open(name, 5)
+      await all.reserve({ sku, orderId: 'ends', holdMs: 1 })
+      await until(async () => (await all.level(sku)).held === 0)
+      const basket = ['hat', sku].map((name) => ({ sku: name, orderId: 'a' }))
+      await expect(stock.sellTogether(basket)).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' })
+      for (const name of ['hat', sku]) expect(await all.level(name)).toMatchObject({ sold: 0 })
+    })
+
+    it('decides the baskets of other SKUs in one more round trip', async () => {
+      const prefix = `${uniqueName('rights')}:`
+      const redis = await connect('~*', ...needed)
+      await using stock = createStock(redisStock(redis, { prefix }), { timeoutMs: 30_000 })
+      for (const name of ['hat', sku]) await stock.open(name, 200)
+      await stock.sellTogether([{ sku: 'hat', orderId: 'first' }])
+      await admin.hset(`${prefix}{${sku}}:stock`, 'frozen', 'nobody 0')
+      let scripts = 0
+      const evalsha = redis.evalsha.bind(redis) as (...args: unknown[]) => Promise<unknown>
+      Object.assign(redis, { evalsha: (...args: unknown[]) => (scripts++, evalsha(...args)) })
+      const baskets = Array.from({ length: 200 }, (_, i) =>
+        stock.sellTogether([{ sku: i % 2 === 0 ? 'hat' : sku, orderId: `o${i}` }]),
+      )
+      for (const [i, answer] of (await Promise.allSettled(baskets)).entries()) {
+        if (i % 2 === 0) expect(answer).toEqual({ status: 'fulfilled', value: { ok: true, replayed: false } })
+        else
+          expect(answer).toMatchObject({
+            reason: { name: 'StockFrozenError', message: expect.stringContaining(`"${sku}"`) as unknown },
+          })
+      }
+      expect(scripts).toBe(2)
+    })
+
     it('tells each basket of a round trip what became of it, although the last was refused', async () => {
       const prefix = `${uniqueName('rights')}:`
       const redis = await connect('~*', ...needed)
@@ -139,20 +175,20 @@ describeWithServices(
       for (const name of ['hat', sku]) await stock.open(name, 5)
       await stock.sellTogether([{ sku: 'hat', orderId: 'first' }])
       await admin.hset(`${prefix}{${sku}}:stock`, 'frozen', 'nobody 0')
-      // The two are asked for together, and since one SKU is frozen each alone.
+      // The two are asked for together, and since one SKU is frozen the other alone.
       let scripts = 0
       const evalsha = redis.evalsha.bind(redis) as (...args: unknown[]) => Promise<unknown>
       Object.assign(redis, {
         evalsha: async (...args: unknown[]) => {
-          if (++scripts === 3) await admin.call('ACL', 'SETUSER', username, '-evalsha')
+          if (++scripts === 2) await admin.call('ACL', 'SETUSER', username, '-evalsha')
           return evalsha(...args)
         },
       })
       const baskets = ['hat', sku].map((name) => stock.sellTogether([{ sku: name, orderId: 'a' }]))
-      const [sold, refused] = await Promise.allSettled(baskets)
-      expect(scripts).toBe(3)
-      expect(sold).toEqual({ status: 'fulfilled', value: { ok: true, replayed: false } })
-      expect(refused).toMatchObject({ status: 'rejected', reason: { code: 'ERR_STORE_UNAVAILABLE', applied: 'no' } })
+      const [refused, frozen] = await Promise.allSettled(baskets)
+      expect(scripts).toBe(2)
+      expect(refused).toMatchObject({ status: 'rejected', reason: { name: 'StoreUnavailableError', applied: 'no' } })
+      expect(frozen).toMatchObject({ status: 'rejected', reason: { name: 'StockFrozenError' } })
     })
 
     it.each(modes)('says that nothing was applied where the user may run no script, %s', async (_name, options) => {

@@ -158,6 +158,19 @@ describeWithServices("strangers' data at a SKU's keys", ['redis'], ({ redis: ser
     expect(await stock.level(sku)).toMatchObject({ available: 9, sold: 1 })
   })
 
+  it('gives back no unit of a buyer whose count was evicted', async () => {
+    const { stock, key } = setUp()
+    await stock.open(sku, 10)
+    const sell = (orderId: string) => stock.sell({ sku, orderId, buyer: { id: 'ann', limit: 3 } })
+    for (const orderId of ['a', 'b']) await sell(orderId)
+    await redis.del(key('buyers'))
+    await sell('c')
+    expect(await stock.refund('a', sku)).toBe('done')
+    await expect(stock.refund('b', sku)).rejects.toMatchObject({ applied: 'no' })
+    expect(await sell('d')).toEqual({ ok: true, replayed: false })
+    expect(await stock.level(sku)).toEqual({ total: 10, available: 7, held: 0, sold: 3 })
+  })
+
   it('goes on behind a gate that cannot read the ids, and does not read them again and again', async () => {
     const { stock, key } = setUp({ local: { mode: 'gate', units: 20 } })
     await stock.open(sku, 2)

@@ -2,10 +2,12 @@ import { Redis } from 'ioredis'
 import { afterAll, expect, it } from 'vitest'
 import { createStock } from '../../src/stock/index.js'
 import { redisStock } from '../../src/stock/redis/index.js'
+import { createSales } from '../../src/stock/redis/sales.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
 import { setRedisTime, timedClient } from '../support/redis-time.js'
 
 const sku = 'shoe'
+const trip = { signal: new AbortController().signal, sending: () => undefined }
 const startMs = 1_700_000_000_000
 
 describeWithServices('a clock of the server that is set back', ['redis'], (services) => {
@@ -16,7 +18,9 @@ describeWithServices('a clock of the server that is set back', ['redis'], (servi
   const setUp = async (write: (stock: ReturnType<typeof createStock>) => Promise<unknown>) => {
     const nowKey = uniqueName('now')
     const at = (ms: number) => setRedisTime(redis, nowKey, startMs + ms)
-    const stock = createStock(redisStock(timedClient(redis, nowKey), { prefix: `${nowKey}:` }), { timeoutMs: 30_000 })
+    const client = timedClient(redis, nowKey)
+    const driver = redisStock(client, { prefix: `${nowKey}:` })
+    const stock = createStock(driver, { timeoutMs: 30_000 })
     await at(0)
     await stock.open(sku, 3)
     await stock.open('hat', 3)
@@ -24,7 +28,7 @@ describeWithServices('a clock of the server that is set back', ['redis'], (servi
     await at(1_000)
     await write(stock)
     await at(950)
-    return { stock, at }
+    return { client, driver, stock, at }
   }
   const order = { sku, orderId: 'other' }
   const writes: [what: string, write: (stock: ReturnType<typeof createStock>) => Promise<unknown>, sold: number][] = [
@@ -58,6 +62,45 @@ describeWithServices('a clock of the server that is set back', ['redis'], (servi
     expect(await stock.confirm('held', sku)).toBe('expired')
     expect(await stock.find('held', sku)).toBeUndefined()
     expect(await stock.level(sku)).toEqual({ total: 3, available: 3, held: 0, sold: 0 })
+  })
+
+  it('keeps units that come back from nobody for longer than a gate may say sold out', async () => {
+    const { driver, stock, at } = await setUp((early) => early.sell({ ...order, quantity: 3 }))
+    expect((await driver.level(sku, { below: 1, forMs: 250 }, trip))?.closedForMs).toBe(250)
+    // An hour earlier, some process may say sold out for as long as it was granted.
+    await at(-3_600_000)
+    expect(await driver.adjust(sku, [{ kind: 'restock', id: 'r', quantity: 2 }], trip)).toMatchObject([
+      { outcome: 'done', onSaleInMs: 250 },
+    ])
+    expect(await stock.sell({ sku, orderId: 'early' })).toMatchObject({ reason: 'sold-out', available: 0 })
+    await at(-3_600_000 + 251)
+    expect(await stock.sell({ sku, orderId: 'later' })).toMatchObject({ ok: true })
+  })
+
+  it('keeps nobody from reconciling a SKU that a dead process has frozen', async () => {
+    const { driver, at } = await setUp((early) => early.sell(order))
+    const freeze = async (token: string) =>
+      (await driver.adjust(sku, [{ kind: 'freeze', token, quantity: 0, forMs: 10_000 }], trip))[0]?.outcome
+    expect(await freeze('dead')).toBe('done')
+    expect(await freeze('other')).toBe('refused')
+    await at(-3_600_000)
+    expect(await freeze('other')).toBe('done')
+    await at(-3_600_000 + 9_000)
+    expect(await freeze('third')).toBe('refused')
+    await at(-3_600_000 + 10_001)
+    expect(await freeze('third')).toBe('done')
+  })
+
+  it('keeps nobody from collecting the units of other shards', async () => {
+    const { client, at } = await setUp((early) => early.sell(order))
+    const name = uniqueName(sku)
+    const shard = createSales(client, 2, () => name)
+    await shard.adjust(sku, [{ kind: 'open', epoch: 'e', quantity: 5 }], trip)
+    const collect = async (token: string) => (await shard.move(sku, 'e', ['collect', token, 500], trip))?.[0]
+    expect(await collect('dead')).toBe(1)
+    expect(await collect('other')).toBe(0)
+    await at(-3_600_000)
+    expect(await collect('other')).toBe(1)
   })
 
   it('of one SKU of a basket moves no time of another', async () => {

@@ -200,16 +200,24 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
     return typeof decision === 'string' ? { ok: true, replayed: decision === 'known' } : decision
   }
 
-  /** Who reconciles knows the order to be sold, also where only its hold is recorded, or the end of that. */
-  function forgetUnsold(sale: Sale, orderId: string): void {
+  /**
+   * Who reconciles knows the order to be sold, also where only its hold is recorded, or the end of that. Where there are too
+   * few units, what is recorded stays, and it is refused.
+   */
+  function forgetUnsold(sale: Sale, { orderId, quantity }: SaleRequest): Refused | undefined {
     const order = sale.orders.get(orderId)
-    if (!order || order.state === 'sold') return
+    if (!order || order.state === 'sold') return undefined
+    const { available } = sale
+    if (quantity > available + (order.state === 'held' ? order.quantity : 0)) {
+      return { ok: false, reason: 'sold-out', available }
+    }
     if (order.state === 'held') {
       release(sale, order, order.quantity)
       sale.held -= order.quantity
       order.state = 'cancelled'
     }
     sale.orders.delete(orderId)
+    return undefined
   }
 
   function sellBasket(basket: readonly SaleRequest[]): BasketResult | Error {
@@ -265,10 +273,7 @@ export function memoryStock(options?: MemoryStockOptions): StockDriver {
       if (isFrozen(sku, token)) throw frozenSale(sku)
       const sale = saleOf(sku)
       if (sale?.frozen) sale.late = 0
-      return orders.map((order) => {
-        if (sale?.frozen) forgetUnsold(sale, order.orderId)
-        return sell(order)
-      })
+      return orders.map((order) => (sale?.frozen && forgetUnsold(sale, order)) ?? sell(order))
     },
     async sellTogether(baskets, trip) {
       trip.sending()

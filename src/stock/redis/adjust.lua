@@ -76,16 +76,16 @@ local function freeze(token, quantity, forMs)
     if quantity == 0 then return 'not-open', 0, 0 end
     open(token, quantity)
   end
-  local by, untilMs = frozenBy(sale)
-  if by and by ~= token and untilMs > sale.nowMs then return 'refused', sale.available, 0 end
+  local by, lasts = leaseOf(sale.frozen)
+  if by ~= token and lasts then return 'refused', sale.available, 0 end
   if not by or sale.frozen == nobody or sale.version < thaws * 2 ^ 32 then beginVersions() end
-  sale.frozen = token .. ' ' .. text(math.floor(sale.nowMs + forMs))
+  sale.frozen = leaseFor(token, forMs)
   redis.call('HSET', stockKey, 'frozen', sale.frozen)
   return 'done', sale.available, closedForMs(sale)
 end
 
 local function keepFrozen(token, _, forMs)
-  if not sale or frozenBy(sale) ~= token then return 'refused', 0, 0 end
+  if not sale or leaseOf(sale.frozen) ~= token then return 'refused', 0, 0 end
   return freeze(token, 0, forMs)
 end
 

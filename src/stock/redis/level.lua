@@ -26,7 +26,7 @@ end
 local function close(forMs)
   if sale.late > 0 then return false end
   if closedForMs(sale) >= forMs then return true end
-  return isDone('HSET', sale.stockKey, 'late', 0) and isDone('SET', sale.closedKey, text(nowUs + forMs * 1000), 'PX', forMs)
+  return isDone('HSET', sale.stockKey, 'late', 0) and isDone(closing(sale, forMs))
 end
 
 local grantedMs = 0

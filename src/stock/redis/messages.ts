@@ -64,6 +64,10 @@ export function unfitSale(sku: string, shards: number, error: unknown): Error | 
   return what === 'NOTASALE' || /\bWRONGTYPE\b/.test(error.message) ? damagedSale(sku, error) : undefined
 }
 
+/** The key of the sale that an error of {@link unfitSale} is about, where it names one. */
+export const unfitKey = (error: unknown): string | undefined =>
+  error instanceof Error ? /^(?:SHARDS \d+|FROZEN|NOTASALE) (.+)$/s.exec(error.message)?.[1] : undefined
+
 /** What a call is told that failed, while others of its round trip did not. `why` names what failed. */
 export function failedAlone(
   why: string,

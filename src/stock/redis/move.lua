@@ -8,7 +8,7 @@
 -- got:n      number of the last transfer from shard n
 -- moved      units received less units given, of the first shard: total - moved was opened and restocked in all
 -- ready      1, of the first shard: all shards are there. One that is missing then was lost
--- collector  'token until', of the first shard: who collects units, so that two do not take them from each other for ever
+-- collector  a lease, of the first shard: who collects units, so that two do not take them from each other for ever
 --
 -- KEYS     stock, orders, buyers, holds, closed; see sale.lua
 -- KEYS[6]  placed; see sale.lua
@@ -75,9 +75,9 @@ function steps.received(shard, number)
 end
 
 function steps.collect(token, forMs)
-  local by, untilMs = string.match(redis.call('HGET', sale.stockKey, 'collector') or '', '^(%S+) (%d+)$')
-  if by and by ~= token and tonumber(untilMs) > sale.nowMs then return 0 end
-  set('collector', token .. ' ' .. text(math.floor(sale.nowMs + tonumber(forMs))))
+  local by, lasts = leaseOf(redis.call('HGET', sale.stockKey, 'collector'))
+  if by ~= token and lasts then return 0 end
+  set('collector', leaseFor(token, tonumber(forMs)))
   return 1
 end
 

@@ -3,8 +3,8 @@
 -- write is answered where Redis takes none.
 --
 -- stock   hash { epoch, total, available, held, sold, late, version, frozen, ended, shards, … }. late: units that came back, not on
---         sale until `closed` ends. version: grows with every change, so an older state shows. frozen: 'token until' while
---         the holder of the token reconciles the sale, or may take it over; else missing. ended: holds that ended by then
+--         sale until `closed` ends. version: grows with every change, so an older state shows. frozen: a lease of whoever
+--         reconciles the sale, also when it has ended; else missing. ended: holds that ended by then
 --         are no longer counted; missing before the first did. shards: over how many the SKU is spread, missing for 1; each
 --         shard is a sale with keys of its own. What more it has then: move.lua
 -- orders  hash { order id = record }: 's2 ann' 2 sold to ann, 'h1 1700000000000' 1 held until then for nobody by name;
@@ -12,11 +12,12 @@
 -- buyers  hash { buyer id = units bought, and units held until when }: '3', '1 2@1700000000000'
 -- holds   sorted set, one member for each moment at which holds end: 'units end' = end. So as many holds as end together
 --         cost one step when they do, and none of their records is touched.
--- closed  until when some process may say sold out by itself, in microseconds; outlives the sale
+-- closed  'until forMs': until when some process may say sold out by itself, in microseconds, and how long that was when it
+--         was granted; outlives the sale
 -- placed  of a shard, hash { order id = 'shard version' }: orders that belong here by their id, and are recorded in the
 --         shard where their buyer is counted. The shard is a letter, 'A' for the first; version: see sell.lua
 --
--- All other moments are milliseconds of the server's clock; those that are stored are whole.
+-- A lease is 'token until forMs'. All other moments are milliseconds of the server's clock; those that are stored are whole.
 --
 -- returns nothing; the script behind it does
 local time = redis.call('TIME')
@@ -42,19 +43,38 @@ local function endOf(sale, holdMs)
   return found
 end
 
--- Until when some process may say sold out by itself, as milliseconds from now.
+-- The SET that lets some process say sold out by itself for so long.
+local function closing(sale, forMs)
+  return 'SET', sale.closedKey, text(nowUs + forMs * 1000) .. ' ' .. text(forMs), 'PX', forMs
+end
+
+-- Until when some process may say sold out by itself, as milliseconds from now. Where more seems to be left than was granted,
+-- the server's clock was set back.
 local function closedForMs(sale)
   if not sale.closedMs then
-    local untilUs = tonumber(redis.call('GET', sale.closedKey)) or 0
-    sale.closedMs = math.ceil(math.max(0, untilUs - nowUs) / 1000)
+    local untilUs, grantedMs = string.match(redis.call('GET', sale.closedKey) or '', '^(%d+) (%d+)$')
+    local leftMs = untilUs and math.ceil(math.max(0, untilUs - nowUs) / 1000) or 0
+    sale.closedMs = math.min(leftMs, tonumber(grantedMs) or 0)
+    if sale.closedMs < leftMs then redis.pcall(closing(sale, sale.closedMs)) end
   end
   return sale.closedMs
+end
+
+-- Who has a lease, and whether it lasts. One with far more left than it was given is over: the server's clock was set back.
+local function leaseOf(lease)
+  local token, untilMs, forMs = string.match(lease or '', '^(%S+) (%d+) ?(%d*)$')
+  local leftMs = token and untilMs - nowMs
+  return token, token and leftMs > 0 and leftMs <= 2 * (tonumber(forMs) or 0)
+end
+
+local function leaseFor(token, forMs)
+  return token .. ' ' .. text(math.floor(nowMs + forMs)) .. ' ' .. text(forMs)
 end
 
 -- keys: of stock, orders, buyers, holds and closed. seen: 'shards epoch version' that the caller knows the sale by, or
 -- 'shards'. A sale that is older than that lost changes in a failover: it is frozen, also for whoever reconciles it, who
 -- may have recorded some of what was lost. Returns nil and, where something else is stored, the error to answer: NOTASALE
--- and its key, or SHARDS and how many there are.
+-- and its key, or SHARDS, how many there are, and the key of the sale.
 local nobody = 'nobody 0'
 local function readSale(keys, first, seen)
   local stockKey, ordersKey, buyersKey, holdsKey, closedKey = unpack(keys, first, first + 4)
@@ -68,7 +88,7 @@ local function readSale(keys, first, seen)
   if not present and redis.call('EXISTS', stockKey) == 0 then return nil end
   if not whole then return nil, 'NOTASALE ' .. stockKey end
   local shards, epoch, version = string.match(seen, '^(%d+) ?(%S*) ?(%d*)$')
-  if (stock[10] or '1') ~= shards then return nil, 'SHARDS ' .. (stock[10] or '1') end
+  if (stock[10] or '1') ~= shards then return nil, 'SHARDS ' .. (stock[10] or '1') .. ' ' .. stockKey end
   local sale = {
     stockKey = stockKey, ordersKey = ordersKey, buyersKey = buyersKey, holdsKey = holdsKey, closedKey = closedKey,
     epoch = stock[1], total = tonumber(stock[2]), available = tonumber(stock[3]), held = tonumber(stock[4]),
@@ -99,14 +119,9 @@ local function readSale(keys, first, seen)
   return sale
 end
 
--- Whether nobody but the holder of that token may change the sale, and until when.
-local function frozenBy(sale)
-  local token, untilMs = string.match(sale.frozen or '', '^(%S+) (%d+)$')
-  return token, tonumber(untilMs)
-end
-
+-- Whether somebody else is to reconcile the sale.
 local function isFrozenFor(sale, token)
-  return sale.frozen and frozenBy(sale) ~= token
+  return sale.frozen and leaseOf(sale.frozen) ~= token
 end
 
 -- Units that can be sold now.

@@ -28,6 +28,7 @@ import {
   recordOf,
   records,
   settled,
+  unfitKey,
   unfitSale,
   unpacked,
   unsold,
@@ -102,17 +103,14 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
   const placed = shards > 1 ? ['placed'] : []
   const orderParts = [...saleParts, ...placed]
 
-  /** The epoch and the version that each sale was last seen with: an older one has lost changes. */
+  /** The epoch and the version that each sale was last seen with: an older one has lost changes. Kept until it is removed. */
   const seen = new LRUCache<string, { readonly epoch: string; readonly version: number }>({ max: mostSeen })
   const seenOf = (sku: string): string => {
     const last = seen.get(sku)
     return last ? `${shards} ${last.epoch} ${last.version}` : String(shards)
   }
   function note(sku: string, epoch: unknown, version: unknown): void {
-    if (text(epoch) === '') {
-      seen.delete(sku)
-      return
-    }
+    if (text(epoch) === '') return
     const now = { epoch: text(epoch), version: count(version) }
     const last = seen.get(sku)
     if (last?.epoch !== now.epoch || last.version < now.version) seen.set(sku, now)
@@ -140,17 +138,25 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
       const reply = list(answers, 3 * baskets.length)
       return baskets.map((orders, i) => basketResult(orders, reply.slice(3 * i)))
     } catch (error) {
-      const unfit = unfitSale(skus.join(', '), shards, error)
+      const key = unfitKey(error)
+      const sku = skus.find((one) => keysOf(one, saleParts).some((part) => part === key))
+      const unfit = unfitSale(sku ?? skus.join(', '), shards, error)
       if (!unfit) throw error
       if (baskets.length === 1) return [unfit]
-      // Nothing was changed. Alone, the baskets that have nothing to do with that sale are decided.
-      const alone: (BasketResult | Error)[] = []
-      for (const basket of baskets) {
-        // What the others were told holds, so a failure is told to this one alone.
-        const failed = (error: unknown) => [failedAlone('a basket had no answer', error)]
-        alone.push(...(await sellTogether([basket], trip).catch(failed)))
+      // Nothing was changed. The baskets that have nothing to do with that sale are decided without the others.
+      const answers = new Map<readonly SaleRequest[], BasketResult | Error>()
+      const decide = async (some: readonly (readonly SaleRequest[])[]): Promise<void> => {
+        // What the others were told holds, so a failure is told to these alone.
+        const failed = (error: unknown) => some.map(() => failedAlone('a basket had no answer', error))
+        const replies = await sellTogether(some, trip).catch(failed)
+        for (const [i, basket] of some.entries()) answers.set(basket, replies[i] as BasketResult | Error)
       }
-      return alone
+      if (sku === undefined) for (const basket of baskets) await decide([basket])
+      else {
+        const others = baskets.filter((basket) => basket.every((order) => order.sku !== sku))
+        if (others.length > 0) await decide(others)
+      }
+      return baskets.map((basket) => answers.get(basket) ?? unfit)
     }
   }
 
@@ -161,6 +167,7 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
       const args = [seenOf(sku), first?.kind ?? '', thaws, ...changes.flatMap(changeArguments)]
       const [answers, epoch, version] = list(await run(adjustScript, sku, parts, args, trip), 3)
       note(sku, epoch, version)
+      if (first?.kind === 'remove' && text(epoch) === '') seen.delete(sku)
       const reply = list(answers, 3 * changes.length)
       return changes.map((_, i) => {
         const [outcome, available, onSaleInMs] = reply.slice(3 * i)
@@ -174,10 +181,7 @@ export function createSales(redis: RedisClient, shards: number, nameOf: (sku: st
     async sell(sku, orders, trip, token = '', homes = '', onlyIn = '') {
       const args = [seenOf(sku), ...packed(orders), token, homes, onlyIn]
       const reply = list(await run(sellScript, sku, orderParts, args, trip))
-      if (reply.length === 0) {
-        seen.delete(sku)
-        return orders.map((order) => unsold(order, 'n', 0))
-      }
+      if (reply.length === 0) return orders.map((order) => unsold(order, 'n', 0))
       const [first, letters, epoch, version] = list(reply, 4)
       note(sku, epoch, version)
       return unpacked(orders, count(first), lettersReply(letters, orders.length), text(version), text(epoch))

@@ -27,12 +27,14 @@ local holds = ARGV[6] ~= '' and cjson.decode(ARGV[6])
 readRecords(sale, ids)
 if buyers then readBuyers(sale, buyers) end
 
--- What the application knows to be sold is sold, also where only its hold is recorded, or the end of that.
-local function forgetUnsold(id)
+-- What the application knows to be sold is sold, also where only its hold is recorded, or the end of that. 's' if there are
+-- too few units: then what is recorded stays.
+local function forgetUnsold(id, quantity)
   local record = sale.records[id]
   if not record then return end
   local state, units, buyer, endMs = parsed(sale, record)
   if state == 's' or state == 'x' then return end
+  if quantity > left(sale) + (state == 'h' and units or 0) then return 's' end
   if state == 'h' then
     addToHolds(sale, -units, endMs)
     sale.available = sale.available + units
@@ -71,8 +73,7 @@ for i = 1, #ids do
   local quantity, buyer = quantities and quantities[i] or 1, buyers and buyers[i] or ''
   local holdMs = holds and holds[i] or 0
   local place = placed and placeOf(i)
-  if sale.frozen and not place then forgetUnsold(ids[i]) end
-  local outcome = place or decide(sale, ids[i], quantity, buyer, limits and limits[i], holdMs)
+  local outcome = place or sale.frozen and forgetUnsold(ids[i], quantity) or decide(sale, ids[i], quantity, buyer, limits and limits[i], holdMs)
   if outcome == 'o' then take(sale, ids[i], quantity, buyer, holdMs) end
   outcomes[i] = outcome
 end

@@ -33,6 +33,13 @@ local answers = ({
 })[kind]
 answers.e, answers.x = 'e', 'x'
 
+-- What a buyer has bought, or holds until endMs; fewer than any units where what is stored was not written here.
+local function boughtOrHeld(buyer, endMs)
+  if not buyer then return -1 end
+  if type(buyer) == 'number' then return endMs and 0 or buyer end
+  return endMs and (buyer.holds[endMs] or 0) or buyer.bought
+end
+
 local function giveBack(units)
   sale.available = sale.available + units
   if closedForMs(sale) > 0 then sale.late = sale.late + units end
@@ -47,7 +54,7 @@ local function settle(i)
   local answer = answers[state]
   if answer then return answer == 'a' and state == 's' and quantity > 0 and quantity ~= units and 'q' or answer end
   if quantity > units then return 'm' end
-  if buyer ~= '' and not buyerOf(sale, buyer) then return 'x' end
+  if buyer ~= '' and boughtOrHeld(buyerOf(sale, buyer), endMs) < units then return 'x' end
   local kept = kind == 'confirm' and (quantity > 0 and quantity or units) or 0
   if state == 'h' then addToHolds(sale, -units, endMs) else sale.sold = sale.sold - units end
   sale.sold = sale.sold + kept

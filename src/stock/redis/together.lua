@@ -71,6 +71,10 @@ for i = 1, #counts do
   reply[n - 2], reply[n - 1], reply[n] = letter, about - first, letter == 'o' and '0' or text(sale and left(sale) or 0)
   first = first + counts[i]
 end
+-- Where the user lacks a right, no SKU is written.
+for _, sale in ipairs(sales) do
+  if sale and #sale.newRecords > 0 then tryHolds(sale) end
+end
 local states = {}
 for i, sale in ipairs(sales) do
   if sale then writeSale(sale) end

@@ -53,6 +53,17 @@ describe('a basket at the gate', () => {
     for (const sku of ['shoe', 'hat']) expect(await other.level(sku)).toMatchObject({ sold: 0 })
   })
 
+  it('is decided although another SKU of the round trip cannot be asked about', async () => {
+    const { driver, gated, other, clock } = await setUp()
+    await sellOut(other, gated, 'hat')
+    await clock.advance(250)
+    driver.faults.level = 'break'
+    const baskets = ['hat', 'sock'].map((sku) => gated.sellTogether([{ sku, orderId: 'a' }]))
+    const [unasked, decided] = await Promise.allSettled(baskets)
+    expect(unasked).toMatchObject({ status: 'rejected', reason: { applied: 'no' } })
+    expect(decided).toMatchObject({ status: 'fulfilled', value: { ok: true } })
+  })
+
   it('goes to the backend if its order may be recorded, and gets the answer that it had', async () => {
     const { driver, gated, other } = await setUp({ onSale: 1 })
     expect(await other.sellTogether(basket('theirs'))).toEqual({ ok: true, replayed: false })

@@ -266,6 +266,17 @@ describe('reconcile', () => {
     expect(await other.reconcile(sku, [])).toEqual({ recorded: 0, unsold: [], unknown: [] })
   })
 
+  it('records each order of a cursor that uses one object for all of its rows', async () => {
+    const { stock } = setUp()
+    await stock.open(sku, 2)
+    function* rows() {
+      const row = { orderId: '' }
+      for (const orderId of ['a', 'b', 'c']) yield Object.assign(row, { orderId })
+    }
+    expect(await stock.reconcile(sku, rows())).toEqual({ recorded: 2, unsold: [{ orderId: 'c' }], unknown: [] })
+    for (const orderId of ['a', 'b']) expect(await stock.sell({ sku, orderId })).toEqual({ ok: true, replayed: true })
+  })
+
   it.each<[unknown, unknown, string]>([
     [undefined, undefined, 'orders must be iterable, got undefined'],
     [new Set([1]).size, undefined, 'orders must be iterable, got 1'],
