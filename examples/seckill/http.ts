@@ -137,11 +137,11 @@ interface OfSale {
 
 function addSales(app: FastifyInstance, { service }: SeckillWeb): void {
   app.post<OpenSale>('/sales', { schema: schemas.openSale }, async (request, reply) => {
-    const { priceCents = 0, opensAtMs = Date.now(), door, ...rest } = request.body
+    const { priceCents = 0, door, ...rest } = request.body
     if (door && door.initial > door.capacity) {
       return reply.code(422).send(problem('invalid', 'body/door/initial must not be above its capacity'))
     }
-    const sale = await service.open({ ...rest, priceCents, opensAtMs, ...(door && { door }) })
+    const sale = await service.open({ ...rest, priceCents, ...(door && { door }) })
     return sale ? reply.code(201).send(sale) : reply.code(409).send(problem('exists', 'A sale has this id already.'))
   })
   app.get('/sales', { schema: schemas.listSales }, async () => ({ sales: await service.list() }))
@@ -173,6 +173,6 @@ function addRush(app: FastifyInstance, { backstage, service }: SeckillWeb): void
 
 async function openForRush(service: Service, quantity: number): Promise<string> {
   const title = `A rush for ${quantity} units`
-  const sale = await service.open({ title, priceCents: 4_900, quantity, opensAtMs: Date.now(), limitPerBuyer: 1 })
+  const sale = await service.open({ title, priceCents: 4_900, quantity, limitPerBuyer: 1 })
   return (sale as NonNullable<typeof sale>).id
 }

@@ -4,7 +4,7 @@ import type { Publisher } from 'spillway/queue'
 import { createRateLimiter, type RateLimiter } from 'spillway/ratelimit'
 import type { StockLevel } from 'spillway/stock'
 import { findOrder, type OrderMessage } from '../shared/selling/orders.js'
-import { ifOnSale } from '../shared/selling/rebuild.js'
+import { needStock } from '../shared/selling/rebuild.js'
 import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
 import type { Seller } from '../shared/selling/seller.js'
 import { createShelf, type SaleDraft, type SaleView, type Stall as AnyStall } from '../shared/selling/shelf.js'
@@ -18,7 +18,7 @@ export interface Purchase {
   readonly quantity: number
 }
 
-/** What became of a wish to buy. */
+/** What became of an order. */
 export type Decision =
   | { readonly kind: 'accepted' | 'replayed' }
   | { readonly kind: 'soldOut' | 'buyerLimit' | 'spent'; readonly available: number }
@@ -112,10 +112,9 @@ export function createService(
     async buy(saleId, purchase) {
       const stall = await shelf.stall(saleId)
       if (!stall) return { kind: 'unknown' }
-      if (stall.suspendedUntilMs > Date.now()) return suspended
-      stall.suspendedUntilMs = 0
+      if (stall === 'suspended') return suspended
       const { sale, entrance } = stall
-      if (sale.opensAtMs > Date.now()) return { kind: 'notOpen', opensAtMs: sale.opensAtMs }
+      if (sale.opensAtMs > stores.nowMs()) return { kind: 'notOpen', opensAtMs: sale.opensAtMs }
       const pass = await entrance.take(saleId)
       if (!pass.allowed) return { kind: 'door', retryAfterMs: pass.retryAfterMs }
       try {
@@ -132,9 +131,10 @@ export function createService(
       if (!found) return undefined
       const row = await findOrder(stores.db, saleId, orderId)
       if (row) return row
-      if (found.sale.generation === 0) return undefined
-      const sold = await ifOnSale(books.find(orderId, skuOf(found.sale)))
-      return sold && { orderId, buyer: sold.buyerId ?? '', quantity: sold.quantity, state: 'accepted' }
+      const sold = await books.find(orderId, skuOf(found.sale))
+      if (sold) return { orderId, buyer: sold.buyerId ?? '', quantity: sold.quantity, state: 'accepted' }
+      await needStock(books, found.sale)
+      return undefined
     },
     async close() {
       await Promise.all([shelf, ...doors.values()].map((one) => one.close()))

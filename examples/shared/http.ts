@@ -34,6 +34,8 @@ export interface WebOptions {
 }
 
 const bodyLimitBytes = 16 * 1_024
+/** Whoever sends a request has about so long for all of it; without this a body may take for ever. */
+const requestTimeoutMs = 30_000
 
 /** A Fastify with what all examples share: strict JSON schemas, problems as JSON, OpenAPI, health and metrics. */
 export async function createWeb(options: WebOptions): Promise<FastifyInstance> {
@@ -42,6 +44,8 @@ export async function createWeb(options: WebOptions): Promise<FastifyInstance> {
     bodyLimit: bodyLimitBytes,
     forceCloseConnections: 'idle',
     keepAliveTimeout: 65_000,
+    requestTimeout: requestTimeoutMs,
+    http: { headersTimeout: requestTimeoutMs, connectionsCheckingInterval: 5_000 },
     routerOptions: { maxParamLength: 200 },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply),

@@ -73,6 +73,9 @@ export function answerBuyer(reply: FastifyReply, orderId: string, decision: Deci
   }
 }
 
+const answerOver = (reply: FastifyReply, state: string): FastifyReply =>
+  reply.code(409).send(problem('over', `This order is ${state}.`, { state }))
+
 export function answerSettlement(reply: FastifyReply, orderId: string, settlement: Settlement): FastifyReply {
   switch (settlement.kind) {
     case 'paid':
@@ -80,10 +83,8 @@ export function answerSettlement(reply: FastifyReply, orderId: string, settlemen
       const { kind, amountCents, replayed } = settlement
       return reply.send({ orderId, state: kind === 'paid' ? 'recorded' : kind, amountCents, replayed })
     }
-    case 'over': {
-      const { state } = settlement
-      return reply.code(409).send(problem('over', `This order is ${state}.`, { state }))
-    }
+    case 'over':
+      return answerOver(reply, settlement.state)
     case 'ended':
       return reply.code(410).send(problem('ended', 'Nothing is held under this key any more. No money was taken.'))
     case 'declined':
@@ -99,20 +100,26 @@ export function answerSettlement(reply: FastifyReply, orderId: string, settlemen
       return answerSuspended(reply)
     case 'unknown':
       return reply.code(404).send(unknownOrder)
+    case 'unknownShow':
+      return reply.code(404).send(unknownShow)
   }
 }
 
 export function answerCancellation(reply: FastifyReply, orderId: string, cancelled: Cancellation): FastifyReply {
-  switch (cancelled) {
+  switch (cancelled.kind) {
     case 'cancelled':
-      return reply.send({ orderId, state: cancelled })
+      return reply.send({ orderId, state: cancelled.kind })
     case 'expired':
       return reply.code(410).send(problem('ended', 'The hold has ended by itself.'))
     case 'sold':
       return reply.code(409).send(problem('sold', 'This order is sold. Ask for a refund.'))
+    case 'over':
+      return answerOver(reply, cancelled.state)
     case 'suspended':
       return answerSuspended(reply)
     case 'unknown':
       return reply.code(404).send(unknownOrder)
+    case 'unknownShow':
+      return reply.code(404).send(unknownShow)
   }
 }

@@ -15,7 +15,7 @@ import {
 import type { Outcome } from './board.js'
 import type { Door, Room } from './options.js'
 import * as schemas from './schemas.js'
-import type { Decision, Service } from './service.js'
+import type { Cancellation, Decision, Service } from './service.js'
 import type { Settlement } from './till.js'
 
 export type TicketWeb = WebParts<Service, Outcome>
@@ -85,6 +85,11 @@ function outcomeOfSettlement(settlement: Settlement): Outcome {
   }
 }
 
+const outcomeOfCancellation = ({ kind }: Cancellation): Outcome => {
+  if (kind === 'cancelled') return kind
+  return kind === 'suspended' ? 'unavailable' : 'refused'
+}
+
 function addBuying(app: FastifyInstance, { service, tally }: TicketWeb): void {
   const buy =
     (ask: Service['grab']) =>
@@ -124,7 +129,7 @@ function addSettling(app: FastifyInstance, { service, tally }: TicketWeb): void 
   )
   app.post<OfOrder>(`${orderPath}/cancel`, { schema: schemas.cancel }, async ({ params }, reply) => {
     const cancelled = await service.cancel(params.id, params.orderId)
-    tally.record(cancelled === 'cancelled' ? cancelled : cancelled === 'suspended' ? 'unavailable' : 'refused')
+    tally.record(outcomeOfCancellation(cancelled))
     return answerCancellation(reply, params.orderId, cancelled)
   })
   app.post<OfOrder>(`${orderPath}/refund`, { schema: schemas.refund }, async ({ params }, reply) => {
@@ -150,7 +155,7 @@ interface OfShow {
   Params: { id: string }
 }
 
-const shown = ({ door, generation: _generation, soldBy: _soldBy, ...sale }: SaleView<Door>) => ({ ...sale, ...door })
+const shown = ({ door, ...sale }: SaleView<Door>) => ({ ...sale, ...door })
 
 function addShows(app: FastifyInstance, { service }: TicketWeb): void {
   app.post<OpenShow>('/shows', { schema: schemas.openShow }, async (request, reply) => {

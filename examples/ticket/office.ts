@@ -10,7 +10,7 @@ export async function startOrderService(stores: TicketStores): Promise<Office> {
   const office = await startOffice(stores, recordMessages)
   const stock = stores.seller({ timeoutMs: 3_000 })
   const db = ticketTables(stores.db)
-  const till = createTill(db, stores.db, stock)
+  const till = createTill(stores, stock)
   return {
     ...office,
     async audit(showId) {

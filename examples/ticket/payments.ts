@@ -37,16 +37,22 @@ export async function findPayment(db: TicketDatabase, saleId: string, orderId: s
 }
 
 /** Sets the amount aside; it may be asked again. `false`: the card is declined. */
-export async function authorise(db: TicketDatabase, payment: Omit<Payment, 'state'>, card: string): Promise<boolean> {
+export async function authorise(
+  db: TicketDatabase,
+  payment: Omit<Payment, 'state'>,
+  card: string,
+  atMs: number,
+): Promise<boolean> {
   if (card === 'declined') return false
   const { saleId, orderId, buyer, quantity, amountCents } = payment
-  const changed = { state: 'authorised', changed_at_ms: Date.now() } as const
-  const row = { sale_id: saleId, order_id: orderId, buyer, quantity, amount_cents: amountCents, ...changed }
+  const authorised = { state: 'authorised', authorised_at_ms: Math.floor(atMs) } as const
+  const row = { sale_id: saleId, order_id: orderId, buyer, quantity, amount_cents: amountCents, ...authorised }
   try {
     await inTime(db.insertInto('payments').values(row).execute())
   } catch (error) {
     if (!isDuplicate(error)) throw error
-    await inTime(move(db, saleId, orderId, 'released', 'authorised'))
+    const again = db.updateTable('payments').set(authorised).where('sale_id', '=', saleId)
+    await inTime(again.where('order_id', '=', orderId).where('state', '=', 'released').execute())
   }
   return true
 }
@@ -61,7 +67,7 @@ async function move(
 ): Promise<void> {
   await db
     .updateTable('payments')
-    .set({ state: to, changed_at_ms: Date.now() })
+    .set({ state: to })
     .where('sale_id', '=', saleId)
     .where('order_id', '=', orderId)
     .where('state', '=', from)
@@ -100,7 +106,11 @@ function captureOnce(db: TicketDatabase, order: OrderMessage): Promise<boolean> 
 }
 
 /** Marks a recorded order as one whose units go back; it counts as sold no more. */
-export async function beginRefund(db: TicketDatabase, { saleId, orderId, quantity }: OrderMessage): Promise<void> {
+export async function beginRefund(
+  db: TicketDatabase,
+  { saleId, orderId, quantity }: OrderMessage,
+  atMs: number,
+): Promise<void> {
   const work = db.transaction().execute(async (tx) => {
     const marked = await tx
       .updateTable('orders')
@@ -115,7 +125,8 @@ export async function beginRefund(db: TicketDatabase, { saleId, orderId, quantit
       .set({ remaining: sql`remaining + ${quantity}`, recorded_orders: sql`recorded_orders - 1` })
       .where('id', '=', saleId)
       .execute()
-    await tx.insertInto('refunds').values({ sale_id: saleId, order_id: orderId, begun_at_ms: Date.now() }).execute()
+    const refund = { sale_id: saleId, order_id: orderId, begun_at_ms: Math.floor(atMs) }
+    await tx.insertInto('refunds').values(refund).execute()
   })
   await inTime(work)
 }
@@ -159,12 +170,12 @@ const abandonedMs = 10_000
 const most = 500
 
 /** Payments and refunds that a dead server left half done. */
-export async function abandoned(db: TicketDatabase) {
-  const beforeMs = Date.now() - abandonedMs
+export async function abandoned(db: TicketDatabase, nowMs: number) {
+  const beforeMs = Math.floor(nowMs - abandonedMs)
   const payments = db.selectFrom('payments').selectAll().where('state', '=', 'authorised')
   const refunds = db.selectFrom('refunds').selectAll().where('begun_at_ms', '<', beforeMs)
   return {
-    payments: (await inTime(payments.where('changed_at_ms', '<', beforeMs).limit(most).execute())).map(paymentOf),
+    payments: (await inTime(payments.where('authorised_at_ms', '<', beforeMs).limit(most).execute())).map(paymentOf),
     refunds: (await inTime(refunds.limit(most).execute())).map((row) => ({
       saleId: row.sale_id,
       orderId: row.order_id,

@@ -128,12 +128,12 @@ export const pay = {
 export const cancel = {
   summary: 'Give back what is held',
   params: orderParams,
-  response: { 200: object({ orderId: string, state: string }), ...problems(404, 409, 410, 503) },
+  response: { 200: object({ orderId: string, state: string }), ...problems(404, 409, 410, 422, 503) },
 }
 export const refund = {
   summary: 'Give back what was bought',
   description: 'The tickets are on sale again, and the money goes back. Safe to repeat: it refunds once.',
   params: orderParams,
-  response: { 200: settled, ...problems(404, 409, 503) },
+  response: { 200: settled, ...problems(404, 409, 422, 503) },
 }
 export const orders = ordersOf(order, 'no longer on its way to the database')

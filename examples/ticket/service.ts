@@ -4,7 +4,7 @@ import type { Publisher } from 'spillway/queue'
 import { createRateLimiter, type RateLimiter } from 'spillway/ratelimit'
 import type { SaleResult, Stock, StockLevel } from 'spillway/stock'
 import { findOrder } from '../shared/selling/orders.js'
-import { ifOnSale } from '../shared/selling/rebuild.js'
+import { isOnSale, needStock } from '../shared/selling/rebuild.js'
 import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
 import { createShelf, type SaleDraft, type SaleView, type Stall as AnyStall } from '../shared/selling/shelf.js'
 import type { OrderView } from '../shared/selling/states.js'
@@ -15,7 +15,7 @@ import { createSoldOut, type SoldOut } from './sold-out.js'
 import type { TicketStores } from './stores.js'
 import { ticketTables } from './tables.js'
 import { createTill, type Till } from './till.js'
-import { createWaitingRoom, type Admission, type WaitingRoom } from './waiting-room.js'
+import { createWaitingRoom, letIn, type RoomRefusal, type WaitingRoom } from './waiting-room.js'
 
 export interface Purchase {
   readonly orderId: string
@@ -25,24 +25,24 @@ export interface Purchase {
   readonly place?: string | undefined
 }
 
-/** What became of a wish for tickets. */
+/** What became of an order for tickets. */
 export type Decision =
   | { readonly kind: 'accepted'; readonly replayed: boolean }
   | { readonly kind: 'held'; readonly replayed: boolean; readonly endsAtMs: number; readonly amountCents: number }
   | { readonly kind: 'soldOut' | 'buyerLimit' | 'spent'; readonly available: number }
   | { readonly kind: 'notOpen'; readonly opensAtMs: number }
   | { readonly kind: 'conflict' | 'suspended' | 'unknown' }
-  | Exclude<Admission, { readonly kind: 'in' }>
+  | RoomRefusal
 
 export interface TicketOrder extends OrderView {
   /** When its hold ends, or ended. */
   readonly endsAtMs?: number
 }
 
-export type ShowDraft = Omit<SaleDraft<Door>, 'opensAtMs'> & { readonly opensAtMs?: number | undefined }
-
-/** What became of a wish to give a hold back. */
-export type Cancellation = 'cancelled' | 'expired' | 'sold' | 'suspended' | 'unknown'
+/** What became of the cancellation of a hold. `over`: the order is no hold any more. */
+export type Cancellation =
+  | { readonly kind: 'cancelled' | 'expired' | 'sold' | 'suspended' | 'unknown' | 'unknownShow' }
+  | { readonly kind: 'over'; readonly state: string }
 
 /** The side of the service that faces the buyers. */
 export interface Service extends Pick<Till, 'pay' | 'refund'> {
@@ -53,7 +53,7 @@ export interface Service extends Pick<Till, 'pay' | 'refund'> {
   cancel(showId: string, orderId: string): Promise<Cancellation>
   order(showId: string, orderId: string): Promise<TicketOrder | undefined>
   /** Writes a show and puts it on sale, now if it does not say when; `undefined` if the id is taken. */
-  open(draft: ShowDraft): Promise<SaleView<Door> | undefined>
+  open(draft: SaleDraft<Door>): Promise<SaleView<Door> | undefined>
   list(): Promise<SaleView<Door>[]>
   view(showId: string): Promise<SaleView<Door> | undefined>
   /** `'suspended'` while the show has no stock. */
@@ -67,11 +67,10 @@ interface Entrance {
 }
 type Stall = AnyStall<Stock, Door, Entrance>
 
+const noneLeft = { refusal: { kind: 'soldOut', available: 0 }, giveBack: () => undefined } as const
+
 /** Messages need no order among each other. One key per process keeps a trip's messages in one batch of one partition. */
 const partitionKey = randomUUID()
-
-/** How far behind another server's clock one may be: a show that opens now is open on all of them. */
-const clockErrorMs = 1_000
 
 /** A stock that is frozen comes back under another name, as one that is gone does. */
 function suspendedIfFrozen(error: unknown): { readonly kind: 'suspended' } {
@@ -89,7 +88,7 @@ export async function createService(
   const limiters = new Map<string, RateLimiter>()
   const shelf = createShelf<Stock, Door, Entrance>(stores, options, entranceOf)
   const { books } = shelf
-  const till = createTill(db, stores.db, books)
+  const till = createTill(stores, books)
 
   function entranceOf(show: Sale<Door>): Entrance {
     const { room } = show.door
@@ -104,31 +103,30 @@ export async function createService(
     return { room: createWaitingRoom(room, limiter, places, () => stores.nowMs()), soldOut }
   }
 
-  const send = (sku: string, message: TicketMessage): Promise<void> => {
-    const { orderId, hold } = message
-    const suffix = hold === undefined ? '' : hold === 'cancelled' ? '/cancelled' : '/held'
-    return publisher.publish({ id: `${sku}/${orderId}${suffix}`, key: partitionKey, body: message })
-  }
+  /** `about` tells the messages of one order apart. */
+  const send = (sku: string, about: '' | '/held' | '/cancelled', message: TicketMessage): Promise<void> =>
+    publisher.publish({ id: `${sku}/${message.orderId}${about}`, key: partitionKey, body: message })
 
-  type Ask = (stall: Stall, purchase: Purchase) => Promise<Decision | 'not-open'>
+  /** `'noStock'`: the stock does not know the show. */
+  type Ask = (stall: Stall, purchase: Purchase) => Promise<Decision | 'noStock'>
 
-  const wishOf = ({ sale, sku }: Stall, { orderId, buyer, quantity }: Purchase) => {
+  const orderFor = ({ sale, sku }: Stall, { orderId, buyer, quantity }: Purchase) => {
     return { orderId, sku, quantity, buyer: { id: buyer, limit: sale.limitPerBuyer } }
   }
 
-  function refusalOf(stall: Stall, result: SaleResult & { readonly ok: false }): Decision | 'not-open' {
+  function refusalOf(stall: Stall, result: SaleResult & { readonly ok: false }): Decision | 'noStock' {
     const { reason, available } = result
     if (reason === 'sold-out' && available === 0) stall.entrance.soldOut.suspect()
     const kinds = { 'sold-out': 'soldOut', 'buyer-limit': 'buyerLimit', spent: 'spent' } as const
-    return reason === 'not-open' ? reason : { kind: kinds[reason], available }
+    return reason === 'not-open' ? 'noStock' : { kind: kinds[reason], available }
   }
 
   const sellTo: Ask = async (stall, purchase) => {
     const { orderId, buyer, quantity } = purchase
-    const result = await stall.stock.sell(wishOf(stall, purchase))
+    const result = await stall.stock.sell(orderFor(stall, purchase))
     if (!result.ok) return refusalOf(stall, result)
     // Also for a replay: whoever sold it may have died before publishing. The order service takes the message once.
-    await send(stall.sku, { saleId: stall.sale.id, orderId, buyer, quantity })
+    await send(stall.sku, '', { saleId: stall.sale.id, orderId, buyer, quantity })
     return { kind: 'accepted', replayed: result.replayed }
   }
 
@@ -136,34 +134,33 @@ export async function createService(
     const { sale, sku, stock } = stall
     const { orderId, buyer, quantity } = purchase
     const { holdMs } = sale.door
-    const result = await stock.reserve({ ...wishOf(stall, purchase), holdMs })
+    const result = await stock.reserve({ ...orderFor(stall, purchase), holdMs })
     if (!result.ok) return refusalOf(stall, result)
     const leftMs = result.replayed ? ((await books.find(orderId, sku))?.expiresInMs ?? 0) : holdMs
     const endsAtMs = Math.floor(stores.nowMs() + leftMs)
-    await send(sku, { saleId: sale.id, orderId, buyer, quantity, hold: { endsAtMs } })
+    await send(sku, '/held', { saleId: sale.id, orderId, buyer, quantity, hold: { endsAtMs } })
     return { kind: 'held', replayed: result.replayed, endsAtMs, amountCents: quantity * sale.priceCents }
   }
 
   /** The stock may not know the show: either it has been rebuilt under its next name, or Redis lost it. */
   async function askStock(ask: Ask, stall: Stall, purchase: Purchase): Promise<Decision> {
     const decision = await ask(stall, purchase)
-    if (decision !== 'not-open') return decision
+    if (decision !== 'noStock') return decision
     const current = await shelf.reload(stall.sale.id)
     if (current && current !== stall) return askStock(ask, current, purchase)
     shelf.suspend(stall)
     return { kind: 'suspended' }
   }
 
-  /** What the waiting room answers; nothing if the order may go to the stock. */
-  async function turnAway({ sale, entrance }: Stall, { orderId, place }: Purchase): Promise<Decision | undefined> {
+  /** What the waiting room says. Whoever asks again for an order that the stock has gets its answer, and takes no turn. */
+  async function turnOf({ sale, sku, entrance }: Stall, { orderId, place }: Purchase) {
     const { room, soldOut } = entrance
-    if (!room) return undefined
+    if (!room) return letIn
     // Nobody waits for tickets that are all sold.
-    const answer = (await soldOut.now())
-      ? ({ kind: 'soldOut', available: 0 } as const)
-      : await room.enter(sale.id, orderId, place)
-    // Who asks again for an order that the stock has gets the order's own answer.
-    return answer.kind === 'in' || (await find(sale, orderId)) ? undefined : answer
+    const turn = (await soldOut.now()) ? noneLeft : await room.enter(sale.id, orderId, place)
+    if (!turn.refusal || !(await books.find(orderId, sku))) return turn
+    turn.giveBack()
+    return letIn
   }
 
   const serve =
@@ -171,59 +168,70 @@ export async function createService(
     async (showId: string, purchase: Purchase): Promise<Decision> => {
       const stall = await shelf.stall(showId)
       if (!stall) return { kind: 'unknown' }
-      if (stall.suspendedUntilMs > Date.now()) return { kind: 'suspended' }
-      stall.suspendedUntilMs = 0
+      if (stall === 'suspended') return { kind: 'suspended' }
       const { opensAtMs } = stall.sale
       if (opensAtMs > stores.nowMs()) return { kind: 'notOpen', opensAtMs }
       try {
-        return (await turnAway(stall, purchase)) ?? (await askStock(ask, stall, purchase))
+        const turn = await turnOf(stall, purchase)
+        if (turn.refusal) return turn.refusal
+        const decision = await askStock(ask, stall, purchase).catch(suspendedIfFrozen)
+        if (decision.kind === 'suspended' || ('replayed' in decision && decision.replayed)) turn.giveBack()
+        return decision
       } catch (error) {
         if (error instanceof OrderConflictError) return { kind: 'conflict' }
-        return suspendedIfFrozen(error)
+        throw error
       }
     }
 
-  /** What the stock has under an order id; nothing of a show that it does not know. */
-  const find = (sale: Sale, orderId: string) => ifOnSale(books.find(orderId, skuOf(sale)))
+  async function cancel(showId: string, orderId: string): Promise<Cancellation> {
+    const found = await findSale(stores.db, showId)
+    if (!found) return { kind: 'unknownShow' }
+    const sku = skuOf(found.sale)
+    const held = await books.find(orderId, sku)
+    const outcome = await books.cancel(orderId, sku)
+    switch (outcome) {
+      case 'unknown':
+        return { kind: (await isOnSale(books, sku)) ? 'unknown' : 'suspended' }
+      case 'confirmed':
+        return { kind: 'sold' }
+      case 'expired':
+        return { kind: 'expired' }
+    }
+    // The stock answers alike for an order that was refunded, or rejected by the database; that has a row.
+    const order = outcome === 'already' ? await findOrder(stores.db, showId, orderId) : undefined
+    if (order) return { kind: 'over', state: order.state }
+    // One that was cancelled before may not have been published.
+    const row = held ? undefined : await findHold(db, showId, orderId)
+    if (row?.state !== 'cancelled') {
+      const { quantity, buyer } = row ?? { quantity: held?.quantity ?? 1, buyer: held?.buyerId ?? '' }
+      await send(sku, '/cancelled', { saleId: showId, orderId, buyer, quantity, hold: 'cancelled' })
+    }
+    return { kind: 'cancelled' }
+  }
 
   return {
     ...shelf,
-    open: ({ opensAtMs = Math.floor(stores.nowMs() - clockErrorMs), ...draft }) => shelf.open({ ...draft, opensAtMs }),
     pay: (showId, orderId, card) => till.pay(showId, orderId, card).catch(suspendedIfFrozen),
     refund: (showId, orderId) => till.refund(showId, orderId).catch(suspendedIfFrozen),
     grab: serve(sellTo),
     hold: serve(holdFor),
-    async cancel(showId, orderId) {
-      const found = await findSale(stores.db, showId)
-      if (!found) return 'unknown'
-      const sku = skuOf(found.sale)
-      const held = await find(found.sale, orderId)
-      const outcome = await books.cancel(orderId, sku).catch(suspendedIfFrozen)
-      if (typeof outcome === 'object') return outcome.kind
-      if (outcome === 'unknown') return (await shelf.level(showId)) === 'suspended' ? 'suspended' : 'unknown'
-      if (outcome === 'confirmed') return 'sold'
-      if (outcome === 'expired') return 'expired'
-      // One that was cancelled before may not have been published.
-      const row = held ? undefined : await findHold(db, showId, orderId)
-      if (row?.state !== 'cancelled') {
-        const { quantity, buyer } = row ?? { quantity: held?.quantity ?? 1, buyer: held?.buyerId ?? '' }
-        await send(sku, { saleId: showId, orderId, buyer, quantity, hold: 'cancelled' })
-      }
-      return 'cancelled'
-    },
+    cancel: (showId, orderId) => cancel(showId, orderId).catch(suspendedIfFrozen),
     async order(showId, orderId) {
       const found = await findSale(stores.db, showId)
       if (!found) return undefined
       const row = await findOrder(stores.db, showId, orderId)
       if (row) return row
-      const known = found.sale.generation === 0 ? undefined : await find(found.sale, orderId)
+      const known = await books.find(orderId, skuOf(found.sale))
       if (known) {
         const { quantity, buyerId: buyer = '', expiresInMs } = known
         if (known.state === 'sold') return { orderId, buyer, quantity, state: 'accepted' }
         return { orderId, buyer, quantity, state: 'held', endsAtMs: Math.floor(stores.nowMs() + (expiresInMs ?? 0)) }
       }
       const hold = await findHold(db, showId, orderId)
-      if (!hold) return undefined
+      if (!hold) {
+        await needStock(books, found.sale)
+        return undefined
+      }
       const { buyer, quantity, ends_at_ms: endsAtMs } = hold
       // A hold that lasts is missing only in a stock that is being brought back.
       const state = hold.state === 'held' && Number(endsAtMs) <= stores.nowMs() ? 'expired' : hold.state

@@ -1,39 +1,36 @@
-import { memoryStock, type Stock } from 'spillway/stock'
+import { memoryStock, type Stock, type StockDriver } from 'spillway/stock'
+import { redisStock } from 'spillway/stock/redis'
 import { stockSeller } from '../shared/selling/seller.js'
-import { embeddedStores, openFile, type Stores } from '../shared/selling/stores.js'
+import { embeddedStores, openFile, type CommonStores, type Stores } from '../shared/selling/stores.js'
 import { restoreTickets } from './holds.js'
 import type { Options } from './options.js'
 import { migrateTickets, ticketTables } from './tables.js'
 
-export interface TicketStores extends Stores<Stock> {
-  /** The time that all servers go by, in milliseconds since 1970. */
-  nowMs(): number
-}
+export type TicketStores = Stores<Stock>
 
 /** Opens them; the clients of the full stack are loaded only for the full stack. */
-export async function openStores(options: Options): Promise<TicketStores> {
-  return options.stack ? (await import('./stack.js')).openTicketStack(options.stack, options.name) : embedded(options)
+export async function openStores({ stack, data, name }: Options): Promise<TicketStores> {
+  if (!stack) return ticketStores(embeddedStores(openFile(data), name), memoryStock(), 'sqlite')
+  const { openStack } = await import('../shared/selling/stack.js')
+  const stores = openStack(stack, name)
+  return ticketStores(stores, redisStock(stores.redis, { prefix: stores.names.redisPrefix }), 'mysql')
 }
 
-function embedded({ data, name }: Options): TicketStores {
-  const db = openFile(data)
-  const seller = stockSeller(memoryStock())
-  const stores = embeddedStores(db, name)
-  const nowMs = (): number => Date.now()
-  const books = seller()
+function ticketStores(stores: CommonStores, driver: StockDriver, kind: 'mysql' | 'sqlite'): TicketStores {
+  const seller = stockSeller(driver)
+  const stock = seller({ timeoutMs: 3_000 })
   return {
     ...stores,
     strategy: 'stock',
     seller,
-    nowMs,
     retire: async () => undefined,
-    restore: restoreTickets(ticketTables(db), books, nowMs),
+    restore: restoreTickets(ticketTables(stores.db), stock, () => stores.nowMs()),
     async prepare() {
       await stores.prepare()
-      await migrateTickets(db, 'sqlite')
+      await migrateTickets(stores.db, kind)
     },
     async close() {
-      await books.close()
+      await stock.close()
       await stores.close()
     },
   }

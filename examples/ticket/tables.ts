@@ -2,7 +2,7 @@ import type { Kysely, Transaction } from 'kysely'
 import { ids, texts, type Database, type Tables } from '../shared/selling/tables.js'
 
 /** The tables that this service has beside those of every service that sells. */
-type OwnTables = {
+export type TicketTables = {
   /** Tickets that are set aside, for lookups and to restore a stock that was lost. The stock decides. */
   holds: {
     sale_id: string
@@ -20,7 +20,7 @@ type OwnTables = {
     quantity: number
     amount_cents: number
     state: PaymentState
-    changed_at_ms: number
+    authorised_at_ms: number
   }
   /** Refunds that have begun and not ended. */
   refunds: { sale_id: string; order_id: string; begun_at_ms: number }
@@ -30,11 +30,11 @@ type OwnTables = {
 /** `'authorised'`: set aside on the card. `'captured'`: taken. `'released'`: set aside no more. `'refunded'`: given back. */
 export type PaymentState = 'authorised' | 'captured' | 'released' | 'refunded'
 
-export type TicketDatabase = Kysely<Tables & OwnTables>
-export type TicketTx = Transaction<Tables & OwnTables>
+export type TicketDatabase = Kysely<Tables & TicketTables>
+export type TicketTx = Transaction<Tables & TicketTables>
 
 /** The same connections, with the service's own tables. */
-export const ticketTables = (db: Database): TicketDatabase => db.withTables<OwnTables>()
+export const ticketTables = (db: Database): TicketDatabase => db.withTables<TicketTables>()
 
 /** Makes the tables where they are missing. */
 export async function migrateTickets(db: Database, kind: 'mysql' | 'sqlite'): Promise<void> {
@@ -58,7 +58,7 @@ export async function migrateTickets(db: Database, kind: 'mysql' | 'sqlite'): Pr
     .addColumn('quantity', 'integer', (column) => column.notNull())
     .addColumn('amount_cents', 'bigint', (column) => column.notNull())
     .addColumn('state', id, (column) => column.notNull())
-    .addColumn('changed_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('authorised_at_ms', 'bigint', (column) => column.notNull())
     // The index that finds payments which nobody has finished.
     .addUniqueConstraint('payments_state', ['state', 'sale_id', 'order_id'])
     .execute()

@@ -1,6 +1,6 @@
 import type { SettleResult, Stock } from 'spillway/stock'
 import { findOrder, type OrderMessage } from '../shared/selling/orders.js'
-import { ifOnSale, isOnSale } from '../shared/selling/rebuild.js'
+import { isOnSale } from '../shared/selling/rebuild.js'
 import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
 import {
   abandoned,
@@ -12,7 +12,8 @@ import {
   release,
   type Payment,
 } from './payments.js'
-import type { TicketDatabase } from './tables.js'
+import type { TicketStores } from './stores.js'
+import { ticketTables } from './tables.js'
 
 /**
  * What became of a payment or a refund. `over`: the order is in a state in which it cannot be paid for or refunded.
@@ -21,7 +22,7 @@ import type { TicketDatabase } from './tables.js'
 export type Settlement =
   | { readonly kind: 'paid' | 'refunded'; readonly amountCents: number; readonly replayed: boolean }
   | { readonly kind: 'over'; readonly state: string }
-  | { readonly kind: 'ended' | 'declined' | 'suspended' | 'rejected' | 'unknown' | 'notRecorded' }
+  | { readonly kind: 'ended' | 'declined' | 'suspended' | 'rejected' | 'notRecorded' | 'unknown' | 'unknownShow' }
 
 /** Where money and tickets change hands. Each call may be repeated, and what is left half done is finished by `settle`. */
 export interface Till {
@@ -38,7 +39,10 @@ async function forEach<T>(items: readonly T[], work: (item: T) => Promise<unknow
   if (failed.length > 0) throw failed[0]
 }
 
-export function createTill(db: TicketDatabase, shared: Parameters<typeof findSale>[0], stock: Stock): Till {
+export function createTill(stores: Pick<TicketStores, 'db' | 'nowMs'>, stock: Stock): Till {
+  const shared = stores.db
+  const db = ticketTables(shared)
+
   /** Tickets first, then the money that is set aside: taken if they are the buyer's now, else released. */
   async function finishPayment(sale: Sale, order: OrderMessage): Promise<'paid' | 'ended' | 'suspended' | 'rejected'> {
     const sku = skuOf(sale)
@@ -70,7 +74,7 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
   return {
     async pay(showId, orderId, card) {
       const found = await findSale(shared, showId)
-      if (!found) return { kind: 'unknown' }
+      if (!found) return { kind: 'unknownShow' }
       const { sale } = found
       const payment = await findPayment(db, showId, orderId)
       // Somebody has begun, and may have died since; the order service may have recorded the order meanwhile.
@@ -78,7 +82,7 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
       if (payment?.state === 'captured') return { kind: 'paid', amountCents: payment.amountCents, replayed: true }
       const row = await findOrder(shared, showId, orderId)
       if (row) return { kind: 'over', state: row.state }
-      const known = await ifOnSale(stock.find(orderId, skuOf(sale)))
+      const known = await stock.find(orderId, skuOf(sale))
       if (!known) {
         // A stock that fell back to an older state may have lost the hold. Unlike `find`, `cancel` is not answered from such a state.
         await stock.cancel(orderId, skuOf(sale))
@@ -87,27 +91,27 @@ export function createTill(db: TicketDatabase, shared: Parameters<typeof findSal
       if (known.state === 'sold') return { kind: 'over', state: 'accepted' }
       const order = { saleId: showId, orderId, buyer: known.buyerId ?? '', quantity: known.quantity }
       const amountCents = known.quantity * sale.priceCents
-      if (!(await authorise(db, { ...order, amountCents }, card))) return { kind: 'declined' }
+      if (!(await authorise(db, { ...order, amountCents }, card, stores.nowMs()))) return { kind: 'declined' }
       return finish(sale, { ...order, amountCents })
     },
     async refund(showId, orderId) {
       const found = await findSale(shared, showId)
-      if (!found) return { kind: 'unknown' }
+      if (!found) return { kind: 'unknownShow' }
       const row = await findOrder(shared, showId, orderId)
       if (!row) {
-        const known = await ifOnSale(stock.find(orderId, skuOf(found.sale)))
+        const known = await stock.find(orderId, skuOf(found.sale))
         if (!known) return { kind: 'unknown' }
         return known.state === 'sold' ? { kind: 'notRecorded' } : { kind: 'over', state: known.state }
       }
       if (row.state === 'rejected') return { kind: 'over', state: row.state }
       const amountCents = (await findPayment(db, showId, orderId))?.amountCents ?? 0
       if (row.state === 'refunded') return { kind: 'refunded', amountCents, replayed: true }
-      if (row.state === 'recorded') await beginRefund(db, { saleId: showId, ...row })
+      if (row.state === 'recorded') await beginRefund(db, { saleId: showId, ...row }, stores.nowMs())
       if (!(await finishRefund(found.sale, orderId))) return { kind: 'suspended' }
       return { kind: 'refunded', amountCents, replayed: false }
     },
     async settle() {
-      const { payments, refunds } = await abandoned(db)
+      const { payments, refunds } = await abandoned(db, stores.nowMs())
       const finishers = [
         ...payments.map((payment) => ({
           saleId: payment.saleId,

@@ -106,7 +106,7 @@ export async function startOffice<Message = OrderMessage>(
   async function reportOf(sale: Sale): Promise<SaleReport> {
     const level = await levelOf(sale).catch(() => undefined)
     const { id, title, priceCents, quantity, opensAtMs } = sale
-    const state = stateOf(sale, level?.available)
+    const state = stateOf(sale, level?.available, stores.nowMs())
     const { total = quantity, available = 0, held = 0, sold = 0 } = level ?? {}
     return { id, title, priceCents, quantity, opensAtMs, state, total, available, held, sold }
   }

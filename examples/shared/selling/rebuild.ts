@@ -1,11 +1,25 @@
 import type { SoldOrder } from 'spillway/stock'
 import { inTime } from '../database.js'
+import { NoAnswer } from '../processes.js'
 import { advanceGeneration, skuOf, type Sale } from './sales.js'
 import type { Stores } from './stores.js'
 import type { Seller } from './seller.js'
 import type { Database } from './tables.js'
 
 const page = 500
+
+/** All rows of a query, page by page; `read` answers with those whose order id comes after `after`, in the order of their ids. */
+export async function* pages<Row extends { readonly order_id: string }>(
+  read: (after: string, most: number) => Promise<readonly Row[]>,
+): AsyncGenerator<readonly Row[]> {
+  for (let after = ''; ;) {
+    const rows = await inTime(read(after, page))
+    yield rows
+    const last = rows.at(-1)
+    if (!last || rows.length < page) return
+    after = last.order_id
+  }
+}
 
 /** What a stock answers; `undefined` if it does not know the SKU. */
 export async function ifOnSale<T>(answer: Promise<T>): Promise<T | undefined> {
@@ -21,26 +35,25 @@ export async function ifOnSale<T>(answer: Promise<T>): Promise<T | undefined> {
 export const isOnSale = async (stock: Seller, sku: string): Promise<boolean> =>
   (await ifOnSale(stock.level(sku))) !== undefined
 
+/** NoAnswer while a sale that was on sale has no stock: what was not found may be known once the stock is back. */
+export async function needStock(stock: Seller, sale: Sale): Promise<void> {
+  if (sale.generation > 0 && !(await isOnSale(stock, skuOf(sale))))
+    throw new NoAnswer('the stock is being brought back')
+}
+
 /** What the database knows to be sold. */
 async function* recordedOrders(db: Database, sale: Sale): AsyncGenerator<SoldOrder> {
-  for (let after = ''; ;) {
-    const rows = await inTime(
-      db
-        .selectFrom('orders')
-        .select(['order_id', 'buyer', 'quantity'])
-        .where('sale_id', '=', sale.id)
-        .where('state', '=', 'recorded')
-        .where('order_id', '>', after)
-        .orderBy('order_id')
-        .limit(page)
-        .execute(),
-    )
+  const recorded = db
+    .selectFrom('orders')
+    .select(['order_id', 'buyer', 'quantity'])
+    .where('sale_id', '=', sale.id)
+    .where('state', '=', 'recorded')
+    .orderBy('order_id')
+  const read = (after: string, most: number) => recorded.where('order_id', '>', after).limit(most).execute()
+  for await (const rows of pages(read)) {
     for (const { order_id: orderId, buyer, quantity } of rows) {
       yield { orderId, quantity, ...(buyer !== '' && { buyerId: buyer }) }
     }
-    const last = rows.at(-1)
-    if (!last || rows.length < page) return
-    after = last.order_id
   }
 }
 

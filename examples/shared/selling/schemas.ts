@@ -56,7 +56,7 @@ export const accepted = object({
 })
 
 export const saleParams = object({ id: string }, ['id'])
-export const orderParams = object({ id: string, orderId: string }, ['id', 'orderId'])
+export const orderParams = object({ id: string, orderId: { ...string, minLength: 1 } }, ['id', 'orderId'])
 
 /** The key of an order, which makes asking again safe. */
 export const keyHeader = {
@@ -108,12 +108,12 @@ export const ordersOf = (order: object, ending: string) =>
     getOrder: {
       summary: 'What became of an order',
       params: orderParams,
-      response: { 200: order, ...problems(404, 503) },
+      response: { 200: order, ...problems(404, 422, 503) },
     },
     orderEvents: {
       summary: 'The same as a stream of events',
       description: `Server-sent events named \`order\`; ends once the order is ${ending}`,
       params: orderParams,
-      response: { 200: { type: 'string' }, ...problems(404, 503) },
+      response: { 200: { type: 'string' }, ...problems(404, 422, 503) },
     },
   }) as const

@@ -5,6 +5,7 @@ import { redisTokenBucket } from 'spillway/ratelimit/redis'
 import { openDatabase } from '../database.js'
 import type { StackOptions } from '../options.js'
 import { connectRedis } from '../redis.js'
+import { createSharedClock } from './clock.js'
 import { answers, namesOf, partitions } from './stores.js'
 import { migrate, type Database, type Tables } from './tables.js'
 
@@ -17,6 +18,7 @@ export function openStack(
   const names = namesOf(name)
   const db: Database = openDatabase<Tables>({ url: mysql })
   const redis = connectRedis(urls)
+  const clock = createSharedClock(redis)
   const kafka = new Kafka({ clientId: name, brokers: [...brokers], logLevel: logLevel.NOTHING })
   const admin = kafka.admin({ retry: { retries: 1, initialRetryTime: 50 } })
   const pingKafka = async (): Promise<void> => {
@@ -42,6 +44,7 @@ export function openStack(
     buckets: redisTokenBucket(redis, { prefix: names.redisPrefix }),
     queue: kafkaQueue(kafka),
     names,
+    nowMs: () => clock.nowMs(),
     check: () => (checking ??= check().finally(() => (checking = undefined))),
     async prepare() {
       await migrate(db, 'mysql')
@@ -57,8 +60,10 @@ export function openStack(
       }
     },
     async close() {
+      const stopped = clock.close()
       await Promise.allSettled([admin.disconnect(), db.destroy()])
       redis.disconnect()
+      await stopped
     },
   }
 }

@@ -4,9 +4,9 @@ import type { OrderState } from './tables.js'
 export type SaleState = 'upcoming' | 'open' | 'suspended' | 'sold-out'
 
 /** The state of a sale with so many units to sell; `undefined`: its stock does not know it. */
-export const stateOf = (sale: Sale, available: number | undefined): SaleState => {
+export const stateOf = (sale: Sale, available: number | undefined, nowMs: number): SaleState => {
   if (available === undefined) return 'suspended'
-  if (sale.opensAtMs > Date.now()) return 'upcoming'
+  if (sale.opensAtMs > nowMs) return 'upcoming'
   return available > 0 ? 'open' : 'sold-out'
 }
 

@@ -17,6 +17,8 @@ export interface Stores<S extends Seller = Seller> {
   readonly buckets: RateLimitDriver
   readonly queue: QueueDriver
   readonly names: Names
+  /** The time that all servers go by, in milliseconds since 1970. */
+  nowMs(): number
   /** Which of them answer now. */
   check(): Promise<Record<string, boolean>>
   /** Ends what other strategies sell of this life of a sale. */
@@ -27,6 +29,9 @@ export interface Stores<S extends Seller = Seller> {
   prepare(): Promise<void>
   close(): Promise<void>
 }
+
+/** All but what sells. */
+export type CommonStores = Omit<Stores, 'strategy' | 'seller' | 'retire' | 'restore'>
 
 /** By the name of the rebuilt stock. */
 export interface Restore {
@@ -71,14 +76,15 @@ export function openFile(file: string): Database {
   }
 }
 
-/** Everything in this process, and the orders in a SQLite file: all but what sells. */
-export function embeddedStores(db: Database, name: string) {
+/** Everything in this process, and the orders in a SQLite file. */
+export function embeddedStores(db: Database, name: string): CommonStores {
   return {
     embedded: true,
     db,
     buckets: memoryTokenBucket(),
     queue: memoryQueue({ partitions }),
     names: namesOf(name),
+    nowMs: () => Date.now(),
     check: async () => ({ sqlite: await answers(() => sql`select 1`.execute(db)) }),
     prepare: () => migrate(db, 'sqlite'),
     close: () => db.destroy(),

@@ -16,7 +16,7 @@ export type AskPrimary = (kind: string) => (body: unknown) => Promise<unknown>
 
 /** A process that answers requests. */
 export async function runWebProcess<
-  S extends Pick<Stores, 'queue' | 'names' | 'db' | 'check' | 'close'> & { nowMs?(): number },
+  S extends Pick<Stores, 'queue' | 'names' | 'db' | 'nowMs' | 'check' | 'close'>,
   Service extends { close(): Promise<void> },
   Outcome extends string,
 >(
@@ -35,9 +35,8 @@ export async function runWebProcess<
       line.tell('tally', tally.drain())
       return ownMetrics()
     },
-    // Where the stores have a clock, pages go by it, as the service does, and not by that of the primary's machine.
-    snapshot: (snapshot: object) =>
-      hub.send('snapshot', { ...snapshot, ...(stores.nowMs && { atMs: stores.nowMs() }) }),
+    // Pages go by the clock of the stores, as the service does, and not by that of the primary's machine.
+    snapshot: (snapshot: object) => hub.send('snapshot', { ...snapshot, atMs: stores.nowMs() }),
   })
   const stores = await open()
   const publisher = await startPublisher<OrderMessage>(stores.queue, { topic: stores.names.topic, timeoutMs: 3_000 })

@@ -88,14 +88,19 @@ export function createBuyer({ now }) {
       change(order, { state: 'in-line', place, dueAtMs, lapsesAtMs, ahead, text: 'You have a place in line.' })
     } else if (error === 'early') change(order, { dueAtMs: answer.dueAtMs })
     else if (error === 'lapsed') startAnew(showId, 'Your place in line has lapsed. Take another one.')
-    else if (error === 'sold-out') {
+    else if (error === 'sold-out' && order.place && answer.available === 0 && show.id === showId && show.held > 0) {
+      change(order, {
+        text: 'All tickets are held or sold at the moment. This page asks again for as long as your place is good.',
+        askAgainAtMs: now() + retryMs,
+      })
+    } else if (error === 'sold-out') {
       startAnew(
         showId,
         answer.available > 0
           ? message
           : 'All tickets are held or sold. Look again: those that are not paid for come back.',
       )
-    } else if (status === 503)
+    } else if (status >= 500)
       change(order, {
         text: 'The service cannot decide at the moment. Try again: nothing is bought twice.',
         askAgainAtMs: now() + retryMs,
@@ -135,17 +140,22 @@ export function createBuyer({ now }) {
   async function recall(showId) {
     const order = orderOf(showId)
     if (order.state !== 'held' && order.state !== 'paid') return
+    const { key } = order
     order.askAgainAtMs = now() + retryMs
-    let state, endsAtMs
+    let status, answer
     try {
-      const response = await fetch(url(showId, 'orders', order.key), { signal: AbortSignal.timeout(15_000) })
-      if (response.status === 404) return startAnew(showId, 'The service does not know your last order any more.')
-      if (!response.ok) return
-      ;({ state, endsAtMs } = await response.json())
+      const response = await fetch(url(showId, 'orders', key), { signal: AbortSignal.timeout(15_000) })
+      status = response.status
+      answer = await response.json()
     } catch {
       // Whoever pays is told.
       return
     }
+    // The buyer, or another tab, may have begun a new order meanwhile.
+    if (orderOf(showId) !== order || order.key !== key) return
+    if (status === 404) return startAnew(showId, 'The service does not know your last order any more.')
+    if (status !== 200) return
+    const { state, endsAtMs } = answer
     const ends = {
       expired: timeOver,
       cancelled: 'You gave the tickets back.',

@@ -64,6 +64,7 @@ export function sellsTickets(servers: () => { readonly first: Service; readonly 
     expect((await second.refund(id, 'b')).body).toEqual({ ...refunded, replayed: true })
     expect((await second.order(id, 'b')).body['state']).toBe('refunded')
     expect(refusal(await second.grab(id, 'b'))).toEqual([409, 'spent'])
+    expect(refusal(await second.cancel(id, 'b'))).toEqual([409, 'over'])
     expect(await first.settled(id)).toMatchObject({ ok: true, sold: 0, rows: 0 })
 
     expect((await first.grab(id, 'c')).status).toBe(202)
@@ -115,6 +116,8 @@ export function sellsTickets(servers: () => { readonly first: Service; readonly 
     const again = await second.hold(id, 'a')
     expect([again.status, again.body['replayed']]).toEqual([201, true])
     expect(refusal(await first.hold(id, 'a', { quantity: 2 }))).toEqual([409, 'conflict'])
+    // Only the first of them has taken a turn.
+    expect((await first.hold(id, 'c')).body['ahead']).toBe(1)
   })
 
   it('lets nobody past the line when a sold ticket comes back', async () => {

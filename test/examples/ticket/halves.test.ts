@@ -6,6 +6,7 @@ import { startPublisher } from 'spillway/queue'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { Office } from '../../../examples/shared/selling/office.js'
 import type { TicketMessage } from '../../../examples/ticket/holds.js'
+import { findSale, skuOf, type Sale } from '../../../examples/shared/selling/sales.js'
 import { startOrderService } from '../../../examples/ticket/office.js'
 import { readOptions, type Options } from '../../../examples/ticket/options.js'
 import { createService, type Service } from '../../../examples/ticket/service.js'
@@ -45,14 +46,19 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
+const draft = { title: 'A show', priceCents: 100, quantity: 9, limitPerBuyer: 1, door: { holdMs: 600_000 } }
+
 async function openShow(): Promise<string> {
-  const show = { title: 'A show', priceCents: 100, quantity: 9, limitPerBuyer: 1, door: { holdMs: 600_000 } }
-  const opened = await service.open(show)
-  return (opened as { readonly id: string }).id
+  return ((await service.open(draft)) as { readonly id: string }).id
+}
+async function loseStock(id: string): Promise<void> {
+  const stock = stores.seller()
+  await stock.remove(skuOf((await findSale(stores.db, id))?.sale as Sale))
+  await stock.close()
 }
 const hold = (id: string, orderId: string) => service.hold(id, { orderId, buyer: orderId, quantity: 1 })
 const payment = (saleId: string, orderId: string, state: 'authorised' | 'captured') => ({
-  ...{ sale_id: saleId, order_id: orderId, buyer: orderId, quantity: 1, amount_cents: 100, state, changed_at_ms: 0 },
+  ...{ sale_id: saleId, order_id: orderId, buyer: orderId, quantity: 1, amount_cents: 100, state, authorised_at_ms: 0 },
 })
 
 it('finds in its audit money that was taken for no ticket', async () => {
@@ -94,7 +100,51 @@ it('does not say that there is no order when the stock does not answer', async (
   const id = await openShow()
   const stock = stores.seller()
   await stock.close()
-  await expect(createTill(db, stores.db, stock).refund(id, 'k')).rejects.toBeInstanceOf(ClosedError)
+  await expect(createTill(stores, stock).refund(id, 'k')).rejects.toBeInstanceOf(ClosedError)
+})
+
+it('brings back a stock of which far more was given back than there is', async () => {
+  const id = await openShow()
+  const keys = Array.from({ length: 1_200 }, (_, i) => `k${i}`)
+  for (const [i, orderId] of keys.entries()) {
+    const row = { sale_id: id, order_id: orderId, buyer: 'b', quantity: (i % 9) + 1 }
+    if (i % 2 === 0)
+      await db
+        .insertInto('holds')
+        .values({ ...row, state: 'cancelled', ends_at_ms: 0 })
+        .execute()
+    else
+      await db
+        .insertInto('orders')
+        .values({ ...row, state: 'refunded', created_at_ms: 0 })
+        .execute()
+  }
+  await loseStock(id)
+  expect(await office.reconcile(id)).toMatchObject({ rebuilt: true })
+  for (const key of ['k0', 'k599', 'k600', 'k1199']) expect(await hold(id, key)).toMatchObject({ kind: 'spent' })
+  expect(await service.level(id)).toEqual({ total: 9, available: 9, held: 0, sold: 0 })
+})
+
+it('says of no order that there is none while the stock is gone that may have it', async () => {
+  const id = await openShow()
+  expect(await service.order(id, 'k')).toBeUndefined()
+  await loseStock(id)
+  await expect(service.order(id, 'k')).rejects.toThrow('the stock is being brought back')
+  expect(await service.cancel(id, 'k')).toEqual({ kind: 'suspended' })
+})
+
+it('finishes an opening of which only the row was written, if it is asked for the same show', async () => {
+  const id = await openShow()
+  await loseStock(id)
+  await db.updateTable('sales').set({ generation: 0 }).where('id', '=', id).execute()
+  expect(await service.open({ ...draft, id, priceCents: 200 })).toBeUndefined()
+  const written = await service.view(id)
+  expect(await service.open({ ...draft, id, opensAtMs: 1 })).toEqual({
+    ...written,
+    generation: 1,
+    state: 'open',
+    available: 9,
+  })
 })
 
 it('publishes that a hold was cancelled when it is asked again, if it failed to before', async () => {
@@ -110,6 +160,6 @@ it('publishes that a hold was cancelled when it is asked again, if it failed to 
   await expect(other.cancel(id, 'k')).rejects.toBeInstanceOf(ClosedError)
   await other.close()
   expect((await service.order(id, 'k'))?.state).toBe('held')
-  expect(await service.cancel(id, 'k')).toBe('cancelled')
+  expect(await service.cancel(id, 'k')).toEqual({ kind: 'cancelled' })
   await until(async () => (await service.order(id, 'k'))?.state === 'cancelled', 'the hold to be known as cancelled')
 })

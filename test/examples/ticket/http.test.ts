@@ -58,10 +58,16 @@ describe('shows', () => {
 
   it('does not know others', async () => {
     expect(refusal(await service.grab('nobody', 'k'))).toEqual([404, 'unknown-show'])
-    expect(refusal(await service.pay('nobody', 'k'))).toEqual([404, 'unknown-order'])
+    for (const verb of ['pay', 'cancel', 'refund'] as const) {
+      expect(refusal(await service[verb]('nobody', 'k'))).toEqual([404, 'unknown-show'])
+    }
     for (const path of ['/shows/nobody', '/shows/nobody/level', '/shows/nobody/audit', '/shows/nobody/orders/k']) {
       expect((await service.request('GET', path)).status).toBe(404)
     }
+  })
+
+  it.each(['cancel', 'refund'])('takes no empty key to %s', async (verb) => {
+    expect(refusal(await service.request('POST', `/shows/first/orders//${verb}`))).toEqual([422, 'invalid'])
   })
 
   it.each([

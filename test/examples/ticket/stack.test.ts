@@ -108,7 +108,7 @@ describeWithServices('two servers on the full stack', ['redis', 'kafka', 'mysql'
     const db = ticketTables(openDatabase<Tables>({ url: stack.database }))
     onTestFinished(() => db.destroy())
     // As they are when the server died before it asked the stock.
-    const half = { sale_id: id, quantity: 1, amount_cents: 100, state: 'authorised', changed_at_ms: 0 } as const
+    const half = { sale_id: id, quantity: 1, amount_cents: 100, state: 'authorised', authorised_at_ms: 0 } as const
     const payments = ['held', 'cancelled'].map((key) => ({ ...half, order_id: key, buyer: `buyer-of-${key}` }))
     await db.insertInto('payments').values(payments).execute()
     await db.transaction().execute(async (tx) => {
@@ -119,7 +119,13 @@ describeWithServices('two servers on the full stack', ['redis', 'kafka', 'mysql'
     // The order service may record the order before the buyer asks again.
     expect((await first.grab(other, 'healed')).status).toBe(202)
     await first.settled(other)
-    const healed = { ...half, sale_id: other, order_id: 'healed', buyer: 'buyer-of-healed', changed_at_ms: Date.now() }
+    const healed = {
+      ...half,
+      sale_id: other,
+      order_id: 'healed',
+      buyer: 'buyer-of-healed',
+      authorised_at_ms: Date.now(),
+    }
     await db.insertInto('payments').values(healed).execute()
     expect((await second.pay(other, 'healed')).body).toMatchObject({ state: 'recorded', amountCents: 100 })
     const states = async () => {
