@@ -97,7 +97,7 @@ const rows = shown.map((row) => {
   const [what, ours, theirs, unit, ratio] = cellsOf(row)
   return `| ${what} | ${ours} ${unit} | ${theirs} | ${ratio} |`
 })
-const head = '| | spillway | beside it | ratio |\n| - | - | - | - |\n'
+const head = '| | spillway | compared with | ratio |\n| - | - | - | - |\n'
 const table = (await format(`${head}${rows.join('\n')}`, { ...settings, parser: 'markdown' })).trimEnd()
 const readme = await read('README.md')
 const figures = /<!-- figures -->\n[\s\S]*?<!-- \/figures -->/

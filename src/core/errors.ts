@@ -50,7 +50,7 @@ export class SpillwayError extends Error {
 
 /**
  * The backend did not answer within `timeoutMs`, or answered with a fault (then `cause` is that fault). `applied` says
- * what may be assumed: `'no'`, the call was never sent and never will be; `'unknown'`, it may have taken effect although
+ * what may be assumed: `'no'`, the call changed nothing and never will; `'unknown'`, it may have taken effect although
  * its reply did not arrive. After `'unknown'`, ask again with the same id where the call carries one.
  */
 export class StoreUnavailableError extends SpillwayError {
@@ -99,7 +99,10 @@ export class LockLostError extends SpillwayError {
   }
 }
 
-/** An order id that is already known for a SKU came back with another quantity or another buyer. */
+/**
+ * An order id came back with something else than is known of it: another quantity, another buyer, sold where it is to be held, or
+ * held where it is to be sold. Nothing was changed.
+ */
 export class OrderConflictError extends SpillwayError {
   static override readonly code: string = 'ERR_ORDER_CONFLICT'
 

@@ -1,7 +1,7 @@
 import type { BackgroundListener } from '../core/background.js'
 import type { Clock } from '../core/clock.js'
 
-/** One buyer's wish for units of one SKU. */
+/** An order for units of one SKU. */
 export interface Order {
   /**
    * Your id of the order, unique within the SKU; one order may name several SKUs. An id that sold or holds has that one
@@ -38,8 +38,8 @@ export type SaleResult =
       readonly ok: false
       readonly reason: RefusalReason
       /**
-       * Units that could be sold when the order was decided. A process that says sold out by itself (`local`) tells what
-       * was left when it last asked, up to 250 ms ago: never too few for the order, perhaps more or fewer than now.
+       * Units that could be sold when the order was decided; 0 with `'not-open'`. With `'sold-out'` it is less than the order
+       * wants. A process that says sold out by itself (`local`) tells what was left when it last asked, up to 250 ms ago.
        */
       readonly available: number
     }
@@ -87,7 +87,7 @@ export interface RecordedOrder {
   readonly state: 'held' | 'sold'
   /** The buyer, if the order named one. */
   readonly buyerId?: string | undefined
-  /** In how many milliseconds a hold ends. */
+  /** In how many milliseconds a hold ends; `Infinity` if it has no end. Only of a hold. */
   readonly expiresInMs?: number | undefined
 }
 
@@ -107,7 +107,10 @@ export interface Reconciliation {
   readonly recorded: number
   /** Orders of the application for which no units are left, or that the stock knows with other content. */
   readonly unsold: readonly SoldOrder[]
-  /** Orders of the stock that the application did not name: on their way to it, or lost on the way. */
+  /**
+   * Orders of the stock that the application did not name: sold and on their way to it, or lost on the way; refunded in the
+   * application alone; or only held. Look at `state` before you publish one as sold.
+   */
   readonly unknown: readonly RecordedOrder[]
 }
 
@@ -119,9 +122,9 @@ export type Reconcile = (orders: SoldOrders) => Promise<Reconciliation>
  * {@link Stock.reserve} sets units aside, and {@link Stock.confirm} sells them. {@link Stock.sellTogether} does either for
  * several SKUs at once. {@link Stock.orders} and {@link Stock.level} are for reconciliation and for people.
  *
- * Concurrent calls share trips to the backend. None outlives `timeoutMs`: StoreUnavailableError then, whose `applied`
- * says whether it may have taken effect. Wrong arguments reject with a TypeError or RangeError before anything is sent,
- * every call after {@link Stock.close} with ClosedError.
+ * Concurrent calls share round trips to the backend. A request that has no answer within `timeoutMs` ends in
+ * StoreUnavailableError, whose `applied` says whether it may have taken effect. Wrong arguments reject with a TypeError or
+ * RangeError before anything is sent, every call after {@link Stock.close} with ClosedError.
  */
 export interface Stock extends AsyncDisposable {
   /**
@@ -172,14 +175,18 @@ export interface Stock extends AsyncDisposable {
    * On a Cluster the SKUs must share a slot (`group` of `redisStock`), else RangeError.
    */
   sellTogether(orders: readonly Order[], options?: { readonly holdMs?: number | undefined }): Promise<BasketResult>
-  /** Counts at one moment. RangeError if the SKU is not on sale. */
+  /** Counts at one moment; with `shards` above 1 they are no single snapshot. RangeError if the SKU is not on sale. */
   level(sku: string): Promise<StockLevel>
   /**
    * Every recorded order, each once, in no particular order, for reconciliation with a database. Orders that sell while
    * you iterate may be missing. RangeError if the SKU is not on sale, or is removed on the way.
    */
   orders(sku: string): AsyncIterable<RecordedOrder>
-  /** What is recorded under an order id: whether a sale happened, without asking for one. */
+  /**
+   * What is recorded under an order id: whether a sale happened, without asking for one. `undefined` if nothing is, if its hold
+   * was cancelled or has expired, if its sale was refunded, or if the SKU is not on sale. After a failover it may answer from an
+   * older state; `sell` with the same id does not.
+   */
   find(orderId: string, sku: string): Promise<RecordedOrder | undefined>
   /**
    * Makes the stock agree with the orders that the application knows to be sold. The SKU is frozen meanwhile: nothing is
@@ -200,14 +207,17 @@ export interface Stock extends AsyncDisposable {
 export interface StockOptions {
   /** What metrics and events call the stock. It sets no SKUs apart. @defaultValue `'stock'` */
   readonly name?: string | undefined
-  /** How long any one call may take, waiting for its trip included. @defaultValue 1_000 */
+  /**
+   * Milliseconds that a call may take, waiting for its round trip included; in `orders` and `reconcile`, each request.
+   * @defaultValue 1_000
+   */
   readonly timeoutMs?: number | undefined
   /**
    * `gate` lets `units` units' worth of orders through to the backend, which decides each of them; then it asks what is
    * left. While nothing is left (or less than an order wants) the process answers sold out by itself, except to an id
    * that may have sold before: that one is still answered by the backend, wherever it sold. Give every process more than
-   * its part, such as 10 processes × 120 for 1,000 units. Units that come back are on sale in every process within a
-   * second; until then they are sold in none, so no process is ever wrong about an order.
+   * its part, such as 10 processes × 120 for 1,000 units. Units that come back are on sale in every process at most 250 ms
+   * later; until then no process sells them. docs/guarantees.md says which faults make a process refuse wrongly.
    *
    * @defaultValue every order goes to the backend, in shared trips
    */
@@ -220,8 +230,8 @@ export interface StockOptions {
    */
   readonly onFrozen?: ((sku: string, reconcile: Reconcile) => unknown) | undefined
   /**
-   * Told of faults that no call can be told of: with `local`, the recorded order ids could not be read. Until they are,
-   * each order of a sold-out SKU costs a round trip, and its answer is as right as before.
+   * Receives errors that no call can report: `onFrozen` failed; or, with `local`, the recorded order ids could not be read.
+   * Until they are, each order of a sold-out SKU costs a round trip, and its answer is as right as before.
    * @defaultValue a process warning
    */
   readonly onBackgroundError?: BackgroundListener | undefined

@@ -1,4 +1,5 @@
 // The code of docs/guides/stock.md.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
 import { StockFrozenError, StoreUnavailableError } from 'spillway'
 import {
@@ -42,13 +43,14 @@ it('is made over Redis, with a gate', async () => {
 })
 
 // #region settle
-/** Sells, and asks again with the same id for as long as the answer does not arrive. */
+/** Sells, and asks again with the same id, up to `attempts` times, when the answer does not arrive. */
 async function sellForSure(stock: Stock, order: Order, attempts = 5): Promise<SaleResult> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await stock.sell(order)
     } catch (error) {
       if (!(error instanceof StoreUnavailableError) || attempt === attempts) throw error
+      await sleep(50 * 2 ** attempt)
     }
   }
 }
