@@ -5,6 +5,7 @@ package main
 import (
 	"hash/fnv"
 	"math"
+	"sort"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -31,6 +32,9 @@ type call struct {
 	mustChange   bool
 }
 
+// mayNeverHappen: its outcome is unknown, and it may have had none.
+func (c *call) mayNeverHappen() bool { return c.ReturnUs == nil }
+
 // answer has an outcome as test/linearizability/history.ts names it.
 type answer struct {
 	Outcome   string `json:"outcome"`
@@ -43,7 +47,7 @@ type answer struct {
 // sale is a state. Each order has five bytes in orders: state, units, buyer, and the units that came back, by a partial
 // confirmation and otherwise, and are not on sale yet. A restock is an order in the state 'R'.
 type sale struct {
-	open                         bool
+	open, over                   bool
 	total, available, held, sold int
 	orders                       string
 }
@@ -212,10 +216,22 @@ func (s sale) expire(c *call) (bool, sale) {
 	return true, s
 }
 
-// step tells whether a call may be answered so in a state, and the state after it.
+// step tells whether a call may be answered so in a state, and the state after it. A call that may never happen has its
+// place before the end of the history only where it changes something: without that, porcupine would try it everywhere.
 func step(s sale, c *call, gates bool) (bool, sale) {
+	if s.over {
+		return true, s
+	}
+	may, next := s.apply(c, gates)
+	return may && !(c.mayNeverHappen() && next == s), next
+}
+
+func (s sale) apply(c *call, gates bool) (bool, sale) {
 	outcome, next := "", s
 	switch c.Verb {
+	case "end":
+		next.over = true
+		return true, next
 	case "release":
 		return s.release(c)
 	case "expire":
@@ -226,9 +242,6 @@ func step(s sale, c *call, gates bool) (bool, sale) {
 			next.open, next.total, next.available = true, c.Quantity, c.Quantity
 		}
 	case "level":
-		if c.Answer == nil {
-			return true, s
-		}
 		got := *c.Answer
 		if !s.open {
 			return got.Outcome == "range", s
@@ -280,7 +293,7 @@ const slackUs = 50_000
 const open = int64(math.MaxInt64)
 
 // operations adds what happens without being asked: the second time that a client may have sent a call, the end of each
-// hold, and the moment at which units that came back are on sale in every process.
+// hold, the moment at which units that came back are on sale in every process, and the end of the history.
 func operations(calls []*call, gates bool) ([]porcupine.Operation, int) {
 	orders, buyers := map[string]int{}, map[string]int{"": 0}
 	number := func(of map[string]int, name string) int {
@@ -293,14 +306,14 @@ func operations(calls []*call, gates bool) ([]porcupine.Operation, int) {
 	add := func(c *call, from, until int64) {
 		history = append(history, porcupine.Operation{Input: c, Call: from, Return: until})
 	}
-	for _, c := range calls {
+	for _, c := range withoutNeedless(calls) {
 		c.order, c.buyer = number(orders, c.ID), number(buyers, c.Buyer)
 		until := open
-		if c.ReturnUs != nil {
+		if !c.mayNeverHappen() {
 			until = *c.ReturnUs
 		}
 		add(c, c.CallUs, until)
-		if c.Resent {
+		if c.Resent && c.Verb != "level" {
 			twin := *c
 			twin.Answer = nil
 			add(&twin, c.CallUs, until)
@@ -335,7 +348,28 @@ func operations(calls []*call, gates bool) ([]porcupine.Operation, int) {
 			add(&release, c.CallUs, until)
 		}
 	}
+	add(&call{Verb: "end"}, open-1, open)
 	return history, len(orders)
+}
+
+// withoutNeedless leaves out calls of unknown outcome that no order of the others depends on: questions, and all but the
+// first that ask the same, of which one alone can have had an effect.
+func withoutNeedless(calls []*call) []*call {
+	sort.Slice(calls, func(i, j int) bool { return calls[i].CallUs < calls[j].CallUs })
+	asked := map[call]bool{}
+	var needed []*call
+	for _, c := range calls {
+		if c.mayNeverHappen() {
+			content := *c
+			content.CallUs, content.Gated = 0, false
+			if c.Verb == "level" || asked[content] {
+				continue
+			}
+			asked[content] = true
+		}
+		needed = append(needed, c)
+	}
+	return needed
 }
 
 // mayHaveDone tells whether a call may have changed an order, and whether it surely did.
