@@ -1,8 +1,8 @@
 import type { Publisher } from 'spillway/queue'
 import type { OrderMessage } from './orders.js'
-import { ifOnSale } from './rebuild.js'
+import { levelOf } from './rebuild.js'
 import type { SaleAudit } from '../rush/types.js'
-import { findSale, skuOf, type Sale } from './sales.js'
+import { findSale, type Sale } from './sales.js'
 import type { Stores } from './stores.js'
 import type { Seller } from './seller.js'
 import { compare, heal } from './sweep.js'
@@ -26,7 +26,7 @@ const nothing = { total: 0, available: 0, held: 0, sold: 0 }
  */
 export async function audit(books: Books, sale: Sale): Promise<SaleAudit> {
   const { stores, stock, publisher, lag } = books
-  const level = async () => (await ifOnSale(stock.level(skuOf(sale)))) ?? nothing
+  const level = async () => (await levelOf(stock, sale)) ?? nothing
   const counted = async () => (await findSale(stores.db, sale.id))?.books
   const before = await level()
   const countedBefore = await counted()

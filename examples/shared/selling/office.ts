@@ -6,7 +6,7 @@ import { sharing } from '../sharing.js'
 import { audit, type Books } from './audit.js'
 import { createCourtesy } from './courtesy.js'
 import type { OrderMessage, Tx } from './orders.js'
-import { ifOnSale } from './rebuild.js'
+import { levelOf } from './rebuild.js'
 import { reconcile, type Reconciliation } from './reconcile.js'
 import { findSale, listSales, saleIdOf, skuOf, type Sale, type SaleBooks } from './sales.js'
 import type { Seller } from './seller.js'
@@ -101,10 +101,8 @@ export async function startOffice<Message = OrderMessage>(
     throw error
   }
 
-  const levelOf = async (sale: Sale) => (sale.generation === 0 ? undefined : ifOnSale(stock.level(skuOf(sale))))
-
   async function reportOf(sale: Sale): Promise<SaleReport> {
-    const level = await levelOf(sale).catch(() => undefined)
+    const level = await levelOf(stock, sale).catch(() => undefined)
     const { id, title, priceCents, quantity, opensAtMs } = sale
     const state = stateOf(sale, level?.available, stores.nowMs())
     const { total = quantity, available = 0, held = 0, sold = 0 } = level ?? {}
@@ -139,7 +137,7 @@ export async function startOffice<Message = OrderMessage>(
   async function checkSale(sale: Sale, { recordedUnits, rejectedOrders, recordedOrders }: SaleBooks): Promise<void> {
     // Those who took it over with another strategy look after it.
     if (sale.soldBy !== stores.strategy) return
-    const level = await levelOf(sale)
+    const level = await levelOf(stock, sale)
     if (!level) {
       // One that has no stock yet is just being opened.
       if (sale.generation > 0) void inBackground(() => bringBack(sale))
@@ -182,7 +180,7 @@ export async function startOffice<Message = OrderMessage>(
     async revive() {
       for (const { sale } of await listSales(stores.db, mostRevived)) {
         // Another office may change the sale at that moment: until it has a stock that this strategy sells.
-        for (let now: Sale | undefined = sale; now && !(await levelOf(now));) {
+        for (let now: Sale | undefined = sale; now && !(await levelOf(stock, now));) {
           await bringBack(now)
           now = (await findSale(stores.db, now.id))?.sale
         }

@@ -1,4 +1,4 @@
-import type { SoldOrder } from 'spillway/stock'
+import type { SoldOrder, StockLevel } from 'spillway/stock'
 import { inTime } from '../database.js'
 import { NoAnswer } from '../processes.js'
 import { advanceGeneration, skuOf, type Sale } from './sales.js'
@@ -35,10 +35,13 @@ export async function ifOnSale<T>(answer: Promise<T>): Promise<T | undefined> {
 export const isOnSale = async (stock: Seller, sku: string): Promise<boolean> =>
   (await ifOnSale(stock.level(sku))) !== undefined
 
+/** What is left of a sale; `undefined` while it has no stock. */
+export const levelOf = async (stock: Seller, sale: Sale): Promise<StockLevel | undefined> =>
+  sale.generation === 0 ? undefined : ifOnSale(stock.level(skuOf(sale)))
+
 /** NoAnswer while a sale that was on sale has no stock: what was not found may be known once the stock is back. */
 export async function needStock(stock: Seller, sale: Sale): Promise<void> {
-  if (sale.generation > 0 && !(await isOnSale(stock, skuOf(sale))))
-    throw new NoAnswer('the stock is being brought back')
+  if (sale.generation > 0 && !(await levelOf(stock, sale))) throw new NoAnswer('the stock is being brought back')
 }
 
 /** What the database knows to be sold. */

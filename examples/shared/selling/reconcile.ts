@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NoAnswer } from '../processes.js'
 import type { Books } from './audit.js'
-import { isOnSale, openStock } from './rebuild.js'
+import { levelOf, openStock } from './rebuild.js'
 import { findSale, skuOf, takeOver, type Sale } from './sales.js'
 import { compare, heal } from './sweep.js'
 
@@ -32,7 +32,7 @@ export async function reconcile(books: Books, before: Sale, frozen = false): Pro
     return { rebuilt: false, orders: 0, published }
   }
   if (sale.generation > 0) {
-    if (await isOnSale(stock, skuOf(sale))) {
+    if (await levelOf(stock, sale)) {
       const { extraRows, missing } = await compare(stores.db, stock, sale)
       await heal(publisher, sale, missing)
       published = missing.length
@@ -50,8 +50,7 @@ export async function reconcile(books: Books, before: Sale, frozen = false): Pro
   }
   const current = (await findSale(stores.db, sale.id))?.sale
   // Another office may have been faster, or the server may be back that has the stock.
-  const isOver =
-    !current || skuOf(current) !== skuOf(sale) || (sale.generation > 0 && (await isOnSale(stock, skuOf(sale))))
+  const isOver = !current || skuOf(current) !== skuOf(sale) || (await levelOf(stock, sale)) !== undefined
   return isOver
     ? { rebuilt: false, orders: 0, published }
     : { rebuilt: true, orders: await openStock(stores, stock, sale), published }

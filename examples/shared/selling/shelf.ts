@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { StockLevel } from 'spillway/stock'
-import { ifOnSale, openStock } from './rebuild.js'
+import { levelOf, openStock } from './rebuild.js'
 import { findSale, insertSale, listSales, skuOf, type Sale } from './sales.js'
 import type { Seller } from './seller.js'
 import { stateOf, type SaleState } from './states.js'
@@ -103,11 +103,8 @@ export function createShelf<S extends Seller, Door, Entrance>(
     return look
   }
 
-  const levelOf = async (sale: Sale): Promise<StockLevel | undefined> =>
-    sale.generation === 0 ? undefined : ifOnSale(books.level(skuOf(sale)))
-
   async function viewOf(sale: Sale<Door>): Promise<SaleView<Door>> {
-    const available = (await levelOf(sale))?.available
+    const available = (await levelOf(books, sale))?.available
     return { ...sale, state: stateOf(sale, available, stores.nowMs()), available: available ?? 0 }
   }
 
@@ -148,7 +145,7 @@ export function createShelf<S extends Seller, Door, Entrance>(
     },
     async level(saleId) {
       const found = await findSale(stores.db, saleId)
-      return found && ((await levelOf(found.sale)) ?? 'suspended')
+      return found && ((await levelOf(books, found.sale)) ?? 'suspended')
     },
     async close() {
       await Promise.all([books, ...stocks.values()].map((one) => one.close()))
