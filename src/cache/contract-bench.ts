@@ -80,13 +80,13 @@ export function benchFor(
           join({ plain = false, over = subject.tier(), ...options } = {}) {
             const tiers: [CacheTier, ...CacheTier[]] = plain ? [over] : [subject.memory(), over]
             const load = (key: string): Promise<string | undefined> => source.load(key)
-            const given = { name: commonName, load, ttlMs: minuteMs, timeoutMs: 30_000, tags, clock, ...options }
+            const given = { name: commonName, load, ttlMs: minuteMs, timeoutMs: 120_000, tags, clock, ...options }
             const cache = createCache<string>(tiers, given)
             caches.push(cache)
             return cache
           },
           async until(holds, what) {
-            const deadlineMs = clock.nowMs() + 30_000
+            const deadlineMs = clock.nowMs() + 120_000
             while (!(await holds())) {
               assert.ok(clock.nowMs() < deadlineMs, `${what} has not come true`)
               await subject.advance(10)

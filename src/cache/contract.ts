@@ -308,7 +308,7 @@ export function cacheContract(
         .then((value) => (answer = value))
       await until(() => answer !== undefined, 'another has loaded')
       const tookMs = clock.nowMs() - startedMs
-      assert.ok(tookMs > 590 && tookMs < 30_000, `it took ${tookMs} ms`)
+      assert.ok(tookMs > 590 && tookMs < 120_000, `it took ${tookMs} ms`)
       assert.deepEqual(source.loads, ['k'])
       // It was not dead but asleep: what it brings is refused.
       const { turn } = taken

@@ -367,7 +367,10 @@ function hasEnded({ born: { epoch, count }, tags }: FoundEntry, marks: Marks, ta
 /** What had to be asked before was not answered, so the change itself was never sent. */
 function notSent(error: unknown): never {
   if (!(error instanceof StoreUnavailableError)) throw error
-  throw new StoreUnavailableError('cache: the marks could not be read', { applied: 'no', cause: error })
+  throw new StoreUnavailableError(`cache: the marks could not be read${because(error)}`, {
+    applied: 'no',
+    cause: error,
+  })
 }
 
 /** Of a call that was not sent, since an earlier one has failed. */
@@ -375,6 +378,7 @@ function doesNotAnswer(failure: unknown): StoreUnavailableError {
   // What it all came from, so that the causes do not grow into a chain.
   let cause = failure
   while (cause instanceof StoreUnavailableError && cause.cause !== undefined) cause = cause.cause
-  const why = cause instanceof Error ? `: ${cause.message}` : ''
-  return new StoreUnavailableError(`cache: the far tier does not answer${why}`, { applied: 'no', cause })
+  return new StoreUnavailableError(`cache: the far tier does not answer${because(cause)}`, { applied: 'no', cause })
 }
+
+const because = (cause: unknown): string => (cause instanceof Error ? `: ${cause.message}` : '')

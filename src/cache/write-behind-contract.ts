@@ -72,7 +72,7 @@ export function writeBehindContract(
             return one
           },
           async until(holds, what) {
-            const deadlineMs = clock.nowMs() + 30_000
+            const deadlineMs = clock.nowMs() + 120_000
             while (!holds()) {
               assert.ok(clock.nowMs() < deadlineMs, `${what} has not come true`)
               await subject.advance(10)
@@ -97,7 +97,10 @@ export function writeBehindContract(
       await until(() => flushesOf(key).length > 0 && flushesOf(other).length > 0, 'both are flushed')
       // Measured from before the first touch, and a clock may count whole milliseconds.
       assert.ok((flushesOf(key)[0] as Flushed).atMs - startedMs >= longMs - 2)
-      if (touchedMs > longMs / 2 && longMs < 5_000) continue
+      if (touchedMs > longMs / 2) {
+        assert.ok(longMs < 100_000, `20 touches took ${touchedMs} ms`)
+        continue
+      }
       await advance(3 * longMs)
       assert.deepEqual([flushesOf(key).length, flushesOf(other).length], [1, 1])
       return

@@ -63,7 +63,7 @@ export class Bench {
       fromBeginning: true,
       clock: this.subject.clock,
       backoff: () => 20,
-      sessionTimeoutMs: 6_000,
+      sessionTimeoutMs: 30_000,
       ...(options.handleBatch ? {} : { handle: async (message: Message<Body>) => void this.handled.push(message) }),
     }
     const consumer = await startConsumer(this.counting, { ...defaults, ...options } as ConsumerOptions<Body>)

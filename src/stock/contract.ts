@@ -52,7 +52,7 @@ export function stockContract(
       const subject = await create()
       const { clock = systemClock, local, baskets = true, ordered = true } = subject
       const front = (): Stock =>
-        createStock(subject.driver(), { timeoutMs: 30_000, clock, ...(local === undefined ? {} : { local }) })
+        createStock(subject.driver(), { timeoutMs: 120_000, clock, ...(local === undefined ? {} : { local }) })
       const stock = front()
       const elsewhere = front()
       const advance = (ms: number): Promise<void> => subject.advance(ms)

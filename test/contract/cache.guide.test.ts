@@ -89,7 +89,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     expect(shop.asked).toBe(1)
   })
 
-  it('survives breakdown: a hot value that expires keeps nobody waiting', async () => {
+  itInTime('survives breakdown: a hot value that expires keeps nobody waiting', async () => {
     const [redis, prefix, shop] = [connect(), `${uniqueName('products')}:`, openShop()]
     // #region breakdown
     await using products = createCache<Product>([memoryTier({ maxEntries: 10_000 }), redisTier(redis, { prefix })], {
@@ -108,7 +108,7 @@ describeWithServices('the guide to the cache', ['redis'], ({ redis: server }) =>
     expect(shop.asked, 'one load for all').toBe(2)
   })
 
-  it('survives an avalanche: entries do not expire together, and a source that fails is not missed', async () => {
+  itInTime('survives an avalanche: entries do not expire together, and a source that fails is not missed', async () => {
     const [redis, prefix, shop] = [connect(), `${uniqueName('products')}:`, openShop()]
     const ids = Array.from({ length: 1_000 }, (_, i) => `shoe ${i}`)
     for (const id of ids) shop.names.set(id, id)

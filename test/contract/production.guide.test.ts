@@ -52,6 +52,19 @@ describeWithServices(
       return redis
     }
 
+    /** Waits until the lease of a lock has been made longer. */
+    async function renewed(name: string): Promise<void> {
+      const admin = new Redis(server.url)
+      onTestFinished(() => admin.disconnect())
+      let leastMs = Infinity
+      await until(async () => {
+        const leftMs = await admin.pttl(name)
+        const wasMs = leastMs
+        leastMs = Math.min(leastMs, leftMs)
+        return leftMs > wasMs
+      }, `a renewal of ${name}`)
+    }
+
     it('finds them', () =>
       expect([...users.keys()]).toEqual(['limiter', 'cache', 'behind', 'stock', 'lock', 'redlock']))
 
@@ -128,13 +141,13 @@ describeWithServices(
 
     it('are enough for locks', async () => {
       const driver = redisLock(await as('lock'), { prefix: 'lock:' })
-      await using lock = createLock(driver, { ttlMs: 900, ...patient })
+      await using lock = createLock(driver, { ttlMs: 9_000, ...patient })
       await using other = createLock(driver, patient)
       await using shared = createReadWriteLock(driver, patient)
       await using semaphore = createSemaphore(driver, { permits: 2, ...patient })
       const lease = await lock.acquire('k')
       const waiting = other.acquire('k')
-      await new Promise((resolve) => setTimeout(resolve, 700)) // it is renewed meanwhile
+      await renewed('lock:k')
       expect(await lease.release()).toBe(true)
       await (await waiting).release()
       await Promise.all([shared.read.run('k', () => undefined), shared.write.run('k', () => undefined)])
@@ -145,12 +158,12 @@ describeWithServices(
     })
 
     it('are enough for a node of Redlock', async () => {
-      const driver = redlockLock([await as('redlock')])
-      await using lock = createLock(driver, { ttlMs: 900, ...patient })
+      const driver = redlockLock([await as('redlock')], { nodeTimeoutMs: 10_000 })
+      await using lock = createLock(driver, { ttlMs: 9_000, ...patient })
       await using other = createLock(driver, patient)
       const lease = await lock.acquire('lock:k')
       const waiting = other.acquire('lock:k')
-      await new Promise((resolve) => setTimeout(resolve, 700))
+      await renewed('lock:k')
       expect(await lease.release()).toBe(true)
       await (await waiting).release()
     })

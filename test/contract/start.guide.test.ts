@@ -63,7 +63,7 @@ describeWithServices(
         name: 'hello',
         quotas: [{ capacity: 3, refill: 1, perMs: 1_000 }],
       })
-      const lock = createLock(redisLock(redis))
+      const lock = createLock(redisLock(redis), { timeoutMs: 30_000 })
       const cache = createCache([memoryTier({ maxEntries: 100 }), redisTier(redis)], {
         name: 'hello',
         load: (key) => key,

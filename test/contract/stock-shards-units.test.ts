@@ -74,16 +74,16 @@ describeWithServices('units and ids of a SKU over four shards', ['redis-cluster'
   })
 
   it('a freeze that failed at one shard leaves no lease at the others', async () => {
-    const { salesOf, stock } = setUp(server)
+    const { redis, salesOf, stock, key } = setUp(server)
     await stock.open(sku, 10)
     const plain = salesOf()
     const driver = createSharded(salesOf())
     const freeze = async (token: string, forMs: number) =>
       (await driver.adjust(sku, [{ kind: 'freeze', token, quantity: 0, forMs }], trip))[0]?.outcome
     // A process that was killed while it renewed its leases: that of one shard ends later.
-    await plain[2]?.adjust(sku, [{ kind: 'freeze', token: 'killed', quantity: 0, forMs: 500 }], trip)
+    await plain[2]?.adjust(sku, [{ kind: 'freeze', token: 'killed', quantity: 0, forMs: 60_000 }], trip)
     expect(await freeze('second', 60_000)).toBe('refused')
-    await new Promise((resolve) => setTimeout(resolve, 600))
+    await redis.hset(key(2, 'stock'), 'frozen', 'killed 1 60000')
     // Nobody holds any lease that matters now: the killed one's has ended, the second has given up.
     expect(await freeze('third', 60_000)).toBe('done')
   })

@@ -21,6 +21,18 @@ export interface Running extends AsyncDisposable {
   readonly ended: Promise<number | NodeJS.Signals>
 }
 
+/**
+ * What a selling service said, but for what it may say on a busy machine: that an office which starts when a sale opens has
+ * opened it as well, that what was merely late is published again, and that a store was away for a moment.
+ */
+export const unusual = (service: Pick<Running, 'complaints'>): string =>
+  service
+    .complaints()
+    .replace(
+      /^(sale .* (\d+ orders were sold before|publishing \d+ orders again)|queue: StoreUnavailableError: .*)\n/gm,
+      '',
+    )
+
 /** Runs the built program of an example without waiting for it to listen. */
 export async function runExample(example: string, args: readonly string[]) {
   await ensureBuilt()

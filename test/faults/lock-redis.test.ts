@@ -178,7 +178,7 @@ describeWithServices('a lock behind a bad network', ['redis'], ({ redis: server 
 
   it.each(kinds)('answers true to a release of %s whose reply is lost, and frees nobody else', async (_, make) => {
     const proxy = await proxied(server)
-    const redis = connect(proxy, { retryStrategy: () => 5 })
+    const redis = connect(proxy, { retryStrategy: () => 5, maxRetriesPerRequest: null })
     const here = closing(make(redisLock(redis)))
     const there = closing(make(redisLock(connect(server))))
     const key = uniqueName('key')

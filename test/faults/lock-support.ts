@@ -10,7 +10,7 @@ export function connect(
   target: ProxyTarget,
   options: Pick<
     RedisOptions,
-    'autoResendUnfulfilledCommands' | 'connectionName' | 'retryStrategy' | 'stringNumbers'
+    'autoResendUnfulfilledCommands' | 'connectionName' | 'maxRetriesPerRequest' | 'retryStrategy' | 'stringNumbers'
   > = {},
 ): Redis {
   const redis = new Redis({ host: target.host, port: target.port, ...options })

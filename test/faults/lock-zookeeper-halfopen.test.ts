@@ -18,6 +18,7 @@ describeWithServices('a connection that died without a word', ['zookeeper'], ({ 
     await until(async () => (await tree.watches(path)) >= 1)
     // The server keeps the watch; its answer is here when another question has been answered.
     await (await held(connecting.tryAcquire('another'))).release()
+    const connections = proxy.counters.connections
     expect(proxy.strand()).toBe(1)
     let failures = 0
     for (let done = false; !done;) {
@@ -29,7 +30,8 @@ describeWithServices('a connection that died without a word', ['zookeeper'], ({ 
         failures++
       }
     }
-    expect(failures).toBeGreaterThan(0)
+    // The first call may last until there is a new one, on a machine that gives it back the time that was not its own.
+    expect(proxy.counters.connections, 'there is a new connection').toBeGreaterThan(connections)
     expect(failures, 'of a second each').toBeLessThan(8)
     expect(lease.signal.aborted).toBe(false)
     expect(await lease.release()).toBe(true)

@@ -47,8 +47,10 @@ describeWithServices(
         await proxy.stop()
       })
       await other.take('k', { cost: 10 })
-      // So that no script is sent whole.
-      await Promise.all([limiter.peek('k'), limiter.refund('warm', 1), limiter.reset('warm')])
+      // So that no script is sent whole, and the connection is there.
+      const patient = over(redis)
+      await Promise.all([patient.peek('k'), patient.refund('warm', 1), patient.reset('warm')])
+      await patient.close()
       const sent = await evalshas(server.port)
       const resent = async (): Promise<number> => (await evalshas(server.port)) - sent - 1
       return { proxy, limiter, other, resent }
@@ -83,7 +85,7 @@ describeWithServices(
     })
 
     it('has its effect once however often that happens, and gives back what came too late', async () => {
-      const { proxy, limiter, other } = await setUp({ timeoutMs: 150 })
+      const { proxy, limiter, other } = await setUp({ timeoutMs: 1_500 })
       let granted = 0
       let failed = 0
       for (let n = 0; n < 12; n++) {

@@ -7,7 +7,7 @@ import { until } from '../support/until.js'
 import { virtualClock } from '../support/virtual-clock.js'
 
 const sku = 'ticket'
-const timeoutMs = 30_000
+const timeoutMs = 120_000
 const gate = { timeoutMs, local: { mode: 'gate', units: 50 } } as const
 
 /** Lets a front say sold out by itself, until it does so without a round trip. */

@@ -100,6 +100,13 @@ function besideCurator(server: string, startJava: StartJava): void {
   })
 
   it('counts exactly together with it', async () => {
+    // A JVM that the machine holds up has no turns in between: then all begin again.
+    for (let round = 0; round < 5; round++) if ((await countTogether()) > 10) return
+    expect.fail('the JVM never had its turns in between')
+  })
+
+  /** Returns how often the JVM had a turn between two of ours. */
+  async function countTogether(): Promise<number> {
     const key = 'order-7'
     const { driver, jvm, inLine } = await setUp(key)
     const file = join(tmpdir(), uniqueName('spillway-counter'))
@@ -126,12 +133,12 @@ function besideCurator(server: string, startJava: StartJava): void {
     const callers = Promise.all(Array.from({ length: 8 }, caller))
     expect(await lease.release()).toBe(true)
     await callers
-    expect(changes, 'the JVM had its turns in between').toBeGreaterThan(10)
     const heard = new Set<string>()
     while (heard.size < threads.length) heard.add(await jvm.hear(/counted|failed/))
     expect([...heard].sort()).toEqual(threads.map((thread) => `${thread} counted`))
     expect(await readFile(file, 'utf8')).toBe(String(threads.length * 30 + 8 * 15))
-  })
+    return changes
+  }
 
   it('shares read-write locks with it, below .read-write', async () => {
     const key = 'price list'

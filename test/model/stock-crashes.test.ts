@@ -244,6 +244,29 @@ const outcomes = [
   ...['done', 'already', 'expired', 'cancelled', 'unknown'].map((outcome) => `refund ${outcome}`),
 ]
 
+/**
+ * Steps that meet with the rare ones, whatever is lost on the way: a call that is repeated is answered by what its order
+ * has become.
+ */
+function rareOutcomes(): Step[] {
+  const step = (verb: Verb, orderId: string, more: Partial<Call> = {}, passMs = 0): Step => ({
+    calls: [{ verb, orderId, sku: 'one', units: 1, holdMs: longMs, front: 0, crashes: false, ...more }],
+    passMs,
+  })
+  const settlements = ['confirm', 'cancel', 'refund'] as const
+  const all = (orderId: string): Step[] => settlements.map((verb) => step(verb, orderId))
+  return [
+    ...[step('reserve', 'a'), step('cancel', 'a'), ...all('a'), step('reserve', 'a')],
+    ...[step('sell', 'b'), step('sell', 'b', { units: 2 }), ...all('b'), step('refund', 'b')],
+    ...[step('reserve', 'c', { holdMs: 60 }, 400), ...all('c')],
+    ...[step('reserve', 'd'), step('confirm', 'd', { units: 2 })],
+    ...all('e'),
+    step('sell', 'f', { units: 100 }),
+    ...['a', 'b'].map((orderId) => step('sell', orderId, { sku: 'two', units: 2 })),
+    step('sell', 'c', { sku: 'two' }),
+  ]
+}
+
 const seed = process.env['SEED'] === undefined ? Date.now() % 2 ** 31 : Number(process.env['SEED'])
 const title = `adds up, and every id has one outcome (SEED=${seed} repeats it)`
 
@@ -251,7 +274,8 @@ async function search(numRuns: number, lane: number, world: () => Promise<World>
   const property = fc.asyncProperty(steps, fc.nat(), async (steps, chance) => {
     for (const what of await play(await world(), steps, chance)) seen.add(what)
   })
-  await fc.assert(property, { seed: seed + lane, numRuns })
+  const examples: [Step[], number][] = lane === 0 ? [[rareOutcomes(), 1]] : []
+  await fc.assert(property, { seed: seed + lane, numRuns, examples })
 }
 
 describe('stock in memory, with crashes', () => {

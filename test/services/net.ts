@@ -34,10 +34,10 @@ const HIGHEST = 21_999
 export const freePort = async (alongside = 0): Promise<number> => {
   for (;;) {
     const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST + 1))
-    const marked = await mark(port)
-    if (!marked) continue
-    if ((await listens(port)) && (alongside === 0 || (await listens(port + alongside)))) return port
-    marked.close()
+    const wanted = alongside === 0 ? [port] : [port, port + alongside]
+    const marks = await Promise.all(wanted.map(mark))
+    if (!marks.includes(undefined) && (await Promise.all(wanted.map(listens))).every(Boolean)) return port
+    for (const marked of marks) marked?.close()
   }
 }
 

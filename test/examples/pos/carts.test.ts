@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import fastifyCookie from '@fastify/cookie'
 import fastifySession from '@fastify/session'
 import { assert, asyncProperty, array, constant, constantFrom, integer, oneof, record } from 'fast-check'
@@ -11,6 +10,7 @@ import { openRedis, type SharedRedis } from '../../../examples/pos/redis/stores.
 import type { SessionStores } from '../../../examples/pos/stores.js'
 import { createDatabase } from '../../services/index.js'
 import { describeWithServices, uniqueName } from '../../services/vitest.js'
+import { until } from '../../support/until.js'
 import { cartsContract } from './carts-contract.js'
 
 /** Several clients of one store, handed out in turn. */
@@ -126,12 +126,14 @@ describe('a cart in the record of its session', () => {
   it('loses what two tabs add at once, which is why carts are not there', async () => {
     const app = fastify()
     await app.register(fastifyCookie)
+    const looking = new Set<string>()
     await app.register(fastifySession, { secret: 's'.repeat(32), cookie: { secure: false } })
     app.post<{ Body: { item: string } }>('/add', async (request) => {
       const session = request.session as unknown as { items?: string[] }
       session.items = [...(session.items ?? []), request.body.item]
-      // The time that a look into the catalogue takes.
-      await sleep(50)
+      // A look into the catalogue, which takes both of two tabs as long.
+      looking.add(request.body.item)
+      if (looking.has('b') || looking.has('c')) await until(() => looking.has('b') && looking.has('c'))
       return session.items
     })
     const first = await app.inject({ method: 'POST', url: '/add', payload: { item: 'a' } })

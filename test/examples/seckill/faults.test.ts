@@ -171,10 +171,13 @@ describeWithServices(
       const fault: Fault = async (service, _, name) => {
         await using state = redisState(servers.redis.url, name)
         await state.save()
-        const sales = async (): Promise<{ id: string; available: number }[]> =>
-          (await service.request('GET', '/sales')).body['sales'] as { id: string; available: number }[]
-        const saved = (await sales())[0]?.available ?? 0
-        await until(async () => ((await sales())[0]?.available ?? saved) <= saved - 50, 'sales that will be lost')
+        const available = async (): Promise<number> => {
+          const sales = (await service.request('GET', '/sales')).body['sales'] as { available: number }[]
+          return (sales[0] as { available: number }).available
+        }
+        let saved = 0
+        await until(async () => ((saved = await available()), true), 'what is left')
+        await until(async () => (await available()) <= Math.max(0, saved - 50), 'sales that will be lost')
         await state.fallBack()
         await until(() => service.complaints().includes('the stock was built anew'), 'a new stock')
       }

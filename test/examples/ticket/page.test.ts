@@ -150,7 +150,7 @@ describe('the page', () => {
   })
 
   it('keeps the tickets of a person whose payment was answered into the void', async (context) => {
-    const id = await service.open({ title: 'Paid unheard', quantity: 5, holdMs: 5_000, limitPerBuyer: 4 })
+    const id = await service.open({ title: 'Paid unheard', quantity: 5, holdMs: 20_000, limitPerBuyer: 4 })
     await using visitor = await visit(context)
     const { page } = visitor
     await show(page, id)
