@@ -17,6 +17,9 @@ const afterFailure = exponentialBackoff({ baseMs: commitEveryMs, maxMs: 10_000 }
 /** `commit` commits everything that is due, and does nothing when nothing is. */
 export function createCommitter(commit: () => Promise<void>, report: BackgroundReport, clock: Clock): Committer {
   let underWay: Promise<void> = Promise.resolve()
+  let due = false
+  /** From the start of the wait until the commit has ended: one round at a time. */
+  let busy = false
   let cancel: (() => void) | undefined
   let stopped = false
   let failures = 0
@@ -26,25 +29,30 @@ export function createCommitter(commit: () => Promise<void>, report: BackgroundR
     underWay = next.catch(() => undefined)
     return next
   }
-  const wanted = (): void => {
-    if (stopped) return
-    cancel ??= clock.after(failures === 0 ? commitEveryMs : afterFailure(failures), () => {
-      void flush().then(
-        () => {
-          failures = 0
-          cancel = undefined
-        },
-        (error: unknown) => {
-          failures++
-          report(error)
-          cancel = undefined
-          wanted()
-        },
-      )
+  const failed = (error: unknown): void => {
+    failures++
+    due = true
+    report(error)
+  }
+  const begin = (): void => {
+    if (stopped || busy || !due) return
+    busy = true
+    cancel = clock.after(failures === 0 ? commitEveryMs : afterFailure(failures), () => {
+      due = false
+      void flush()
+        .then(() => (failures = 0), failed)
+        .then(() => {
+          busy = false
+          // What finished while the commit was under way is not in it.
+          begin()
+        })
     })
   }
   return {
-    wanted,
+    wanted() {
+      due = true
+      begin()
+    },
     flush,
     stop() {
       stopped = true
