@@ -119,6 +119,7 @@ describe('what is packed', () => {
         'examples/seckill/compare/REPORT.md',
         'examples/seckill/compare/report.svg',
         'examples/ticket/README.md',
+        'examples/ticket/compare/REPORT.md',
         'examples/ticket/haproxy.cfg',
         'examples/ticket/rows/REPORT.md',
         'examples/ticket/rows/report.svg',

@@ -52,8 +52,11 @@ async function main(args: readonly string[]): Promise<void> {
     await writeFile(join(options.out, 'report.json'), `${JSON.stringify(comparison, null, 2)}\n`)
     await writeFile(join(options.out, 'REPORT.md'), renderReport(comparison))
     for (const phase of ['selling', 'soldOut'] as const) {
-      const [ours, ...others] = comparison[phase] as [Measured, ...Measured[]]
-      for (const other of others) say(`${phase}: ${median(ratios(ours, other)).toFixed(2)}× ${other.name}`)
+      const [whole, asLittle, ...others] = comparison[phase] as [Measured, Measured, ...Measured[]]
+      for (const ours of [asLittle, whole]) {
+        for (const other of others)
+          say(`${phase}: ${ours.name} ${median(ratios(ours, other)).toFixed(2)}× ${other.name}`)
+      }
     }
     say(`Written to ${options.out}`)
   } finally {

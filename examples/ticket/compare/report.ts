@@ -21,19 +21,28 @@ export interface Comparison {
 const microseconds = (us: number | undefined): string => (us === undefined ? 'unknown' : `${us.toFixed(1)} µs`)
 const times = (ratio: number): string => `${ratio.toFixed(2)}×`
 
+/** The first two are ours: the whole service, and what does no more than the document's. Each is set beside all the others. */
 function table(measured: readonly Measured[]): string {
-  const [ours] = measured as [Measured, ...Measured[]]
+  const [whole, asLittle] = measured as [Measured, Measured, ...Measured[]]
+  const beside = (one: Measured, other: Measured): string[] => {
+    const rounds = ratios(one, other)
+    return other === whole || other === asLittle
+      ? ['', '']
+      : [rounds.map(times).join(' '), `**${times(median(rounds))}**`]
+  }
   return markdownTable(
-    ['server', 'requests/s', 'p50 / p99', 'processor time per request', 'of Redis', 'ours to it, by rounds', 'median'],
+    [
+      ...['server', 'requests/s', 'p50 / p99', 'processor time per request', 'of Redis'],
+      ...['as little to it, by rounds', 'median', 'the whole service to it, by rounds', 'median'],
+    ],
     measured.map((one) => [
       `\`${one.name}\``,
       `**${count(one.perSecond)}**`,
       `${one.p50.toFixed(1)} / ${one.p99.toFixed(1)} ms`,
       microseconds(one.processorUs.server),
       microseconds(one.processorUs.redis),
-      ...(one === ours
-        ? ['', '']
-        : [ratios(ours, one).map(times).join(' '), `**${times(median(ratios(ours, one)))}**`]),
+      ...beside(asLittle, one),
+      ...beside(whole, one),
     ]),
   )
 }
@@ -45,8 +54,8 @@ export function renderReport(comparison: Comparison): string {
 
 Written by \`${command}\` on ${date}. One wrk with ${connections} connections sent each server the same requests, by turns,
 in ${rounds === 1 ? 'one round' : `${rounds} rounds`}; the figures are medians. wrk, the stores and the server share the cores. The processor time is that of the server's processes, and
-of Redis beside it; Kafka and MariaDB, which only \`ours\` uses, are not in it. _Ours to it_ is how many times as many requests \`ours\`
-answered in the same round.
+of Redis beside it; Kafka and MariaDB, which only \`ours\` uses, are not in it. _As little to it_ is how many times as many requests
+\`ours, as little as the document’s\` answered in the same round, and _the whole service to it_ the same of \`ours\`.
 
 ${servers.map(({ name, about }) => `- \`${name}\`: ${about}`).join('\n')}
 

@@ -20,18 +20,19 @@ describe('the ratio', () => {
 })
 
 describe('the report', () => {
-  const all = [measured('ours', 100, 300, 900), measured('document', 200, 300, 450)]
+  const all = [measured('ours', 100, 300, 900), measured('less', 400, 300, 900), measured('document', 200, 300, 450)]
   const comparison = {
     ...{ command: 'npm run ticket:compare', date: '2020-02-02', connections: 256, tickets: 1_000, rounds: 3 },
     ...{ machine: ['a machine'], loadAverage: { before: 0.25, after: 3 }, selling: all, soldOut: all },
     servers: [{ name: 'ours', about: 'the service' }],
   }
 
-  it('has the ratio of every round, their median, and what only ours does', () => {
+  it('has the ratios of every round, their medians, and what only ours does', () => {
     const report = renderReport(comparison)
-    expect(report).toContain('| `ours` | **300** | 4.3 / 90.0 ms | unknown | 9.9 µs |  |  |')
+    expect(report).toContain('| `ours` | **300** | 4.3 / 90.0 ms | unknown | 9.9 µs |  |  |  |  |')
+    expect(report).toContain('| `less` | **400** | 4.3 / 90.0 ms | unknown | 9.9 µs |  |  |  |  |')
     expect(report).toContain(
-      '| `document` | **300** | 4.3 / 90.0 ms | unknown | 9.9 µs | 0.50× 1.00× 2.00× | **1.00×** |',
+      '| `document` | **300** | 4.3 / 90.0 ms | unknown | 9.9 µs | 2.00× 1.00× 2.00× | **2.00×** | 0.50× 1.00× 2.00× | **1.00×** |',
     )
     expect(report).toContain('in 3 rounds')
     expect(report).toContain('publishes each order to Kafka before it answers')
