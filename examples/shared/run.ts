@@ -28,6 +28,13 @@ export function every(pauseMs: number, work: () => Promise<void>): () => Promise
   }
 }
 
+/** Does the work of each item, whatever becomes of the others, and fails with the first that failed. */
+export async function forEach<T>(items: readonly T[], work: (item: T) => Promise<unknown>): Promise<void> {
+  const failed: unknown[] = []
+  for (const item of items) await work(item).catch((error: unknown) => failed.push(error))
+  if (failed.length > 0) throw failed[0]
+}
+
 const patienceMs = 45_000
 
 /** Ends in order at the first SIGTERM or SIGINT, and at once at the second. */

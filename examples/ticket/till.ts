@@ -1,4 +1,5 @@
 import type { SettleResult, Stock } from 'spillway/stock'
+import { forEach } from '../shared/run.js'
 import { findOrder, type OrderMessage } from '../shared/selling/orders.js'
 import { isOnSale } from '../shared/selling/rebuild.js'
 import { findSale, skuOf, type Sale } from '../shared/selling/sales.js'
@@ -30,13 +31,6 @@ export interface Till {
   refund(showId: string, orderId: string): Promise<Settlement>
   /** Finishes what a dead server began. */
   settle(): Promise<void>
-}
-
-/** Does the work of each item, whatever becomes of the others, and fails with the first that failed. */
-async function forEach<T>(items: readonly T[], work: (item: T) => Promise<unknown>): Promise<void> {
-  const failed: unknown[] = []
-  for (const item of items) await work(item).catch((error: unknown) => failed.push(error))
-  if (failed.length > 0) throw failed[0]
 }
 
 export function createTill(stores: Pick<TicketStores, 'db' | 'nowMs'>, stock: Stock): Till {

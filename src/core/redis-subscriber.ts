@@ -58,7 +58,7 @@ interface Connection {
 const reopenMs = 100
 /** How often is looked whether the client was closed: not every client tells. */
 const lookMs = 1_000
-/** How long a connection may take from the moment that it stands until the server has answered on it. */
+/** How long the server may take to answer on a connection: when it has opened, and to each subscription. */
 const silentMs = 2_000
 /** So many connections in a row that the server closed before they were ready tell that it has none to spare. */
 const closedAtMost = 3
@@ -200,7 +200,15 @@ function createConnection(redis: RedisSubscribable, clock: Clock): Connection {
 
   async function subscribe(to: RedisSubscriber, channel: string): Promise<void> {
     const asking = channels.get(channel)
-    await to.subscribe(channel)
+    // A connection that died while nobody listened to it still looks as if it stood.
+    const cancelWait = clock.after(silentMs, () => {
+      if (to === subscriber) reopen()
+    })
+    try {
+      await to.subscribe(channel)
+    } finally {
+      cancelWait()
+    }
     if (to !== subscriber) return
     const listeners = channels.get(channel)
     // The client may have repeated the command after a reconnection, when nobody was listening any more.

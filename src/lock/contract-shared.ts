@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { sleep, type Clock } from '../core/clock.js'
+import { WaitTimeoutError } from '../core/errors.js'
 import type { LockDriver } from './driver.js'
 import { createReadWriteLock, createSemaphore } from './lock.js'
 import type { Lease, Lock, LockOptions } from './types.js'
@@ -138,6 +139,37 @@ export function sharedContract(check: (name: string, body: (bench: LockBench) =>
     }
     await all
     assert.ok(rounds < 3_000, 'the writer was not to wait for the readers to tire')
+  })
+
+  shared('serves readers at once when the writer before them has left', async (bench) => {
+    await using here = createReadWriteLock(bench.driver, options(bench))
+    await using _reader = await held(here.read.tryAcquire(key))
+    const writing = here.write.acquire(key, { maxWaitMs: 200 })
+    const reading = here.read.acquire(key, { maxWaitMs: 60_000 })
+    await assert.rejects(meanwhile(bench, writing), WaitTimeoutError)
+    await using _another = await meanwhile(bench, reading)
+  })
+
+  shared('serves who wants few permits when the caller before it, who wants many, has left', async (bench) => {
+    await using here = createSemaphore(bench.driver, { permits: 10, ...options(bench) })
+    await using _six = await held(here.tryAcquire(key, { permits: 6 }))
+    const controller = new AbortController()
+    const many = here.acquire(key, { permits: 8, signal: controller.signal })
+    const few = here.acquire(key, { permits: 2, maxWaitMs: 60_000 })
+    await bench.advance(100)
+    controller.abort(new Error('gone'))
+    await assert.rejects(many, /gone/)
+    await using _two = await meanwhile(bench, few)
+  })
+
+  shared('serves who wants few permits when the caller before it was handed a hold', async (bench) => {
+    await using here = createSemaphore(bench.driver, { permits: 10, localHandovers: 5, ...options(bench) })
+    const six = await held(here.tryAcquire(key, { permits: 6 }))
+    const many = here.acquire(key, { permits: 6, maxWaitMs: 60_000 })
+    const few = here.acquire(key, { permits: 2, maxWaitMs: 60_000 })
+    await six.release()
+    await using _six = await meanwhile(bench, many)
+    await using _two = await meanwhile(bench, few)
   })
 
   shared('keeps the kinds apart: one name for a lock, a read-write lock and a semaphore', async (bench) => {

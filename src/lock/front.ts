@@ -31,14 +31,11 @@ import type { Waiter, Wish } from './waiters.js'
 export interface Front {
   tryAcquire(key: string, permits: number, options?: HoldOptions): Promise<HeldLease | null>
   /** `call` is what messages name. */
-  acquire(
-    key: string,
-    permits: number,
-    options?: HoldOptions & WaitOptions,
-    call?: 'acquire' | 'run',
-  ): Promise<HeldLease>
+  acquire(key: string, permits: number, options?: HoldOptions & WaitOptions, call?: WaitCall): Promise<HeldLease>
   close(): Promise<void>
 }
+
+type WaitCall = 'acquire' | 'run'
 
 /** A claim, and what came of its first try. */
 interface Tried {
@@ -80,7 +77,9 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
       events.lost(hold.grant)
       // It may still be there: renewal was refused for want of an answer, or a session outlives what it was to hold.
       withdraw(hold.claim)
-      giveBack(lineOf(hold.claim.key), hold)
+      const line = lineOf(hold.claim.key)
+      line.used -= hold.claim.permits
+      goOn(line)
     },
   })
 
@@ -208,9 +207,10 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     if (line.used === 0 && lines.get(line.key) === line) lines.delete(line.key)
   }
 
-  function giveBack(line: Line, hold: Hold): void {
-    line.used -= hold.claim.permits
-    beginContending(line)
+  /** The first waiter is another one, or less is in its way. Who is at the backend may hear of that from nobody else. */
+  function goOn(line: Line, tried?: Tried): void {
+    if (line.contending) poke(line)
+    else beginContending(line, tried)
   }
 
   function mayPass(hold: Hold, { permits, ttlMs, renews }: Waiter): boolean {
@@ -233,6 +233,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
       events.granted(hold.grant)
       line.waiters.remove(head)
       head.resolve(hold.grant)
+      if (line.contending || first(line)) goOn(line)
       return true
     }
     keeper.letGo(hold)
@@ -263,9 +264,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     } finally {
       line.used -= claim.permits
       if (next) line.contending = false
-      // A waiter that is at the backend hears of it from there, if the word is not lost on the way.
-      if (line.contending) poke(line)
-      else beginContending(line, tried)
+      goOn(line, tried)
     }
   }
 
@@ -328,7 +327,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
     key: string,
     permits: number,
     options: (HoldOptions & WaitOptions) | undefined,
-    call: 'acquire' | 'run' = 'acquire',
+    call: WaitCall = 'acquire',
   ): Promise<HeldLease> {
     checkedKey(driver, kind, key)
     const known = knownWaitOptions(kind, call, options)
@@ -345,7 +344,7 @@ export function createFront(driver: LockDriver, kind: LockKind, of: number, opti
       throw error
     }
     const line = lineOf(key)
-    const served = queueUp(line, wish, { clock, maxWaitMs, signal, onLeave: () => tidy(line) })
+    const served = queueUp(line, wish, { clock, maxWaitMs, signal, onLeave: () => beginContending(line) })
     beginContending(line)
     try {
       return newLease(key, await served)

@@ -288,6 +288,21 @@ describeWithServices(
       await until(() => proxy.counters.open === 0, 'it is closed')
     })
 
+    it('is opened anew for the next listener where it died without a word while nobody listened', async () => {
+      const redis = connect(server)
+      const proxy = await proxied(server)
+      const client = Object.assign(Object.create(redis) as Client, { duplicate: () => quiet(new Redis6(proxy.port)) })
+      onTestFinished(keepListening(client))
+      const before = ear(client, uniqueName('channel'))
+      await until(before.isHeard, 'it hears')
+      before.listening.close()
+      proxy.freeze()
+      const { isHeard } = ear(client, uniqueName('channel'))
+      await until(() => proxy.counters.connections > 1, 'another is opened')
+      proxy.thaw()
+      await until(isHeard, 'it hears')
+    })
+
     it('misses nothing on a channel that is left and listened to again at once', async () => {
       const redis = connect(server)
       const publisher = connect(server)

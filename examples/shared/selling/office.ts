@@ -2,6 +2,7 @@ import { startConsumer, startPublisher, type Consumer } from 'spillway/queue'
 import { sqlInbox } from 'spillway/queue/sql'
 import { isStoreAway } from '../away.js'
 import type { SaleAudit } from '../rush/types.js'
+import { forEach } from '../run.js'
 import { sharing } from '../sharing.js'
 import { audit, type Books } from './audit.js'
 import { createCourtesy } from './courtesy.js'
@@ -147,7 +148,7 @@ export async function startOffice<Message = OrderMessage>(
       if (await hasLostOrders(stores.db, stock, sale)) void inBackground(() => bringBack(sale))
       return
     }
-    if (level.sold === recordedUnits) return
+    if (level.sold === recordedUnits) return void lastSeen.delete(sale.id)
     // Only a difference that stays is one that nobody is working on; and one that has been looked at is known.
     const seen = [sale.generation, level.sold, recordedOrders, rejectedOrders].join()
     const before = lastSeen.get(sale.id)
@@ -178,19 +179,19 @@ export async function startOffice<Message = OrderMessage>(
       return { sales, lag, rows: Number(total?.rows ?? 0) }
     },
     async revive() {
-      for (const { sale } of await listSales(stores.db, mostRevived)) {
+      await forEach(await listSales(stores.db, mostRevived), async ({ sale }) => {
         // Another office may change the sale at that moment: until it has a stock that this strategy sells.
         for (let now: Sale | undefined = sale; now && !(await levelOf(stock, now));) {
           await bringBack(now)
           now = (await findSale(stores.db, now.id))?.sale
         }
-      }
+      })
     },
     async check() {
       const listed = await listSales(stores.db, reported)
       const ids = new Set(listed.map(({ sale }) => sale.id))
       for (const id of lastSeen.keys()) if (!ids.has(id)) lastSeen.delete(id)
-      for (const { sale, books: counted } of listed) await checkSale(sale, counted)
+      await forEach(listed, ({ sale, books: counted }) => checkSale(sale, counted))
     },
     async close() {
       closed = true
