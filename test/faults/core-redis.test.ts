@@ -11,6 +11,7 @@ import { integerReply } from '../../src/core/redis-reply.js'
 import { redisScript, runScript } from '../../src/core/redis-script.js'
 import { startRedis } from '../services/index.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { whileScriptsAreFlushed } from '../support/flush-scripts.js'
 import { startProxy, type ProxyTarget } from '../support/proxy.js'
 import { together } from '../support/together.js'
 import { until } from '../support/until.js'
@@ -269,14 +270,10 @@ describeWithServices(
       const { key, visit } = visitors(redis, { timeoutMs: 60_000 })
       const other = client()
       const whole = vi.spyOn(redis, 'eval')
-      let done = false
-      const flusher = (async () => {
-        while (!done) await other.script('FLUSH')
-      })()
       const names = Array.from({ length: 2_000 }, (_, i) => `v${i}`)
-      for (let i = 0; i < names.length; i += 20) await Promise.all(names.slice(i, i + 20).map((name) => visit(name)))
-      done = true
-      await flusher
+      await whileScriptsAreFlushed(other, 0, async () => {
+        for (let i = 0; i < names.length; i += 20) await Promise.all(names.slice(i, i + 20).map((name) => visit(name)))
+      })
       expect(whole.mock.calls.length, 'scripts were flushed in between').toBeGreaterThan(1)
       expect(await redis.lrange(key, 0, -1)).toEqual(names)
     })

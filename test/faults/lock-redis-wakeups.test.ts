@@ -12,6 +12,7 @@ import {
 import { redisLock } from '../../src/lock/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { whileScriptsAreFlushed } from '../support/flush-scripts.js'
 import { until } from '../support/until.js'
 import { closing, connect, proxied, taken, timed } from './lock-support.js'
 
@@ -193,15 +194,6 @@ describeWithServices(
     it('count exactly', async () => {
       const redis = connect(server)
       const locks = [1, 2, 3].map(() => closing(createLock(redisLock(connect(server)), patient)))
-      let flushes = 0
-      let over = false
-      const flushing = (async () => {
-        while (!over) {
-          await redis.script('FLUSH')
-          flushes++
-          await sleep(1)
-        }
-      })()
       let counter = 0
       const caller = async (lock: Lock): Promise<void> => {
         for (let turn = 0; turn < 25; turn++) {
@@ -212,9 +204,9 @@ describeWithServices(
           })
         }
       }
-      await Promise.all(locks.flatMap((lock) => [1, 2, 3, 4].map(() => caller(lock))))
-      over = true
-      await flushing
+      const { flushes } = await whileScriptsAreFlushed(redis, 1, () =>
+        Promise.all(locks.flatMap((lock) => [1, 2, 3, 4].map(() => caller(lock)))),
+      )
       expect(flushes).toBeGreaterThan(10)
       expect(counter).toBe(300)
       await (await taken((locks[0] as Lock).tryAcquire('hot'))).release()

@@ -5,6 +5,7 @@ import { createStock, type Stock, type StockOptions } from '../../src/stock/inde
 import { redisStock } from '../../src/stock/redis/index.js'
 import { sleep } from '../services/net.js'
 import { describeWithServices, uniqueName } from '../services/vitest.js'
+import { whileScriptsAreFlushed } from '../support/flush-scripts.js'
 import { startProxy, type FaultProxy } from '../support/proxy.js'
 import { until } from '../support/until.js'
 import { audit, newRush, ordersOf, rush, soldIds, watch, type Rush } from './stock-rush.js'
@@ -196,18 +197,9 @@ describeWithServices(
       const redis = new Redis(server.url)
       const stock = createStock(redisStock(redis), { timeoutMs: 30_000 })
       await stock.open(sku, 1_000)
-      let flushes = 0
-      let over = false
-      const flushing = (async () => {
-        while (!over) {
-          await redis.script('FLUSH')
-          flushes++
-          await sleep(2)
-        }
-      })()
-      const result = await rush(stock, ordersOf(sku, 'order', 3_000), { callers: 8 })
-      over = true
-      await flushing
+      const { result, flushes } = await whileScriptsAreFlushed(redis, 2, () =>
+        rush(stock, ordersOf(sku, 'order', 3_000), { callers: 8 }),
+      )
       expect(flushes).toBeGreaterThan(1)
       expect(result.failed).toEqual({ no: 0, unknown: 0 })
       expect(await stock.level(sku)).toMatchObject({ available: 0, sold: 1_000 })
